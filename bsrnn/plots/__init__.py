@@ -1,0 +1,38 @@
+"""Figures: data in, Figure out. Every function returns a figure with titles, units and words.
+
+`bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
+this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
+colours, sizes and alt text: `style`.
+"""
+
+import importlib
+
+_ROOMS = {
+    "signals": (
+        "waveforms", "spectra", "spectrogram", "spectrograms", "levels", "stereo",
+        "stem_correlation",
+    ),
+    "schemes": (
+        "scheme", "compare", "coverage", "bands_over_spectrogram", "energy_per_band",
+        "cost_per_band",
+    ),
+    "results": (
+        "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
+    ),
+    "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
+}  # fmt: skip
+_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"bsrnn.plots.{_WHERE[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"bsrnn.plots.{name}")
+    raise AttributeError(f"bsrnn.plots has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted([*_WHERE, *_ROOMS])

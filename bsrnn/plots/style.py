@@ -1,0 +1,160 @@
+"""House style of every figure: colours that colour-blind readers can tell apart, sizes, alt text.
+
+Conventions:
+    A plot function takes data and returns a `Picture`, a matplotlib Figure that never enters
+    pyplot's list of open figures. So nothing needs closing, nothing leaks in long sweeps, and a
+    notebook shows a figure exactly once: when it is the last value of a cell or is `display`ed.
+    No global rcParams are changed. A figure's words are `figure.description`; they also travel as
+    the `alt` metadata of the notebook output (nbconvert reads it) and inside the PNG file.
+
+Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color. Lesson 01.
+"""
+
+import base64
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+DPI = 80  # 8 x 3 inches are 640 x 240 pixels: readable on GitHub, below 80 kB
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7F00",
+)  # fmt: skip
+# Okabe-Ito's yellow is unreadable as a thin line on white: its darker relative #8A7F00 stands in.
+STEM_COLOURS = {
+    "vocals": "#D55E00", "bass": "#0072B2", "drums": "#E69F00", "other": "#009E73",
+    "mixture": "#555555", "accompaniment": "#56B4E9",
+    "speech": "#D55E00", "music": "#009E73", "sfx": "#CC79A7", "effects": "#CC79A7",
+}  # fmt: skip
+DIVERGING = "PuOr"  # for signed quantities (differences, correlations), zero in the middle
+_RC = {
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+}
+
+
+class Picture(Figure):
+    """A Figure with words: `.description` is its alt text. Jupyter shows it as one small PNG."""
+
+    description = ""
+
+    def png(self) -> bytes:
+        """The figure as a 256-colour PNG at `DPI`, the same bytes for the same data."""
+        from PIL import Image  # Pillow comes with matplotlib
+
+        raw, small = io.BytesIO(), io.BytesIO()
+        self.savefig(raw, format="png", dpi=DPI, facecolor="white")
+        picture = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        words = _png_words(self.description)
+        picture.save(small, format="PNG", optimize=True, pnginfo=words)
+        return small.getvalue()
+
+    def save(self, path) -> Path:
+        """Write the PNG to `path` in one step (nothing half-written is left behind)."""
+        path = Path(path)
+        content = self.png()
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+        return path
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {
+            "image/png": base64.b64encode(self.png()).decode("ascii"),
+            "text/plain": self.description or "figure",
+        }
+        return data, {"image/png": {"alt": self.description}}
+
+
+def _png_words(text: str):
+    from PIL.PngImagePlugin import PngInfo
+
+    words = PngInfo()
+    words.add_itxt("Description", text)
+    return words
+
+
+def figure(title, rows=1, columns=1, width=8.0, height=3.0, **share):
+    """An empty house-style figure: `(figure, axes)`.
+
+    `width` and `height` are those of the whole figure in inches; `share` goes to
+    `Figure.subplots` (`sharex`, `sharey`, `squeeze`, `width_ratios`, ...). `axes` is one Axes for
+    1 x 1, else an array as `subplots` gives it.
+
+    >>> picture, axes = figure("Two rows", rows=2, sharex=True)
+    >>> len(axes)
+    2
+    """
+    with mpl.rc_context(_RC):
+        picture = Picture(figsize=(width, height), dpi=DPI, layout="constrained")
+        axes = picture.subplots(rows, columns, **share)
+    if title:
+        picture.suptitle(title, fontsize=11)
+    return picture, axes
+
+
+def describe(picture: Figure, text: str) -> Figure:
+    """Give `picture` its words (one or two sentences: alt text) and return it."""
+    picture.description = " ".join(text.split())
+    return picture
+
+
+def stem_colour(stem: str) -> str:
+    """The fixed colour of a stem; other names get a palette colour that depends only on the name.
+
+    >>> stem_colour("vocals")
+    '#D55E00'
+    """
+    if stem in STEM_COLOURS:
+        return STEM_COLOURS[stem]
+    return PALETTE[sum(map(ord, stem)) % len(PALETTE)]
+
+
+def level_colours(steps: int = 24) -> ListedColormap:
+    """Magma in `steps` equal steps: uniform to the eye, and it keeps PNGs of spectrograms small."""
+    return ListedColormap(mpl.colormaps["magma"].resampled(steps)(range(steps)), name="level")
+
+
+def hz_text(hz: float, _position=None) -> str:
+    """A frequency as tick text.
+
+    >>> hz_text(300), hz_text(12500)
+    ('300', '12.5k')
+    """
+    return f"{hz:g}" if hz < 1000 else f"{hz / 1000:g}k"
+
+
+def log_hz_axis(axis, low_hz: float = 30.0, high_hz: float = 20000.0, label="frequency (Hz)"):
+    """Make `axis` (`axes.xaxis` or `axes.yaxis`) a log frequency axis ticked 30, 100, 300, 1k ..."""
+    name = axis.axis_name
+    axes = axis.axes
+    getattr(axes, f"set_{name}scale")("log")
+    getattr(axes, f"set_{name}lim")(low_hz, high_hz)
+    # the factor lets an edge such as 20 Hz or 20 kHz keep its tick
+    ticks = [m * 10**e for e in range(0, 6) for m in (1, 3)] + [20000]
+    axis.set_ticks([t for t in ticks if low_hz * 0.999 <= t <= high_hz * 1.001 and t != 30000])
+    axis.set_major_formatter(FuncFormatter(hz_text))
+    axis.set_minor_locator(NullLocator())
+    axis.set_label_text(label)
+
+
+def legend(axes, **where) -> None:
+    """A light legend; `where` as in `Axes.legend` (`loc`, `ncols`, `title`)."""
+    drawn = axes.legend(fontsize=8, framealpha=0.85, edgecolor="#dddddd", **where)
+    drawn.set_zorder(10)
