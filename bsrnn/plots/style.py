@@ -13,7 +13,6 @@ Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color
 import base64
 import io
 import os
-import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -67,11 +66,9 @@ class Picture(Figure):
     def save(self, path) -> Path:
         """Write the PNG to `path` in one step (nothing half-written is left behind)."""
         path = Path(path)
-        content = self.png()
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        unfinished.write_bytes(self.png())
+        os.replace(unfinished, path)
         return path
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -141,7 +138,7 @@ def hz_text(hz: float, _position=None) -> str:
 
 
 def log_hz_axis(axis, low_hz: float = 30.0, high_hz: float = 20000.0, label="frequency (Hz)"):
-    """Make `axis` (`axes.xaxis` or `axes.yaxis`) a log frequency axis ticked 30, 100, 300, 1k ..."""
+    """Make `axis` (`axes.xaxis` or `axes.yaxis`) a log frequency axis: 30, 100, 300, 1k ... Hz."""
     name = axis.axis_name
     axes = axis.axes
     getattr(axes, f"set_{name}scale")("log")
