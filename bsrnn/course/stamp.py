@@ -1,0 +1,131 @@
+"""What every lesson carries unchanged: the setup cell, the Colab badge, the hash of its sources.
+
+The repository's address comes from one place, `[project.urls]` of pyproject.toml.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import bsrnn
+from bsrnn.errors import UsageError
+
+ROOT = Path(bsrnn.__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+_BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
+
+_SETUP = """\
+# The same cell in every lesson: find the course, or fetch it (Colab); then seed and version.
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+here, fetched = Path.cwd(), Path.cwd() / "bsrnn-course"
+root = next((f for f in (here, *here.parents, fetched) if (f / "bsrnn/course").is_dir()), None)
+if root is None and importlib.util.find_spec("bsrnn") is None:
+    repository = os.environ.get("BSRNN_REPOSITORY", "{repository}")
+    subprocess.run(["git", "clone", "-q", repository, str(fetched)], check=True)
+    root = fetched
+if root == fetched:  # install only what is missing: torch and numpy stay as they are
+    have = {{d.name.lower(): d.version for d in importlib.metadata.distributions()}}
+    lines = re.findall(r"(?m)^[A-Za-z][^#\\n]*", (fetched / "requirements.txt").read_text())
+    missing = [s for s in lines if re.match(r"[\\w-]+", s)[0] not in {{*have, "jupyterlab"}}]
+    keep = [f"{{name}}=={{have[name]}}" for name in ("torch", "numpy") if name in have]
+    pip = [sys.executable, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, *missing, *keep, "pip"], check=True)
+    subprocess.run([*pip, "--no-deps", "-e", str(fetched)], check=True)
+sys.path[:0] = [str(root)] if root else []
+from bsrnn import course
+
+print(course.begin(seed))"""
+
+
+def repository() -> str:
+    """The address in `[project.urls]` of pyproject.toml, such as https://github.com/owner/name."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)["project"]["urls"]["repository"].rstrip("/")
+
+
+def setup_cell(address: str | None = None) -> str:
+    """Source of the one setup cell, for the repository at `address`."""
+    return _SETUP.format(repository=address or repository())
+
+
+def badge(lesson: str, address: str | None = None) -> str:
+    """The Colab badge line (markdown) of `notebooks/<lesson>.ipynb`.
+
+    >>> badge("04_band_schemes", "https://github.com/a/b").endswith("04_band_schemes.ipynb)")
+    True
+    """
+    name = (address or repository()).removeprefix("https://github.com/")
+    colab = "https://colab.research.google.com"
+    link = f"{colab}/github/{name}/blob/main/notebooks/{lesson}.ipynb"
+    return f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({link})"
+
+
+def tags(cell) -> list[str]:
+    """The tags of a notebook cell."""
+    return list(cell.get("metadata", {}).get("tags", []))
+
+
+def source_hash(notebook) -> str:
+    """Hash of what decides the outputs: code cells and their tags, without the setup cell.
+
+    Prose and the stamped address may change without making the stored outputs stale.
+    """
+    digest = hashlib.sha256()
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and "setup" not in tags(cell):
+            digest.update(json.dumps([cell["source"], tags(cell)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` atomically: a reader sees the old file or the new one, never a half."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def restamp(name: str) -> list[Path]:
+    """Write the address of `owner/name` into pyproject.toml and every notebook; changed files.
+
+    Raises:
+        UsageError: `name` is not of the form owner/name.
+    """
+    import nbformat
+
+    name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UsageError(f"{name!r} is no repository: write --repository owner/name")
+    old, new = repository(), f"https://github.com/{name}"
+    changed = []
+    for path in [ROOT / "pyproject.toml", ROOT / "README.md"]:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        stamped = text.replace(old, new)
+        if stamped != text:
+            write_text(path, stamped)
+            changed.append(path)
+    for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        notebook = nbformat.reads(text, as_version=4)
+        for cell in notebook.cells:
+            if "setup" in tags(cell):
+                cell.source = setup_cell(new)
+            elif cell.cell_type == "markdown":
+                cell.source = _BADGE.sub(badge(path.stem, new), cell.source).replace(old, new)
+        stamped = nbformat.writes(notebook) + "\n"
+        if stamped.rstrip() != text.rstrip():
+            write_text(path, stamped)
+            changed.append(path)
+    return changed
