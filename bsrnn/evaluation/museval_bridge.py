@@ -1,0 +1,53 @@
+"""museval itself: its frame values, its JSON files, and the race against `metrics.csdr`.
+
+museval (Stöter, Liutkus and Ito 2018, SiSEC) needs ffmpeg at import; so it is imported only here,
+inside functions. The JSON files need neither.
+"""
+
+import time
+
+import numpy as np
+
+from bsrnn import metrics
+from bsrnn.errors import UsageError
+
+
+def museval_frames(references, estimates, sample_rate, window_s=1.0, hop_s=1.0, taps=512) -> dict:
+    """SDR, ISR, SIR, SAR in dB (S, T) of (S, C, L) stems from museval itself.
+
+    Slow (seconds per second of audio) and strict: museval raises ValueError for a silent stem.
+    `taps`: length of its distortion filters; SDR does not depend on it, the others do.
+    """
+    try:
+        from museval.metrics import bss_eval
+    except (ImportError, RuntimeError) as error:  # museval raises RuntimeError without ffmpeg
+        raise UsageError("museval needs ffmpeg and ffprobe: install ffmpeg") from error
+    s, e = (np.moveaxis(np.asarray(x, np.float64), 1, 2) for x in (references, estimates))
+    sdr, isr, sir, sar, _ = bss_eval(  # s, e: (S, L, C)
+        np.ascontiguousarray(s),
+        np.ascontiguousarray(e),
+        window=int(window_s * sample_rate),
+        hop=int(hop_s * sample_rate),
+        filters_len=taps,
+    )
+    return {"SDR": sdr, "ISR": isr, "SIR": sir, "SAR": sar}
+
+
+def benchmark(seconds: float = 30.0, stems: int = 4, sample_rate: int = 44100) -> dict:
+    """Time `csdr` against museval on one random stereo song; `text` is the line to print."""
+    rng = np.random.default_rng(0)
+    s = rng.standard_normal((stems, 2, int(seconds * sample_rate)), dtype=np.float32)
+    e = s + np.float32(0.3) * rng.standard_normal(s.shape, dtype=np.float32)
+    started = time.perf_counter()
+    ours = metrics.csdr(s, e, sample_rate).frames_db
+    between = time.perf_counter()
+    theirs = museval_frames(s, e, sample_rate)["SDR"]
+    ours_s, museval_s = between - started, time.perf_counter() - between
+    difference_db = float(np.abs(ours - theirs).max())
+    text = (
+        f"cSDR of {stems} stereo stems of {seconds:g} s: {ours_s:.3f} s, museval {museval_s:.1f} s "
+        f"({museval_s / ours_s:.0f} times slower), largest difference {difference_db:.0e} dB"
+    )
+    return {
+        "csdr_s": ours_s, "museval_s": museval_s, "difference_db": difference_db, "text": text
+    }  # fmt: skip
