@@ -184,7 +184,7 @@ class Reader:
         """Decoder failures in the middle of a file become one DataError."""
         try:
             return action(argument)
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"{self.path}: cannot be decoded beyond "
                 f"{self.position / self.info.sample_rate:.2f} s: copy or convert the file again"
@@ -217,7 +217,7 @@ def _open(path: Path, stream: int):
         return _AvFile(path, stream)
     except UsageError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise DataError(f"{path}: not audio, or damaged: convert it to wav or flac") from error
 
 
