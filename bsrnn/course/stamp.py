@@ -89,9 +89,14 @@ def source_hash(notebook) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` atomically: a reader sees the old file or the new one, never a half."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` atomically: a reader sees the old file or the new one, never a half."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_bytes(content)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

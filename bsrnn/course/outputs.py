@@ -1,0 +1,166 @@
+"""Stored outputs of the lessons: light, deterministic and fresh, so that GitHub is a reading room.
+
+`check` reports what breaks the grammar or is stale; with `update` it first re-runs the lessons
+in the smoke profile and stores their outputs with the hash of the sources that made them.
+"""
+
+import base64
+import io
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from bsrnn.course import grammar, runner
+from bsrnn.course.stamp import ROOT, source_hash, tags, write_bytes, write_text
+
+PICTURE_KB, LESSON_KB = 80, 500
+_KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
+_SOUND, _WIDGET = "(sound: run the lesson to hear it)", "(widget: run the lesson to use it)"
+
+
+def check(lessons=(), update=False, watch=None, folder=None) -> list[str]:
+    """Problems of the lessons, one line each, empty if all are sound and fresh.
+
+    Args:
+        lessons: numbers, names or paths; none means all.
+        update: re-run in smoke and store the outputs before checking.
+        watch: told about the progress of an update.
+        folder: where lessons are looked up, by default `notebooks` of the checkout.
+    """
+    watch, found = watch or runner.Watch(), []
+    paths = runner.select(lessons, folder)
+    if update:
+        watch.start(paths)
+    try:
+        for path in paths:
+            failed = _update(path, watch) if update else ""
+            broken = [failed] if failed else grammar.problems(path) + _stored(path)
+            found += [f"{path.stem}: {words}" for words in broken]
+    finally:
+        if update:
+            watch.close()
+    return found
+
+
+def _update(path: Path, watch) -> str:
+    """Re-run one lesson and store its outputs; the reason if it failed (nothing is written)."""
+    import time
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        executed, error = runner.execute(path, {"out_dir": scratch}, watch=watch)
+    seconds = time.monotonic() - began
+    watch.done(runner.Result(path.stem, seconds, error, path, path))
+    if error:
+        return error
+    notebook = grammar.read(path)
+    outputs = {c.id: c.outputs for c in executed.cells if c.cell_type == "code"}
+    count = 0
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            cell.outputs = [o for o in map(light, outputs[cell.id]) if o]
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+    _store_hero(notebook, path)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    own = {"source_hash": source_hash(notebook)}
+    language = {"name": "python"}
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": kernel, "language_info": language, "bsrnn": own}
+    )
+    write_text(path, nbformat.writes(notebook).rstrip() + "\n")
+    return ""
+
+
+def light(output):
+    """One output as it is stored: text and small pictures; None if nothing of it is kept.
+
+    Sounds and widgets become a line of words, memory addresses and warnings go, pictures are
+    written anew without metadata and with at most 128 colours where they are too large.
+    """
+    if output.output_type == "stream":
+        text = re.sub(r"[^\n]*\r", "", output.text)
+        return None if output.name == "stderr" else nbformat.v4.new_output("stream", text=text)
+    data = output.get("data", {})
+    if any("widget" in kind for kind in data):
+        kept = {"text/plain": _WIDGET}
+    elif "<audio" in "".join(data.get("text/html", "")):
+        kept = {"text/plain": _SOUND}
+    else:
+        kept = {kind: data[kind] for kind in _KEPT if kind in data}
+    if "image/png" in kept:
+        kept["image/png"] = _small(kept["image/png"])
+    elif "text/plain" in kept:
+        kept["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", kept["text/plain"])
+    if not kept:
+        return None
+    alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+    metadata = {"image/png": {"alt": alt}} if alt else {}
+    return nbformat.v4.new_output(output.output_type, kept, metadata=metadata)
+
+
+def _small(picture: str) -> str:
+    """A base64 PNG without metadata, with 128 colours if it is over the limit."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(base64.b64decode(picture)))
+    for colours in (None, 128):
+        buffer, shown = io.BytesIO(), image
+        if colours:
+            shown = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        shown.save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= PICTURE_KB * 1000:
+            break
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _store_hero(notebook, path: Path) -> None:
+    """The picture of the cell tagged 'hero' into the title, and into figures/ for the README."""
+    for cell in notebook.cells:
+        pictures = [p for p in _pictures(cell) if "hero" in tags(cell)]
+        if pictures:
+            notebook.cells[0]["attachments"] = {"hero.png": {"image/png": pictures[0]}}
+            if path.parent == ROOT / "notebooks":
+                (ROOT / "figures").mkdir(exist_ok=True)
+                write_bytes(ROOT / "figures" / f"{path.stem}.png", base64.b64decode(pictures[0]))
+
+
+def _pictures(cell) -> list[str]:
+    outputs = cell.get("outputs", []) if cell.cell_type == "code" else []
+    return [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+
+
+def _stored(path: Path) -> list[str]:
+    """What is wrong with the outputs stored in the lesson."""
+    notebook, fix = grammar.read(path), f"run `python -m bsrnn course check --update {path.stem}`"
+    kept = notebook.metadata.get("bsrnn", {}).get("source_hash")
+    if kept != source_hash(notebook):
+        state = "outputs are stale: the code changed after they were made" if kept else "no outputs"
+        return [f"{state}; {fix}"]
+    found, total = [], 0
+    for cell in notebook.cells:
+        where = f"cell {notebook.cells.index(cell) + 1} ({cell.id})"
+        total += len(json.dumps(cell.get("outputs", []))) + len(
+            json.dumps(cell.get("attachments", {}))
+        )
+        for size in (len(p) * 3 // 4 for p in _pictures(cell)):
+            if size > PICTURE_KB * 1000:
+                found.append(f"{where}: picture of {size // 1000} kB, at most {PICTURE_KB} kB")
+        if {"figure", "static"} & set(tags(cell)) and not _pictures(cell):
+            found.append(f"{where}: no picture among its outputs: end with course.show(figure)")
+        for output in cell.get("outputs", []):
+            heavy = set(output.get("data", {})) - set(_KEPT)
+            if heavy or output.output_type == "error" or "<audio" in json.dumps(output):
+                found.append(f"{where}: heavy or failed output stored; {fix}")
+            elif "image/png" in output.get("data", {}) and not output.metadata.get("image/png"):
+                found.append(f"{where}: picture without alt text: use course.show(figure)")
+    if total > LESSON_KB * 1000:
+        found.append(f"{total // 1000} kB of outputs, at most {LESSON_KB} kB: smaller pictures")
+    return found

@@ -1,0 +1,124 @@
+"""An executed lesson as one self-contained HTML page: no network, no CDN, nothing to install."""
+
+import base64
+import html
+import io
+import re
+from pathlib import Path
+
+from bsrnn.course.stamp import write_text
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_NOTE = "<p><em>A widget: open the lesson in Jupyter to use it. It starts like this.</em></p>"
+_REMOTE = re.compile(r"cdnjs|unpkg|MathJax|jupyter\.widget|\ssrc=")  # what a template loads
+_CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+_MATH = re.compile(
+    r"(?<!\\)\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", re.DOTALL
+)
+_STYLE = """<style>
+body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
+.jp-Cell {overflow-wrap: anywhere} .jp-OutputArea-output, .jp-InputArea {overflow-x: auto}
+.jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
+img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
+img.math {vertical-align: middle; margin: 0 .1em}
+</style>"""
+
+
+def write_page(notebook, path) -> Path:
+    """Write the executed `notebook` as one HTML file at `path`, atomically.
+
+    Pictures are embedded with their alt text, formulas are drawn as SVG, a widget shows what
+    its output first showed, and every script that would be fetched is left out.
+    """
+    from nbconvert import HTMLExporter
+
+    resources = {"metadata": {"name": Path(path).stem}}
+    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    text, _ = exporter.from_notebook_node(_still(notebook), resources)
+    text = re.sub(r"<script\b.*?</script>", _local_script, text, flags=re.DOTALL)
+    write_text(Path(path), text.replace("</head>", f"{_STYLE}</head>", 1))
+    return Path(path)
+
+
+def _local_script(match) -> str:
+    return "" if _REMOTE.search(match[0]) else match[0]
+
+
+def _still(notebook):
+    """A copy of `notebook` that needs no kernel, no network and no typesetting script."""
+    import copy
+
+    import nbformat
+
+    lesson = nbformat.from_dict(copy.deepcopy(notebook))
+    models = lesson.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    for cell in lesson.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _markdown(cell.source, cell.get("attachments", {}))
+            continue
+        outputs = []
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).get(_WIDGET)
+            if view:
+                outputs.append(nbformat.v4.new_output("display_data", {"text/html": _NOTE}))
+                outputs += _captured(view["model_id"], models.get("state", {}), set())
+            else:
+                outputs.append(output)
+        cell.outputs = [_described(output) for output in outputs]
+    return lesson
+
+
+def _captured(model_id: str, models: dict, seen: set) -> list:
+    """What the Output widgets inside the widget `model_id` show."""
+    import nbformat
+
+    if model_id in seen or model_id not in models:
+        return []
+    seen.add(model_id)
+    state = models[model_id].get("state", {})
+    found = [nbformat.from_dict(o) for o in state.get("outputs", [])]
+    for child in state.get("children", []):
+        found += _captured(str(child).removeprefix("IPY_MODEL_"), models, seen)
+    return found
+
+
+def _described(output):
+    """Pictures as HTML with their alt text, which nbconvert's template leaves out."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt") or "figure"
+        picture = "".join(data["image/png"]).replace("\n", "")
+        source = f"data:image/png;base64,{picture}"
+        output["data"] = {"text/html": f'<img alt="{html.escape(alt)}" src="{source}">'}
+    elif "text/markdown" in data:
+        data["text/markdown"] = _markdown("".join(data["text/markdown"]), {})
+    return output
+
+
+def _markdown(text: str, attachments: dict) -> str:
+    """Markdown with formulas drawn, the remote badge as a plain link, lost pictures as words."""
+    text = re.sub(r"\[!\[(Open in Colab)\]\([^)]*\)\]", r"[\1]", text)
+
+    def lost(match):
+        return match[0] if match[2] in attachments else f"*({match[1]})*"
+
+    text = re.sub(r"!\[([^\]]*)\]\(attachment:([^)]+)\)", lost, text)
+    parts = _CODE.split(text)  # code stands at the odd places
+    parts[::2] = [_MATH.sub(lambda m: _formula(m[1] or m[2], bool(m[1])), p) for p in parts[::2]]
+    return "".join(parts)
+
+
+def _formula(tex: str, display: bool) -> str:
+    """A formula as an SVG picture with its TeX as alt text; as code where it cannot be drawn."""
+    from matplotlib import mathtext
+
+    tex, buffer = " ".join(tex.split()), io.BytesIO()
+    try:
+        mathtext.math_to_image(f"${tex}$", buffer, dpi=72, format="svg")
+    except ValueError:
+        return f"<code>{html.escape(tex)}</code>"
+    source = base64.b64encode(buffer.getvalue()).decode()
+    picture = (
+        f'<img class="math" alt="{html.escape(tex)}" src="data:image/svg+xml;base64,{source}">'
+    )
+    return f'\n\n<p style="text-align: center">{picture}</p>\n\n' if display else picture

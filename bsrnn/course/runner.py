@@ -1,0 +1,266 @@
+"""Run lessons strictly with papermill: what papermill only warns about is refused here.
+
+Unknown parameter names and values of the wrong type stop the run before it starts; a failing
+cell, a dead kernel, a hung cell and an error that a widget swallowed each fail their lesson
+by name. Executed notebooks and self-contained HTML pages land in the output folder.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+from pathlib import Path
+
+import yaml
+
+from bsrnn.course import grammar
+from bsrnn.course.stamp import NOTEBOOKS, ROOT, write_text
+from bsrnn.errors import DataError, UsageError, choose
+
+CELL_TIMEOUT_S = 3600
+START_TIMEOUT_S = 180  # of a kernel, on a busy machine
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of one lesson: `error` is one line that names the cell, empty if it passed."""
+
+    lesson: str
+    seconds: float
+    error: str
+    notebook: Path
+    page: Path
+
+
+class Watch:
+    """Told about the progress of a run; this one ignores it (see `progress.py` for the others)."""
+
+    def start(self, lessons: list[Path]) -> None: ...
+    def lesson(self, name: str, cells: int) -> None: ...
+    def cell(self, index: int) -> None: ...
+    def done(self, result: Result) -> None: ...
+    def close(self) -> None: ...
+
+
+def select(names=(), folder: Path | None = None) -> list[Path]:
+    """Lessons by number ("04"), name ("04_band_schemes") or path, in lesson order; all if none.
+
+    Raises:
+        UsageError: a name that is no lesson, or a folder without any.
+    """
+    folder = Path(folder or NOTEBOOKS)
+    lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    paths = [Path(name).resolve() for name in names if str(name).endswith(".ipynb")]
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"no notebook {path}: check the path")
+    if not lessons and not paths:
+        raise UsageError(f"no lessons in {folder}: clone the repository and run from there")
+    numbers = {stem[:2]: stem for stem in lessons}
+    for name in names:
+        if not str(name).endswith(".ipynb"):
+            number = str(name).zfill(2)
+            stem = numbers.get(number, name)
+            paths.append(lessons[stem] if stem in lessons else choose(number, numbers, "lesson"))
+    return sorted(set(paths or lessons.values()), key=lambda path: path.name)
+
+
+def typed(name: str, value, default):
+    """`value` (text of the command line, or a Python value) as the type of `default`.
+
+    >>> typed("lr", "1e-3", 0.1), typed("seed", "3", 0), typed("stems", "3", "vocals")
+    (0.001, 3, '3')
+
+    Raises:
+        UsageError: it is not of that type.
+    """
+    kind = type(default)
+    if kind is str and isinstance(value, str):
+        return value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            value = float(value) if kind is float else yaml.safe_load(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not kind:
+        raise UsageError(
+            f"parameter {name!r} takes {kind.__name__} (default {default!r}), not {value!r}"
+        )
+    return value
+
+
+def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
+    """The parameters of each lesson with their types checked against its parameters cell.
+
+    Raises:
+        UsageError: a name that one of the lessons does not know, or a value of the wrong type.
+    """
+    plan = {}
+    for path in lessons:
+        try:
+            defaults = grammar.parameters(grammar.read(path))
+        except Exception as error:
+            raise DataError(f"{path.name} cannot be read: {error}".splitlines()[0]) from None
+        for name in given:
+            choose(name, defaults, f"parameter of lesson {path.stem}")
+        plan[path] = {name: typed(name, given[name], defaults[name]) for name in given}
+        if "profile" in plan[path]:
+            choose(plan[path]["profile"], grammar.PROFILES, "profile")
+        dataset = plan[path].get("dataset", "")
+        if dataset and Path(dataset).exists():
+            plan[path]["dataset"] = str(Path(dataset).resolve())  # a kernel runs elsewhere
+    return plan
+
+
+def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=None, folder=None):
+    """Execute lessons in order; one Result each. A failing lesson does not stop the others.
+
+    Args:
+        lessons: numbers, names or paths; none means all.
+        parameters: name -> value, text or typed; each must be known to every lesson.
+        out: folder for executed notebooks, pages and each lesson's own results
+            (`<out>/<lesson>/`); by default `runs/course` of the checkout.
+        timeout_s: longest time for one cell.
+        watch: a Watch told about the progress.
+        folder: where lessons are looked up, by default `notebooks` of the checkout.
+
+    Raises:
+        UsageError: before anything runs, for an unknown lesson, parameter or type.
+    """
+    watch = watch or Watch()
+    given = dict(parameters or {})
+    paths = select(lessons, folder)
+    if "out_dir" in given and len(paths) > 1:
+        raise UsageError("out_dir would be shared by several lessons: use --out FOLDER instead")
+    plan = resolve(paths, given)
+    out = Path(out or ROOT / "runs" / "course").resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / ".writable", "")
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write to {out} ({error.strerror}): choose --out") from None
+    watch.start(paths)
+    results = []
+    try:
+        for path in paths:
+            own = {"out_dir": str(out / path.stem)} if "out_dir" not in given else {}
+            if "out_dir" not in grammar.parameters(grammar.read(path)):
+                own = {}
+            results.append(_run_one(path, {**plan[path], **own}, out, timeout_s, watch))
+            watch.done(results[-1])
+    finally:
+        watch.close()
+    return results
+
+
+def _run_one(path, parameters, out, timeout_s, watch) -> Result:
+    """Execute one lesson and write its notebook and page, also when it failed."""
+    from bsrnn.course.page import write_page
+
+    began = time.monotonic()
+    notebook, error = execute(path, parameters, timeout_s, watch)
+    seconds = time.monotonic() - began
+    executed, page = out / path.name, out / f"{path.stem}.html"
+    if notebook is not None:
+        import nbformat
+
+        write_text(executed, nbformat.writes(notebook) + "\n")
+        write_page(notebook, page)
+    return Result(path.stem, seconds, error, executed, page)
+
+
+def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
+    """Execute one notebook in its own folder: (executed notebook or None, error line or "")."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    watch = watch or Watch()
+    seen = {"notebook": None, "index": -1}
+
+    def at(index):
+        cells = seen["notebook"].cells if seen["notebook"] else []
+        return f"cell {index + 1} ({cells[index].get('id', '?')})" if cells else "kernel start"
+
+    for name in ("papermill", "papermill.translators"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    error = ""
+    try:
+        papermill.execute_notebook(
+            str(path),
+            None,
+            parameters=parameters,
+            engine_name=_engine(),
+            kernel_name="python3",
+            language="python",
+            cwd=str(path.parent),
+            progress_bar=False,
+            start_timeout=START_TIMEOUT_S,
+            execution_timeout=timeout_s,
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+            seen=seen,
+            watch=watch,
+        )
+    except PapermillExecutionError as failure:
+        index = next(i for i, c in enumerate(seen["notebook"].cells) if _errors(c.get("outputs")))
+        error = f"{at(index)}: {failure.ename}: {_line(failure.evalue)}"
+    except Exception as failure:  # a dead kernel, a hung cell, a kernel that does not start
+        kind = type(failure).__name__
+        words = {
+            "DeadKernelError": "the kernel died",
+            "CellTimeoutError": f"still running after {timeout_s} s",
+        }
+        error = f"{at(seen['index'])}: {words.get(kind) or f'{kind}: {_line(str(failure))}'}"
+    return seen["notebook"], error or _silent_error(seen["notebook"], at)
+
+
+def _silent_error(notebook, at) -> str:
+    """What papermill lets pass: an early exit, skipped cells, errors inside Output widgets."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        for output in _errors(cell.outputs):
+            return f"{at(index)}: {output['ename']}: {_line(output['evalue'])}"
+        if cell.source.strip() and not cell.execution_count:
+            return f"{at(index)}: did not run"
+    states = notebook.metadata.get("widgets", {}).values()
+    for model in (m for s in states for m in s.get("state", {}).values()):
+        for output in _errors(model.get("state", {}).get("outputs")):
+            words = f"{output['ename']}: {_line(output['evalue'])}"
+            return f"an error swallowed by a widget: {words}"
+    return ""
+
+
+def _errors(outputs) -> list:
+    return [o for o in outputs or () if o.get("output_type") == "error"]
+
+
+def _line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "(no message)"
+
+
+def _engine() -> str:
+    """Name of the papermill engine that reports cells and keeps the notebook on failure."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class CourseEngine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, seen=None, watch=None, **options):
+            seen["notebook"] = nb_man.nb
+            start, path = nb_man.cell_start, options.get("input_path", "")
+            watch.lesson(Path(path).stem, len(nb_man.nb.cells))
+
+            def cell_start(cell, cell_index=None, **more):
+                seen["index"] = cell_index
+                watch.cell(cell_index)
+                return start(cell, cell_index, **more)
+
+            nb_man.cell_start = cell_start
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+    papermill_engines.register("bsrnn", CourseEngine)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a line of noise per kernel
+    return "bsrnn"
