@@ -1,0 +1,273 @@
+"""BandSplitSeparator: the one definition of a band-split network. It reads like the paper:
+
+    split     the bins of each band become N features                  (B, C, F, T) -> (B, K, T, N)
+    sequence  residual layers along time and across bands              (sequence.py)
+    masks     one head per stem turns features back into bins          (B, K, T, N) -> (B, C, F, T)
+    merge     masks times mixture, inverse STFT                        -> (B, S, C, L)
+
+What differs between publications is an option of ModelConfig. Bands of equal width share one
+batched matrix product: their weights are stored stacked, (G, out, in) for G bands.
+
+Reference: Luo and Yu 2022, "Music Source Separation with Band-split RNN", arXiv 2209.15174,
+section III. Lessons 05 and 06.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bsrnn.errors import UsageError, choose
+from bsrnn.losses import Estimate
+from bsrnn.models.config import ModelConfig
+from bsrnn.models.sequence import Norm, SequenceModel
+from bsrnn.stft import istft, stft
+
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+}
+
+
+def equal_widths(scheme) -> list[tuple[int, list[int]]]:
+    """Bands by width, in order of first appearance: [(width in bins W, [band numbers])]."""
+    found: dict[int, list[int]] = {}
+    for band, (lo, hi) in enumerate(scheme.ranges):
+        found.setdefault(hi - lo, []).append(band)
+    return list(found.items())
+
+
+class BandLinear(nn.Module):
+    """G linear layers side by side: x (G, ..., in) -> (G, ..., out)."""
+
+    def __init__(self, bands, features_in, features_out):
+        super().__init__()
+        limit = 1 / math.sqrt(features_in)  # torch's default for nn.Linear
+        self.weight = nn.Parameter(torch.empty(bands, features_out, features_in))
+        self.bias = nn.Parameter(torch.empty(bands, features_out))
+        nn.init.uniform_(self.weight, -limit, limit)
+        nn.init.uniform_(self.bias, -limit, limit)
+
+    def forward(self, x):
+        rows = x.flatten(1, -2)  # (G, rows, in)
+        y = torch.baddbmm(self.bias[:, None], rows, self.weight.transpose(1, 2))
+        return y.unflatten(1, x.shape[1:-1])  # (G, ..., out)
+
+
+class SplitGroup(nn.Module):
+    """The bands of one width: (G, B, T, C, 2, W) real and imaginary bins -> (G, B, T, N)."""
+
+    def __init__(self, config: ModelConfig, width, bands):
+        super().__init__()
+        channels, size = config.joint_channels, config.joint_channels * 2 * width
+        self.each_channel = config.channel_handling == "shared"
+        self.norm = Norm(config.split_norm, size, config.norm_eps, 1, config.frames, bands)
+        if self.each_channel:
+            self.linear = BandLinear(bands, size // channels, config.features // channels)
+        else:
+            self.linear = BandLinear(bands, size, config.features)
+
+    def forward(self, x):
+        channels = x.shape[-3]
+        x = self.norm(x.flatten(-3))  # (G, B, T, C 2 W)
+        if self.each_channel:
+            return self.linear(x.unflatten(-1, (channels, -1))).flatten(-2)  # (G, B, T, N)
+        return self.linear(x)  # (G, B, T, N)
+
+
+class BandSplit(nn.Module):
+    """Spectrum (B, C, F, T) complex -> features (B, K, T, N), one set of weights per band."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        scheme = config.bands
+        self.groups = nn.ModuleList()
+        self.bins, order = [], []
+        for width, bands in equal_widths(scheme):
+            self.groups.append(SplitGroup(config, width, len(bands)))
+            self.bins.append([list(range(*scheme.ranges[band])) for band in bands])
+            order += bands
+        for number, bins in enumerate(self.bins):
+            self.register_buffer(f"bins{number}", torch.tensor(bins), persistent=False)
+        back = torch.tensor(order).argsort()  # features stand by width; bands by frequency
+        self.register_buffer("back", back, persistent=False)
+
+    def forward(self, spectrum):
+        x = torch.view_as_real(spectrum.transpose(-1, -2))  # (B, C, T, F, 2)
+        found = []
+        for number, group in enumerate(self.groups):
+            bins = getattr(self, f"bins{number}")  # (G, W)
+            part = x[..., bins, :]  # (B, C, T, G, W, 2)
+            found.append(group(part.permute(3, 0, 2, 1, 5, 4)))  # (G, B, T, C, 2, W)
+        z = torch.cat(found).index_select(0, self.back)  # (K, B, T, N)
+        return z.transpose(0, 1)  # (B, K, T, N)
+
+
+class MaskGroup(nn.Module):
+    """The bands of one width: features (G, B, T, N) -> mask values (G, B, T, C P W).
+
+    Norm, hidden layers, then a gated linear unit: value * sigmoid(gate). Nothing bounds the mask.
+    P = 2 parts (real, imaginary), or 1 for a real mask.
+    """
+
+    def __init__(self, config: ModelConfig, width, bands):
+        super().__init__()
+        parts = 2 if config.mask_parts == "complex" else 1
+        size = config.joint_channels * parts * width
+        hidden = config.mask_units
+        if config.mask_width == "narrow-for-wide":
+            widest = max(hi - lo for lo, hi in config.bands.ranges)
+            hidden = 3 * (widest - width + 1)
+        sizes = [config.features] + [hidden] * config.mask_hidden_layers
+        self.activation = ACTIVATIONS.get(config.mask_activation)
+        if self.activation is None:
+            self.activation = lambda x: F.leaky_relu(x, config.mask_slope)
+        self.norm = None
+        if config.mask_norm != "none":
+            self.norm = Norm(
+                config.mask_norm, config.features, config.norm_eps, 1, config.frames, bands
+            )
+        self.hidden = nn.ModuleList(
+            BandLinear(bands, before, after)
+            for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.bottleneck = BandLinear(bands, sizes[-1], size) if config.mask_bottleneck else None
+        self.out = BandLinear(bands, size if config.mask_bottleneck else sizes[-1], 2 * size)
+        self.scrambled = config.mask_order == "scrambled"
+
+    def forward(self, z):
+        if self.norm is not None:
+            z = self.norm(z)
+        for linear in self.hidden:
+            z = self.activation(linear(z))
+        if self.bottleneck is not None:
+            z = self.bottleneck(z)
+        mask = F.glu(self.out(z))  # (G, B, T, C P W)
+        if self.scrambled:  # reads (T, C P W) as if it were (C P W, T)
+            mask = mask.reshape(*mask.shape[:2], *mask.shape[:1:-1]).transpose(2, 3)
+        return mask
+
+
+class MaskEstimator(nn.Module):
+    """The head of one stem: features (B, K, T, N) -> mask (B, C, F, T), complex or real.
+
+    Overlapping bands add up, each bin weighted by `overlap`; a bin of no band stays zero.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        scheme = config.bands
+        self.channels = config.joint_channels
+        self.complex = config.mask_parts == "complex"
+        self.bins_total = scheme.bins
+        self.groups = nn.ModuleList()
+        bins, weights = [], []
+        for number, (width, bands) in enumerate(equal_widths(scheme)):
+            self.groups.append(MaskGroup(config, width, len(bands)))
+            self.register_buffer(f"bands{number}", torch.tensor(bands), persistent=False)
+            for band in bands:
+                bins += range(*scheme.ranges[band])
+                if config.overlap == "weights" and scheme.weights is not None:
+                    weights += [float(weight) for weight in scheme.weights[band]]
+        bins = torch.tensor(bins)
+        counts = torch.bincount(bins, minlength=self.bins_total)
+        if config.overlap == "mean":
+            weights = (1 / counts[bins]).tolist()
+        self.disjoint = bool((counts == 1).all())
+        order = bins.argsort() if self.disjoint else bins
+        self.register_buffer("order", order, persistent=False)
+        weights = torch.tensor(weights) if weights else None
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, z):
+        found = []
+        for number, group in enumerate(self.groups):
+            part = group(z.transpose(0, 1)[getattr(self, f"bands{number}")])  # (G, B, T, C P W)
+            parts = part.unflatten(-1, (self.channels, 1 + self.complex, -1))  # (G, B, T, C, P, W)
+            found.append(parts.permute(1, 2, 3, 4, 0, 5).flatten(-2))  # (B, T, C, P, G W)
+        mask = torch.cat(found, dim=-1)  # (B, T, C, P, all W)
+        if self.weights is not None:
+            mask = mask * self.weights
+        if self.disjoint:
+            mask = mask.index_select(-1, self.order)  # (B, T, C, P, F)
+        else:
+            empty = mask.new_zeros(*mask.shape[:-1], self.bins_total)
+            mask = empty.index_add(-1, self.order, mask)  # (B, T, C, P, F)
+        mask = mask.permute(3, 0, 2, 4, 1)  # (P, B, C, F, T)
+        return torch.complex(mask[0], mask[1]) if self.complex else mask[0]
+
+
+class BandSplitSeparator(nn.Module):
+    """Mixture (B, C, L) -> stems (B, S, C, L), as `config` says.
+
+    The parts `split`, `sequence` and `masks` (one head per stem) can be frozen, transferred and
+    detached by name. `passport` says where the weights come from.
+
+    >>> separator = BandSplitSeparator(presets()["tiny"])         # doctest: +SKIP
+    >>> separator(torch.zeros(1, 2, 44100)).shape                  # doctest: +SKIP
+    torch.Size([1, 1, 2, 44100])
+    """
+
+    def __init__(self, config: ModelConfig, passport: dict | None = None):
+        super().__init__()
+        self.config = config
+        self.passport = dict(passport or {})
+        heads = config.stems[:-1] if config.residual_last else config.stems
+        self.split = BandSplit(config)
+        self.sequence = SequenceModel(config)
+        self.masks = nn.ModuleDict({stem: MaskEstimator(config) for stem in heads})
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return self.config.stems
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    def forward(self, mixture, stems=None):
+        """Waveforms (B, S, C, L) of `stems` (all of them if None, else only their heads run)."""
+        return self.estimate(mixture, stems).waveforms
+
+    def estimate(self, mixture, stems=None) -> Estimate:
+        """Waveforms (B, S, C, L) and complex spectra (B, S, C, F, T) of `stems`."""
+        config = self.config
+        stems = config.stems if stems is None else tuple(stems)
+        for stem in stems:
+            choose(stem, config.stems, "stem of this separator")
+        self._check(mixture)
+        channels = mixture.shape[1]
+        spectrum = stft(mixture, config.stft)  # (B, C, F, T)
+        if config.channel_handling == "independent":
+            spectrum = spectrum.flatten(0, 1).unsqueeze(1)  # (B C, 1, F, T)
+        z = self.sequence(self.split(spectrum))  # (B, K, T, N)
+        spectra = self.merge(spectrum, {s: self.masks[s](z) for s in self._heads(stems)}, stems)
+        if config.channel_handling == "independent":
+            spectra = spectra.squeeze(2).unflatten(0, (-1, channels)).transpose(1, 2)
+        waveforms = istft(spectra, config.stft, mixture.shape[-1])  # (B, S, C, L)
+        return Estimate(waveforms, spectra)
+
+    def merge(self, spectrum, masks, stems):
+        """Mixture (B, C, F, T) and masks (B, C, F, T) by stem -> spectra (B, S, C, F, T)."""
+        found = {stem: spectrum * mask for stem, mask in masks.items()}
+        if self.config.residual_last and self.config.stems[-1] in stems:
+            found[self.config.stems[-1]] = spectrum - sum(found.values())
+        return torch.stack([found[stem] for stem in stems], dim=1)  # (B, S, C, F, T)
+
+    def _heads(self, stems):
+        """The heads needed for `stems`: all of them if the residual is asked for."""
+        if self.config.residual_last and self.config.stems[-1] in stems:
+            return tuple(self.masks)
+        return stems
+
+    def _check(self, mixture):
+        config = self.config
+        if mixture.dim() != 3:
+            raise UsageError(f"mixture has shape {tuple(mixture.shape)}: give (B, C, L)")
+        if mixture.shape[1] != config.channels and config.joint_channels > 1:
+            raise UsageError(
+                f"mixture has {mixture.shape[1]} channels: this separator needs {config.channels}"
+            )
