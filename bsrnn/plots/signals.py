@@ -1,0 +1,325 @@
+"""Pictures of sounds: waveforms, spectra, spectrograms, levels, stereo, correlation of stems.
+
+Conventions:
+    `sounds` is a dict label -> waveform (C, L) float32; a label that is a stem's name gets the
+    stem's colour. 0 dB is a full-scale sine in spectra and spectrograms, and a full-scale square
+    wave in levels (dBFS of the RMS). Every function returns a figure with its own description.
+
+Lesson 01 uses all of them; lessons 02 and 04 the spectrograms.
+"""
+
+import numpy as np
+
+from bsrnn.errors import UsageError, choose
+from bsrnn.plots import style
+
+SILENT_DB = -60.0  # 100 ms below this count as silence
+FLOOR_DB = -90.0
+COLUMNS = 640  # more points than pixels cost bytes and show nothing
+
+
+def _checked(sounds: dict) -> dict:
+    """Float arrays (C, L), or one line that says what is wrong."""
+    if not sounds:
+        raise UsageError("no sounds to draw: give a dict label -> waveform (C, L)")
+    arrays = {label: np.asarray(sound, np.float32) for label, sound in sounds.items()}
+    for label, sound in arrays.items():
+        if sound.ndim != 2 or sound.shape[1] < 2:
+            raise UsageError(f"{label} has shape {sound.shape}: give a waveform (C, L)")
+        if not np.isfinite(sound).all():
+            raise UsageError(f"{label} holds NaN or infinite samples: replace them before drawing")
+    return arrays
+
+
+def _db(power) -> np.ndarray:
+    return 10 * np.log10(np.maximum(power, 1e-12))
+
+
+def rms_over_time(sound: np.ndarray, sample_rate: int, window_s: float = 0.1) -> np.ndarray:
+    """RMS level in dBFS of consecutive windows: (C, L) -> (windows,)."""
+    size = min(sound.shape[1], max(1, int(window_s * sample_rate)))
+    count = sound.shape[1] // size
+    blocks = sound[:, : count * size].reshape(len(sound), count, size)  # (C, windows, samples)
+    return _db(np.mean(blocks**2, axis=(0, 2)))
+
+
+def waveforms(sounds: dict, sample_rate: int, title="Waveforms"):
+    """The outline of each sound over time, one row each, all on one amplitude scale.
+
+    >>> figure = waveforms({"bass": np.zeros((2, 44100))}, 44100)
+    >>> figure.description
+    'Waveforms over 1.0 s: bass silent.'
+    """
+    sounds = _checked(sounds)
+    picture, axes = style.figure(
+        title, len(sounds), height=0.8 + 0.85 * len(sounds), sharex=True, sharey=True, squeeze=False
+    )
+    top = max(np.abs(sound).max() for sound in sounds.values()) or 1.0
+    words = []
+    for axis, (label, sound) in zip(axes[:, 0], sounds.items(), strict=True):
+        edges = np.linspace(0, sound.shape[1], min(COLUMNS, sound.shape[1]) + 1).astype(int)[:-1]
+        low = np.minimum.reduceat(sound.min(axis=0), edges)
+        high = np.maximum.reduceat(sound.max(axis=0), edges)
+        axis.fill_between(edges / sample_rate, low, high, color=style.stem_colour(label), lw=0.4)
+        axis.set_ylabel(label)
+        axis.set_ylim(-1.05 * top, 1.05 * top)
+        peak = np.abs(sound).max()
+        words.append(
+            f"{label} peaks at {20 * np.log10(peak):.1f} dBFS" if peak else f"{label} silent"
+        )
+    axes[-1, 0].set_xlabel("time (s); height: amplitude, one scale for all rows")
+    seconds = max(sound.shape[1] for sound in sounds.values()) / sample_rate
+    return style.describe(picture, f"Waveforms over {seconds:.1f} s: {', '.join(words)}.")
+
+
+def power_spectrum(sound, sample_rate: int, n_fft=2048, frames=None):
+    """Mean power over channels of Hann frames: (C, L) -> (frequencies_hz (F,), power (F, T)).
+
+    A full-scale sine reads 1 at its bin. At most `frames` frames are taken, spread evenly.
+    """
+    sound = np.pad(sound, ((0, 0), (0, max(0, n_fft - sound.shape[1]))))
+    hop = n_fft // 4
+    if frames:
+        hop = max(hop, (sound.shape[1] - n_fft) // frames)
+    view = np.lib.stride_tricks.sliding_window_view(sound, n_fft, axis=1)[:, ::hop]  # (C, T, n_fft)
+    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    power = sum(np.abs(np.fft.rfft(channel * window)) ** 2 for channel in view) / len(
+        view
+    )  # (T, F)
+    return np.fft.rfftfreq(n_fft, 1 / sample_rate), (power / (n_fft / 4) ** 2).T  # (F, T)
+
+
+def _pool(power, frequencies_hz, edges_hz) -> np.ndarray:
+    """Sum of the power between edges, splitting bins: (F, ...) -> (rows, ...)."""
+    step = frequencies_hz[1]
+    total = np.concatenate([np.zeros((1, *power.shape[1:])), np.cumsum(power, axis=0)])
+    position = np.clip(np.asarray(edges_hz) / step + 0.5, 0, len(power))
+    below = np.minimum(position.astype(int), len(power) - 1)
+    share = (position - below).reshape(-1, *[1] * (power.ndim - 1))
+    cumulative = total[below] + share * power[below]
+    return np.diff(cumulative, axis=0)
+
+
+def spectra(sounds: dict, sample_rate: int, title="Long-term spectra", per_octave: int = 6):
+    """The long-term average spectrum of each sound: level per 1/`per_octave` octave, log axis."""
+    sounds = _checked(sounds)
+    picture, axis = style.figure(title, height=3.4)
+    top_hz = min(20000, sample_rate / 2)
+    edges = 25 * 2 ** np.arange(0, np.log2(top_hz / 25), 1 / per_octave)
+    words, top = [], FLOOR_DB
+    for label, sound in sounds.items():
+        hz, power = power_spectrum(sound, sample_rate, 8192, frames=2000)
+        # 1.5 bins: the noise bandwidth of a Hann window, so bands of a sine do not count it twice
+        level = _db(_pool(power.mean(axis=1) / 1.5, hz, edges))
+        middle = np.sqrt(edges[1:] * edges[:-1])
+        axis.plot(middle, level, label=label, color=style.stem_colour(label), lw=1.6)
+        top = max(top, level.max())
+        if level.max() > FLOOR_DB:
+            words.append(f"{label} is strongest near {middle[level.argmax()]:.0f} Hz")
+    style.log_hz_axis(axis.xaxis, 30, top_hz)
+    axis.set_ylim(top - 70, top + 5)
+    axis.set_ylabel(f"level per 1/{per_octave} octave (dB)")
+    style.legend(axis, ncols=2)
+    return style.describe(picture, f"Long-term spectra: {', '.join(words) or 'all silent'}.")
+
+
+# ---------------------------------------------------------------------------- spectrograms
+
+
+def hz_to_mel(hz):
+    """2595 log10(1 + f / 700), O'Shaughnessy (1987), as in HTK."""
+    return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
+def mel_to_hz(mel):
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+
+
+def _rows(axis: str, top_hz: float, count: int) -> np.ndarray:
+    """Edges (count + 1,) in Hz of rows that look equally high on the frequency axis."""
+    if axis == "log":
+        return np.geomspace(30, top_hz, count + 1)
+    if axis == "mel":
+        return mel_to_hz(np.linspace(0, hz_to_mel(top_hz), count + 1))
+    return np.linspace(0, top_hz, count + 1)
+
+
+def _scale_frequency(axes, axis: str, top_hz: float) -> None:
+    if axis == "log":
+        style.log_hz_axis(axes.yaxis, 30, top_hz)
+        return
+    if axis == "mel":
+        axes.set_yscale("function", functions=(hz_to_mel, mel_to_hz))
+        axes.set_yticks([hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16000) if hz <= top_hz])
+    axes.set_ylim(0, top_hz)
+    axes.yaxis.set_major_formatter(style.hz_text)
+    axes.set_ylabel("frequency (Hz)" if axis == "linear" else "frequency (Hz, mel axis)")
+
+
+def levels_grid(sound, sample_rate, n_fft=2048, axis="log", rows=200, columns=500):
+    """A spectrogram pooled to pixels: (times_s edges, frequency edges_hz, level_db (rows, T))."""
+    hz, power = power_spectrum(sound, sample_rate, n_fft, frames=columns)
+    edges_hz = _rows(axis, sample_rate / 2, rows)
+    width = np.diff(edges_hz)[:, None] / hz[1]
+    level = _db(_pool(power, hz, edges_hz) / np.minimum(width, 1e9))  # mean per bin
+    times_s = np.linspace(0, sound.shape[1] / sample_rate, level.shape[1] + 1)
+    return times_s, edges_hz, level
+
+
+def draw_spectrogram(axes, sound, sample_rate, n_fft=2048, axis="log", top_db=None, range_db=75.0):
+    """Draw one spectrogram into `axes`, whose y axis is then in Hz; returns the mesh.
+
+    `top_db` is the level of the brightest colour (default: the loudest point).
+    """
+    choose(axis, ("log", "linear", "mel"), "frequency axis")
+    times_s, edges_hz, level = levels_grid(sound, sample_rate, n_fft, axis)
+    top_db = level.max() if top_db is None else top_db
+    mesh = axes.pcolormesh(
+        times_s, edges_hz, level, cmap=style.level_colours(), vmin=top_db - range_db, vmax=top_db
+    )
+    _scale_frequency(axes, axis, sample_rate / 2)
+    axes.grid(False)
+    return mesh
+
+
+def spectrogram(waveform, sample_rate: int, n_fft=2048, axis="log", title="Spectrogram"):
+    """The power spectrogram of a waveform (C, L), mean over channels; axis log, linear or mel."""
+    sound = _checked({"waveform": waveform})["waveform"]
+    picture, axes = style.figure(title, height=3.2)
+    mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis)
+    axes.set_xlabel("time (s)")
+    picture.colorbar(mesh, ax=axes, label="level (dB re full-scale sine)", pad=0.01)
+    return style.describe(
+        picture,
+        f"Spectrogram of {sound.shape[1] / sample_rate:.1f} s with a {n_fft}-point window on a "
+        f"{axis} frequency axis.",
+    )
+
+
+def spectrograms(sounds: dict, sample_rate: int, n_fft=2048, axis="log", title="Spectrograms"):
+    """One spectrogram per sound in a grid of two columns, all on one dB scale."""
+    sounds = _checked(sounds)
+    columns = 1 if len(sounds) == 1 else 2
+    rows = -(-len(sounds) // columns)
+    picture, grid = style.figure(
+        title, rows, columns, height=0.6 + 1.75 * rows, sharex=True, sharey=True, squeeze=False
+    )
+    tops = {}
+    for label, sound in sounds.items():
+        tops[label] = levels_grid(sound, sample_rate, n_fft, axis)[2].max()
+    for axes in grid.flat[len(sounds) :]:
+        axes.set_axis_off()
+    for axes, (label, sound) in zip(grid.flat, sounds.items(), strict=False):
+        mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, max(tops.values()))
+        axes.set_title(label)
+        axes.label_outer()
+    for axes in grid[-1]:
+        axes.set_xlabel("time (s)")
+    picture.colorbar(mesh, ax=grid, label="level (dB re full-scale sine)", pad=0.01)
+    loudest = max(tops, key=tops.get)
+    return style.describe(
+        picture,
+        f"Spectrograms of {', '.join(sounds)} on one scale of 75 dB, {n_fft}-point window; "
+        f"the loudest point is in {loudest}.",
+    )
+
+
+# ---------------------------------------------------------------------------- level, stereo
+
+
+def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: float = 0.1):
+    """RMS level of each sound over time; the bars below show where it sounds, gaps are silence."""
+    sounds = _checked(sounds)
+    picture, (top, bottom) = style.figure(
+        title, 2, height=3.4 + 0.14 * len(sounds), sharex=True, height_ratios=(3, 1)
+    )
+    words = []
+    for row, (label, sound) in enumerate(sounds.items()):
+        level = rms_over_time(sound, sample_rate, window_s)
+        start = np.arange(len(level)) * window_s
+        colour = style.stem_colour(label)
+        top.plot(start + window_s / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
+        active = level > SILENT_DB
+        bottom.broken_barh(
+            [(s, window_s) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
+        )
+        words.append(f"{label} silent {100 * (1 - active.mean()):.0f} %")
+    top.set_ylim(SILENT_DB, 0)
+    top.set_ylabel("RMS level (dBFS)")
+    style.legend(top, ncols=min(5, len(sounds)), loc="upper left")
+    bottom.set_yticks(range(len(sounds)), list(sounds))
+    bottom.set_ylim(len(sounds) - 0.5, -0.5)
+    bottom.set_xlabel(f"time (s); a gap is silence: below {SILENT_DB:.0f} dBFS")
+    return style.describe(
+        picture,
+        f"Level per {1000 * window_s:.0f} ms; share of time in silence: {', '.join(words)}.",
+    )
+
+
+def stereo_measures(sound: np.ndarray) -> tuple[float, float, float]:
+    """(width, correlation, balance) of a stereo waveform (2, L).
+
+    Width is side over mid in dB (mono is -60 or less), correlation that of left and right,
+    balance right over left in dB. Silence: NaN three times; a mono file: -60, 1, 0.
+    """
+    if not np.any(sound):
+        return (np.nan,) * 3
+    if len(sound) == 1:
+        return -60.0, 1.0, 0.0
+    left, right = sound[:2].astype(np.float64)
+    mid, side = np.mean((left + right) ** 2), np.mean((left - right) ** 2)
+    power = np.mean(left**2), np.mean(right**2)
+    width = 10 * np.log10((side + 1e-12) / (mid + 1e-12))
+    correlation = np.mean(left * right) / np.sqrt(power[0] * power[1] + 1e-24)
+    balance = 10 * np.log10((power[1] + 1e-12) / (power[0] + 1e-12))
+    return tuple(float(v) for v in (np.clip(width, -60, 60), correlation, balance))
+
+
+def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
+    """Three bars per sound: side over mid, correlation of the channels, right over left."""
+    sounds = _checked(sounds)
+    picture, axes = style.figure(title, 1, 3, height=1.3 + 0.28 * len(sounds), sharey=True)
+    table = np.array([stereo_measures(sound) for sound in sounds.values()])
+    colours = [style.stem_colour(label) for label in sounds]
+    labels = ("side / mid (dB)", "left-right correlation", "right / left (dB)")
+    for axis, values, label, start in zip(axes, table.T, labels, (-60, 0, 0), strict=True):
+        axis.barh(
+            range(len(sounds)), np.nan_to_num(values, nan=start) - start, left=start, color=colours
+        )
+        axis.set_xlabel(label)
+    axes[0].set_xlim(-60, max(10, np.nanmax([0, *table[:, 0]]) + 2))
+    axes[1].set_xlim(min(0, *np.nan_to_num(table[:, 1])), 1)
+    reach = max(6.0, np.nanmax(np.abs([0, *table[:, 2]])) * 1.1)
+    axes[2].set_xlim(-reach, reach)
+    axes[0].set_yticks(range(len(sounds)), list(sounds))
+    axes[0].set_ylim(len(sounds) - 0.5, -0.5)
+    words = [
+        f"{label} silent" if np.isnan(row[0]) else f"{label} {row[0]:.0f} dB"
+        for label, row in zip(sounds, table, strict=True)
+    ]
+    return style.describe(picture, f"Stereo width (side over mid): {', '.join(words)}.")
+
+
+def stem_correlation(matrix, labels, title="Correlation of the stems"):
+    """A correlation matrix (S, S), values -1 to 1, with its numbers."""
+    matrix = np.asarray(matrix, float)
+    if matrix.shape != (len(labels), len(labels)):
+        raise UsageError(f"matrix {matrix.shape} does not fit {len(labels)} labels: give (S, S)")
+    picture, axes = style.figure(title, width=4.6, height=3.6)
+    mesh = axes.imshow(matrix, cmap=style.DIVERGING, vmin=-1, vmax=1)
+    for (row, column), value in np.ndenumerate(matrix):
+        axes.text(
+            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+            color="white" if abs(value) > 0.6 else "black",
+        )  # fmt: skip
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(False)
+    picture.colorbar(mesh, ax=axes, label="correlation")
+    apart = np.where(np.eye(len(labels), dtype=bool), 0, np.nan_to_num(matrix))
+    row, column = np.unravel_index(np.abs(apart).argmax(), apart.shape)
+    return style.describe(
+        picture,
+        f"Correlation matrix of {', '.join(labels)}; the largest off the diagonal is "
+        f"{apart[row, column]:.2f} ({labels[row]}, {labels[column]}).",
+    )
