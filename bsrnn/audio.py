@@ -53,17 +53,11 @@ class _SoundFile:
         import soundfile
 
         self.file = soundfile.SoundFile(path)
-        self.info = AudioInfo(
-            self.file.frames,
-            self.file.samplerate,
-            self.file.channels,
-            f"{self.file.format}/{self.file.subtype}",
-        )
+        kind = f"{self.file.format}/{self.file.subtype}"
+        self.info = AudioInfo(self.file.frames, self.file.samplerate, self.file.channels, kind)
         said = re.search(r"\bdata : (\d+) \(should be (\d+)\)", self.file.extra_info)
         if said and int(said[2]) < int(said[1]) < 0x7FFFFFFF:  # above: a streaming writer's marker
-            raise DataError(
-                f"{path}: truncated, {said[2]} of {said[1]} bytes of sound: copy the file again"
-            )
+            raise DataError(f"{path}: truncated, {said[2]} of {said[1]} bytes: copy it again")
 
     def seek(self, start: int):
         self.file.seek(start)
@@ -89,10 +83,7 @@ class _AvFile:
         streams = self.container.streams.audio
         if stream >= len(streams):
             self.container.close()
-            raise DataError(
-                f"{path}: has {len(streams)} audio streams, number {stream} was asked for: "
-                "convert it to wav, or choose another stream"
-            )
+            raise DataError(f"{path}: has no audio stream {stream}: convert it to wav or flac")
         self.stream = streams[stream]
         rate = self.stream.rate
         context = self.stream.codec_context
@@ -157,10 +148,7 @@ class Reader:
 
     def seek(self, start: int):
         if not 0 <= start <= self.info.samples:
-            raise DataError(
-                f"{self.path}: start {start} is outside its {self.info.samples} samples: "
-                "choose an earlier start"
-            )
+            raise DataError(f"{self.path}: start {start} is not in its {self.info.samples} samples")
         self._guard(self.file.seek, start)
         self.position = start
 
@@ -284,19 +272,17 @@ class Writer:
             )
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             self.temporary.unlink(missing_ok=True)
-            raise DataError(
-                f"cannot write {self.path} ({channels} channels, {sample_rate} Hz, "
-                f"{self.subtype}; {error}): check folder and permissions, or choose wav or flac"
-            ) from error
+            what = f"{self.subtype}, {channels} channels, {sample_rate} Hz; {error}"
+            raise self._failure(what, "check folder and permissions, or choose wav") from error
+
+    def _failure(self, what, fix: str) -> DataError:
+        return DataError(f"cannot write {self.path} ({what}): {fix}")
 
     def write(self, waveform: np.ndarray):
         """Append (C, L). Refuses NaN and infinities."""
         waveform = np.asarray(waveform, np.float32)
         if waveform.ndim != 2 or waveform.shape[0] != self.channels:
-            raise UsageError(
-                f"{self.path.name} takes (C, L) waveforms with C = {self.channels}, "
-                f"not the shape {waveform.shape}"
-            )
+            raise UsageError(f"waveforms must be ({self.channels}, L), not {waveform.shape}")
         if not np.isfinite(waveform).all():
             raise DataError(f"not writing NaN or infinite samples to {self.path}")
         self.peak = max(self.peak, float(np.abs(waveform).max(initial=0.0)))
@@ -305,7 +291,7 @@ class Writer:
             for first in range(0, len(frames), _BLOCK):
                 self.file.write(frames[first : first + _BLOCK])
         except (OSError, RuntimeError) as error:
-            raise DataError(f"cannot write {self.path} ({error}): free some disk space") from error
+            raise self._failure(error, "free some disk space") from error
 
     def close(self, keep: bool = True):
         """Finish. keep=False, or a failure, leaves nothing behind."""
@@ -314,9 +300,7 @@ class Writer:
             if keep:
                 os.replace(self.temporary, self.path)
         except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"cannot write {self.path} ({error}): check disk space and permissions"
-            ) from error
+            raise self._failure(error, "check disk space and permissions") from error
         finally:
             self.temporary.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from bsrnn.data import splits
 from bsrnn.errors import DataError, choose
 
 _CLIP = "The Easton Ellises - Falcon 69.stem.mp4"
+_NOT_GENERATORS = ("__init__", "stems", "splits", "sources", "mixing", "activity")
 _PREVIEWS = "MUSDB18-7-STEMS.zip from https://zenodo.org/records/3270814"
 
 
@@ -36,10 +37,11 @@ def generated(name: str, seed: int, options: dict) -> Path:
     known = [key for key in inspect.signature(make).parameters if key not in ("root", "seed")]
     for key in options:
         choose(key, known, f"option of {name!r}")
-    # Sources in the key: a changed generator must never be answered with old songs.
-    folder = Path(__file__).parent
+    # The generator's code is in the key: a changed one must never be answered with old songs.
     code = "".join(
-        (folder / file).read_text() for file in sorted(os.listdir(folder)) if "toy" in file
+        path.read_text()
+        for path in sorted(Path(__file__).parent.glob("*.py"))
+        if path.stem not in _NOT_GENERATORS
     )
     shape = "-".join(f"{key}{options[key]:g}" for key in sorted(options))
     root = home() / "-".join(filter(None, [name, shape, f"seed{seed}", splits.digest(code, 8)]))

@@ -2,8 +2,8 @@
 
 Layouts: MUSDB18 `train|test/<song>.stem.mp4`, MUSDB18-HQ `train|test/<song>/<stem>.wav`, DnR v2
 `tr|cv|tt/<id>/{mix,speech,music,sfx}.wav`, or any folder `<song>/<stem>.wav` (flac, mp3, ogg, m4a)
-with any stem names. The mixture is the sum of the stems by definition; a published mixture file is only
-compared with it (`Dataset.table`). Lossy sources are decoded once into wav files under
+with any stem names. The mixture is the sum of the stems by definition; a published mixture file is
+only compared with it (`Dataset.table`). Lossy sources are decoded once into wav files under
 `home()/cache`, 16 bit unless they exceed full scale, so that random segments are reads by seeking.
 """
 
