@@ -1,0 +1,7 @@
+"""`python -m bsrnn`."""
+
+import sys
+
+from bsrnn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,409 @@
+"""The command line: `python -m bsrnn COMMAND`. Thin: every command calls one public function.
+
+Exit code 0 if all went well, 1 if something failed (data, a lesson, a check), 2 if the command
+was misused, 130 after Ctrl-C. An error is one line; BSRNN_DEBUG=1 shows where it came from.
+Rooms are imported inside the commands, so `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bsrnn.errors import DataError, UsageError
+
+_COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
+_GROUPS = {"course": "run, check and stamp the lessons"}
+
+
+def command(name: str, summary: str, example: str, add=lambda parser: None):
+    """Register a function (args) -> exit code as the command `name`."""
+
+    def register(function):
+        _COMMANDS.append((name, summary, example, add, function))
+        return function
+
+    return register
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    shape = argparse.RawDescriptionHelpFormatter
+    top = _Parser(
+        prog="bsrnn",
+        formatter_class=shape,
+        description="Band-split source separation: run the course, train, evaluate, separate.",
+        epilog="example: python -m bsrnn course run 04",
+    )
+    places = {"": top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)}
+    for group, summary in _GROUPS.items():
+        inner = places[""].add_parser(
+            group, help=summary, description=summary, formatter_class=shape,
+            epilog=f"example: python -m bsrnn {group} run",
+        )  # fmt: skip
+        places[group] = inner.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, summary, example, add, function in _COMMANDS:
+        group, _, last = name.rpartition(" ")
+        own = places[group].add_parser(
+            last, help=summary, description=summary, formatter_class=shape,
+            epilog=f"example: python -m bsrnn {example}",
+        )  # fmt: skip
+        add(own)
+        own.set_defaults(run=function)
+    return top
+
+
+def main(argv=None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return args.run(args) or 0
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # `... | head` closed our output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("BSRNN_DEBUG"):
+            raise
+        if isinstance(error, UsageError):
+            return _fail(error, 1 if isinstance(error, DataError) else 2)
+        return _fail(f"{type(error).__name__}: {error} (BSRNN_DEBUG=1 shows where)", 1)
+
+
+def _fail(words, code: int) -> int:
+    print(f"bsrnn: {' '.join(str(words).split())}", file=sys.stderr)
+    return code
+
+
+# Arguments that several commands share
+
+
+def _dataset(own):
+    own.add_argument("--dataset", default="toy", help="toy, clip, musdb7, or a folder of songs")
+
+
+def _stems(own):
+    own.add_argument("--stems", help="comma-separated; default: all of the model or dataset")
+
+
+def _device(own):
+    own.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _parameters(own):
+    own.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
+        help="set one parameter; may be repeated",
+    )  # fmt: skip
+
+
+def _once(pairs) -> dict:
+    """-p pairs as a dict; a name given twice is a mistake."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"-p {name} is given {names.count(name)} times: give it once")
+    return dict(pairs)
+
+
+def _split(stems: str | None) -> tuple[str, ...] | None:
+    return tuple(s.strip() for s in stems.split(",") if s.strip()) if stems else None
+
+
+def _file(path: str) -> Path:
+    if not Path(path).is_file():
+        raise UsageError(f"no file {path}: check the path")
+    return Path(path)
+
+
+def _pick_device(name: str) -> str:
+    """'auto' resolved; refuses CUDA where there is none."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here: use --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+# The course
+
+
+def _run_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    _parameters(own)
+    own.add_argument("--profile", help="smoke (default), small or full")
+    own.add_argument("--out", help="folder for notebooks, pages and results [runs/course]")
+    own.add_argument("--timeout", type=float, default=3600, help="seconds for one cell [3600]")
+
+
+@command(
+    "course run",
+    "execute lessons strictly; notebooks and pages go to runs/course",
+    "course run 04 07 -p seed 1 --profile small",
+    _run_arguments,
+)
+def _course_run(args):
+    from bsrnn.course import progress, runner
+
+    given = _once(args.parameters + ([["profile", args.profile]] if args.profile else []))
+    results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
+    failed = [result.lesson for result in results if result.error]
+    seconds, where = sum(result.seconds for result in results), results[0].page.parent
+    print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
+    return _fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
+
+
+def _check_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    own.add_argument("--update", action="store_true", help="re-run in smoke, store the outputs")
+
+
+@command(
+    "course check",
+    "check the grammar of lessons and that their stored outputs are fresh",
+    "course check --update 04",
+    _check_arguments,
+)
+def _course_check(args):
+    from bsrnn.course import outputs, progress, runner
+
+    problems = outputs.check(args.lessons, args.update, progress.watcher())
+    for problem in problems:
+        print(problem)
+    count = len(runner.select(args.lessons))
+    if problems:
+        return _fail(f"{len(problems)} problems in {count} lessons", 1)
+    print(f"{count} lessons are sound and fresh")
+    return 0
+
+
+@command(
+    "course badge",
+    "stamp another repository address everywhere (for a fork)",
+    "course badge --repository owner/name",
+    lambda own: own.add_argument("--repository", required=True, help="owner/name on GitHub"),
+)
+def _course_badge(args):
+    from bsrnn.course import stamp
+
+    changed = stamp.restamp(args.repository)
+    for path in changed:
+        print(path.relative_to(stamp.ROOT))
+    print(f"{len(changed)} files stamped with {stamp.repository()}")
+
+
+# Models
+
+
+def _train_arguments(own):
+    own.add_argument("model", help="preset (see `models`) or a JSON file of a ModelConfig")
+    own.add_argument("--train", default="smoke", help="preset: smoke (default), small or paper")
+    _dataset(own)
+    _stems(own)
+    own.add_argument("--scheme", help="band scheme (see `bands`)")
+    own.add_argument("--steps", type=int, help="optimiser updates")
+    own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
+    own.add_argument("--seed", type=int, help="of weights and examples")
+    own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
+    own.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    own.add_argument("--initial", help="model file to start from")
+    own.add_argument("--freeze", help="parts that stay as they are: split,sequence,masks")
+    _device(own)
+    _parameters(own)
+
+
+def _configs(args):
+    """(ModelConfig, TrainConfig) of the `train` command; -p fits a field of either."""
+    import dataclasses
+
+    from bsrnn import models, training
+    from bsrnn.course.runner import typed
+    from bsrnn.errors import choose
+
+    if args.model.endswith(".json"):
+        model = models.ModelConfig.from_json(_file(args.model).read_text(encoding="utf-8"))
+    else:
+        presets = models.presets()
+        model = presets[choose(args.model, presets, "model preset")]
+    train = training.presets()[choose(args.train, training.presets(), "training preset")]
+    given = _once(args.parameters)
+    named = {
+        "stems": _split(args.stems), "scheme": args.scheme, "steps": args.steps,
+        "max_minutes": args.minutes, "seed": args.seed,
+    }  # fmt: skip
+    changes = {name: value for name, value in named.items() if value is not None}
+    if args.minutes and args.steps is None:
+        changes["steps"] = 10**9  # the minutes decide
+    names = {field.name for config in (model, train) for field in dataclasses.fields(config)}
+    for name, value in given.items():
+        choose(name, sorted(names), "model or training parameter")
+        owner = model if hasattr(model, name) else train
+        changes[name] = typed(name, value, getattr(owner, name))
+
+    def own(config):
+        fields = {field.name for field in dataclasses.fields(config)}
+        return dataclasses.replace(config, **{k: v for k, v in changes.items() if k in fields})
+
+    return own(model), own(train)
+
+
+@command(
+    "train",
+    "train a separator; checkpoints, log and card go to --out, Ctrl-C keeps the state",
+    "train small --dataset ~/musdb18hq --stems vocals --scheme v7 --minutes 60 --out runs/vocals",
+    _train_arguments,
+)
+def _train(args):
+    model, train = _configs(args)
+    from bsrnn import data, training
+
+    result = training.fit(
+        model,
+        train,
+        data.open(args.dataset),
+        args.out,
+        initial=args.initial,
+        freeze=_split(args.freeze) or (),
+        resume=args.resume,
+        device=args.device,
+    )
+    print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
+
+
+def _evaluate_arguments(own):
+    own.add_argument("model", help="model file or name (see `models`)")
+    _dataset(own)
+    own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
+    _stems(own)
+    own.add_argument("--out", help="folder for the report as CSV and JSON")
+    _device(own)
+
+
+@command(
+    "evaluate",
+    "score a model on a dataset, beside silence, the mixture and an oracle",
+    "evaluate runs/vocals/best.safetensors --dataset ~/musdb18hq --out runs/vocals/report",
+    _evaluate_arguments,
+)
+def _evaluate(args):
+    import bsrnn
+    from bsrnn import data, evaluation
+
+    separator = bsrnn.load(args.model, device=_pick_device(args.device))
+    songs = data.open(args.dataset)
+    songs = songs if args.subset == "all" else songs.subset(args.subset)
+    report = evaluation.evaluate(separator, songs, stems=_split(args.stems), out_dir=args.out)
+    print(report.table().round(2).to_string())
+
+
+def _separate_arguments(own):
+    own.add_argument("song", help="an audio file: wav, flac, mp3, ogg, m4a ...")
+    own.add_argument("--model", required=True, help="model file or name (see `models`)")
+    own.add_argument("--out", help="folder for the stems [beside the song, named like it]")
+    _stems(own)
+    _device(own)
+
+
+@command(
+    "separate",
+    "separate one song into stems, in memory that does not grow with its length",
+    "separate song.mp3 --model runs/vocals/best.safetensors --out stems",
+    _separate_arguments,
+)
+def _separate(args):
+    import bsrnn
+
+    song = _file(args.song)
+    separator = bsrnn.load(args.model, device=_pick_device(args.device))
+    out = Path(args.out) if args.out else song.with_suffix("")
+    stems = _split(args.stems)
+    for path in bsrnn.separate_file(separator, song, out, stems=stems).values():
+        print(path)
+
+
+@command("models", "list the model presets and the published models", "models")
+def _models(args):
+    from bsrnn import models
+
+    print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
+    for name, config in models.presets().items():
+        size = f"{config.features:5}{config.repeats:4}"
+        print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+
+
+def _bands_arguments(own):
+    own.add_argument("scheme", nargs="?", help="a name: show its bands; none: list all")
+    own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
+    own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
+    own.add_argument("--json", action="store_true", help="print the scheme as JSON")
+
+
+@command("bands", "list the band schemes, or show the bands of one", "bands v7", _bands_arguments)
+def _bands(args):
+    from bsrnn import bands
+
+    if args.json and not args.scheme:
+        raise UsageError("--json needs a scheme: bands v7 --json")
+    if not args.scheme:
+        for name in bands.names():
+            one = bands.scheme(name)
+            kind = "overlapping" if one.overlapping else ""
+            print(f"{name:20}{len(one):4} bands  {kind:12} {one.source}".rstrip())
+        return
+    one = bands.scheme(args.scheme, args.sample_rate, args.n_fft)
+    if args.json:
+        print(one.to_json())
+        return
+    print(f"{'band':>4} {'bins':>13} {'width':>6} {'from Hz':>9} {'to Hz':>9}")
+    for band, (lo, hi) in enumerate(one.ranges):
+        low_hz, high_hz = (edge * args.sample_rate / args.n_fft for edge in (lo, hi))
+        print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
+
+
+def _toy_arguments(own):
+    own.add_argument("folder", help="new folder for the songs")
+    own.add_argument("--film", action="store_true", help="film scenes (dialogue, music, effects)")
+    own.add_argument("--seed", type=int, default=0, help="of everything [0]")
+    _parameters(own)
+
+
+@command(
+    "toy",
+    "generate toy songs (MUSDB-HQ layout) or film scenes (DnR layout)",
+    "toy songs --seed 1 -p seconds 8",
+    _toy_arguments,
+)
+def _toy(args):
+    import inspect
+
+    from bsrnn.course.runner import typed
+    from bsrnn.data import toyband
+    from bsrnn.errors import choose
+
+    folder = Path(args.folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: give a new folder")
+    make = toyband.scenes if args.film else toyband.make
+    known = {n: p.default for n, p in inspect.signature(make).parameters.items()}
+    given = _once(args.parameters)
+    for name in given:
+        choose(name, [n for n in known if n not in ("root", "seed")], "option")
+    make(folder, seed=args.seed, **{n: typed(n, v, known[n]) for n, v in given.items()})
+    print(folder)
+
+
+@command("doctor", "say what is missing here and the one command that fixes it", "doctor")
+def _doctor(args):
+    from bsrnn import doctor
+
+    lines, sound = doctor.examine()
+    print("\n".join(lines))
+    return 0 if sound else 1
