@@ -1,0 +1,275 @@
+"""BandScheme: an immutable description of how F bins are cut into K bands, with its proof.
+
+Conventions
+    Bands are half-open bin ranges [lo, hi); bin i lies at i * sample_rate / n_fft Hz; there are
+    F = n_fft // 2 + 1 bins.
+    A scheme without weights is a partition: no gap, no overlap. A scheme with weights may overlap;
+    on every covered bin its weights sum to one, so split followed by merge gives the input back.
+    Bins that a publication leaves out (BandIt's Bark, ERB and Mel miss the Nyquist bin) must be
+    declared in `uncovered`. Lesson 04.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bsrnn.errors import UsageError
+
+JSON_KEYS = (
+    "name", "sample_rate", "n_fft", "ranges", "weights", "edges_hz", "rounding", "uncovered",
+    "source", "notes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class BandScheme:
+    """K bands over the bins of one STFT. Frozen, hashable, JSON round trip.
+
+    name         "v7", "musical64", or one's own
+    ranges       K pairs (lo, hi) of bins, hi exclusive
+    sample_rate  Hz
+    n_fft        samples
+    weights      None, or K float32 arrays (W,): the share of each bin that belongs to the band
+    edges_hz     K + 1 borders in Hz as the publication asks for them; where it speaks in bins only,
+                 and where bands overlap, those of the bins (starts, then the end of the last band)
+    rounding     the named rule that brought Hz to bins
+    uncovered    bins that belong to no band, declared
+    source       publication; `notes` says what a projection to this rate and n_fft changed
+
+    >>> halves = BandScheme("halves", ((0, 2), (2, 5)), sample_rate=8000, n_fft=8)
+    >>> len(halves), halves.widths, halves.edges_hz
+    (2, (2, 3), (0.0, 2000.0, 4000.0))
+    """
+
+    name: str
+    ranges: tuple
+    sample_rate: int
+    n_fft: int
+    weights: tuple | None = None
+    edges_hz: tuple | None = None
+    rounding: str = "ceil"
+    uncovered: tuple = ()
+    source: str = "own"
+    notes: tuple = ()
+
+    def __post_init__(self):
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen)
+        put("ranges", tuple((int(lo), int(hi)) for lo, hi in self.ranges))
+        put("uncovered", tuple(int(i) for i in self.uncovered))
+        put("notes", tuple(self.notes))
+        if self.weights is not None:
+            frozen = tuple(np.array(w, dtype=np.float32) for w in self.weights)
+            for w in frozen:
+                w.flags.writeable = False
+            put("weights", frozen)
+        edges = self.actual_edges_hz if self.edges_hz is None else self.edges_hz
+        put("edges_hz", tuple(float(f) for f in edges))
+
+    def _key(self):
+        return (self.name, self.ranges, self.sample_rate, self.n_fft, self.edges_hz, self.rounding)
+
+    def __eq__(self, other):
+        if not isinstance(other, BandScheme) or self._key() != other._key():
+            return NotImplemented if not isinstance(other, BandScheme) else False
+        if self.weights is None or other.weights is None:
+            return self.weights is other.weights
+        return all(map(np.array_equal, self.weights, other.weights))
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def __len__(self):
+        return len(self.ranges)
+
+    @property
+    def bins(self) -> int:
+        """Number of bins F."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def overlapping(self) -> bool:
+        """True if the scheme has weights, which declares that its bands may share bins."""
+        return self.weights is not None
+
+    @property
+    def widths(self) -> tuple:
+        """Bins per band."""
+        return tuple(hi - lo for lo, hi in self.ranges)
+
+    @property
+    def spans_hz(self) -> tuple:
+        """(low, high) in Hz per band, where the bins really begin and end; never above Nyquist."""
+        step, top = self.sample_rate / self.n_fft, self.sample_rate / 2
+        return tuple((lo * step, min(hi * step, top)) for lo, hi in self.ranges)
+
+    @property
+    def actual_edges_hz(self) -> tuple:
+        """Starts of the bands and the end of the last: `edges_hz` shows how far they drifted."""
+        return (*(lo for lo, _ in self.spans_hz), *(hi for _, hi in self.spans_hz[-1:]))
+
+    @property
+    def semitones(self) -> tuple:
+        """Width of each band in semitones; a band that begins at 0 Hz is measured from bin 1/2."""
+        half_bin = self.sample_rate / self.n_fft / 2
+        return tuple(float(12 * np.log2(hi / max(lo, half_bin))) for lo, hi in self.spans_hz)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """Membership (K, F) float32: the weights, or ones where a band has the bin to itself."""
+        matrix = np.zeros((len(self), self.bins), np.float32)  # (K, F)
+        for k, (lo, hi) in enumerate(self.ranges):
+            matrix[k, lo:hi] = 1 if self.weights is None else self.weights[k]
+        matrix.flags.writeable = False
+        return matrix
+
+    @cached_property
+    def coverage(self) -> np.ndarray:
+        """How many bands hold each bin, (F,) integers."""
+        count = np.zeros(self.bins + 1, int)  # (F + 1,)
+        for lo, hi in self.ranges:
+            count[lo] += 1
+            count[hi] -= 1
+        return count[:-1].cumsum()  # (F,)
+
+    def validate(self) -> "BandScheme":
+        """Return self if the scheme is sound, else raise a UsageError that says the fix.
+
+        Proves: K >= 1, every band has bins and lies below Nyquist, bands are in order, every bin
+        is covered unless declared, no undeclared overlap, weights lie in [0, 1] and sum to one.
+        """
+        _check_ranges(self)
+        _check_cover(self)
+        if self.weights is not None:
+            _check_weights(self)
+        elif self.coverage.max() > 1:
+            k = next(k for k in range(1, len(self)) if self.ranges[k][0] < self.ranges[k - 1][1])
+            raise UsageError(
+                f"{self.name}: bands {k - 1} and {k} overlap: end band {k - 1} at bin "
+                f"{self.ranges[k][0]}, or give weights that sum to one"
+            )
+        return self
+
+    def to_json(self) -> str:
+        """One JSON object; weights as the shortest decimals that give the same float32 back."""
+        fields = {key: getattr(self, key) for key in JSON_KEYS}
+        if self.weights is not None:
+            fields["weights"] = [[float(str(x)) for x in w] for w in self.weights]
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> "BandScheme":
+        """The validated scheme of a `to_json` text."""
+        try:
+            fields = json.loads(text)
+            unknown = sorted(set(fields) - set(JSON_KEYS))
+            scheme = cls(**fields) if not unknown else None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            needed = "name, ranges, sample_rate, n_fft"
+            raise UsageError(f"not the JSON of a band scheme ({error}): give {needed}") from error
+        if unknown:
+            raise UsageError(f"band scheme JSON has unknown keys {', '.join(unknown)}: remove them")
+        return scheme.validate()
+
+    def project(self, sample_rate: int, n_fft: int) -> "BandScheme":
+        """The same scheme for another rate and n_fft: a built-in one by its own rule, another one
+        from its edges in Hz (edges above Nyquist dropped, empty bands merged; see `notes`)."""
+        from bsrnn.bands import families
+
+        return families.project(self, sample_rate, n_fft)
+
+
+def _check_ranges(scheme: BandScheme) -> None:
+    if not scheme.ranges:
+        raise UsageError(f"{scheme.name}: no bands: give at least one")
+    if scheme.sample_rate <= 0 or scheme.n_fft < 2:
+        raise UsageError(f"{scheme.name}: give a sample_rate above 0 Hz and an n_fft of at least 2")
+    for k, (lo, hi) in enumerate(scheme.ranges):
+        if hi <= lo:
+            raise UsageError(f"{scheme.name}: band {k} [{lo}, {hi}) is empty: merge it or widen it")
+        if lo < 0 or hi > scheme.bins:
+            raise UsageError(
+                f"{scheme.name}: band {k} [{lo}, {hi}) leaves the {scheme.bins} bins of n_fft "
+                f"{scheme.n_fft}: keep 0 <= lo < hi <= {scheme.bins}"
+            )
+    if any(a[0] > b[0] for a, b in zip(scheme.ranges, scheme.ranges[1:], strict=False)):
+        raise UsageError(f"{scheme.name}: bands are out of order: sort them by their first bin")
+    if len(scheme.edges_hz) != len(scheme) + 1:
+        raise UsageError(f"{scheme.name}: {len(scheme)} bands need {len(scheme) + 1} edges_hz")
+
+
+def _check_cover(scheme: BandScheme) -> None:
+    missing = np.flatnonzero(scheme.coverage == 0)
+    if tuple(missing) == scheme.uncovered:
+        return
+    covered = scheme.bins - len(missing)
+    first = set(missing.tolist()) - set(scheme.uncovered)
+    if not first:
+        raise UsageError(f"{scheme.name}: `uncovered` names covered bins: give {tuple(missing)}")
+    end = scheme.ranges[-1][1]
+    fix = (
+        f"add {len(missing)} bins to the last band"
+        if missing[0] >= end
+        else f"no band holds bin {min(first)}: widen its neighbour"
+    )
+    raise UsageError(f"{scheme.name}: bands cover {covered} of {scheme.bins} bins: {fix}")
+
+
+def _check_weights(scheme: BandScheme) -> None:
+    if len(scheme.weights) != len(scheme):
+        raise UsageError(f"{scheme.name}: {len(scheme.weights)} weights for {len(scheme)} bands")
+    for k, (w, width) in enumerate(zip(scheme.weights, scheme.widths, strict=True)):
+        if w.shape != (width,):
+            raise UsageError(f"{scheme.name}: band {k} has {width} bins: give as many weights")
+        if not (np.all(np.isfinite(w)) and w.min() >= 0 and w.max() <= 1 + 1e-6):
+            raise UsageError(f"{scheme.name}: weights of band {k} must lie between 0 and 1")
+    total = scheme.matrix.sum(axis=0, dtype=np.float64)  # (K, F) -> (F,)
+    wrong = np.flatnonzero((scheme.coverage > 0) & (np.abs(total - 1) > 1e-5))
+    if len(wrong):
+        raise UsageError(
+            f"{scheme.name}: weights sum to {total[wrong[0]]:.6g} on bin {wrong[0]}, not to 1: "
+            f"divide the weights of that bin by {total[wrong[0]]:.6g}"
+        )
+
+
+def split(scheme: BandScheme, spectrum: np.ndarray) -> list:
+    """Cut a spectrum (..., F, T) into K views (..., W, T), in band order. Lesson 04."""
+    _check_bins(scheme, spectrum)
+    return [spectrum[..., lo:hi, :] for lo, hi in scheme.ranges]  # (..., F, T) -> K x (..., W, T)
+
+
+def merge(scheme: BandScheme, bands: list) -> np.ndarray:
+    """Put K parts (..., W, T) back together to (..., F, T): the weighted sum where bands overlap.
+
+    Inverse of `split`, except that bins of no band come out as zero.
+    """
+    whole = np.zeros((*bands[0].shape[:-2], scheme.bins, bands[0].shape[-1]), bands[0].dtype)
+    for k, (lo, hi) in enumerate(scheme.ranges):
+        weight = 1 if scheme.weights is None else scheme.weights[k][:, None]  # (W, 1)
+        whole[..., lo:hi, :] += bands[k] * weight  # (..., W, T)
+    return whole  # (..., F, T)
+
+
+def energy_per_band(scheme: BandScheme, spectrum: np.ndarray) -> np.ndarray:
+    """Energy sum |X|^2 over bins and frames of each band: (..., F, T) -> (..., K) float64.
+
+    A bin that bands share is divided by their weights, so the bands add up to the total energy
+    of the covered bins. Lesson 01.
+
+    >>> whole = BandScheme("whole", ((0, 3),), 8000, 4)
+    >>> energy_per_band(whole, np.full((2, 3, 5), 2j)).tolist()
+    [[60.0], [60.0]]
+    """
+    spectrum = np.asarray(spectrum)
+    _check_bins(scheme, spectrum)
+    power = np.square(np.abs(spectrum), dtype=np.float64).sum(axis=-1)  # (..., F, T) -> (..., F)
+    return power @ scheme.matrix.T.astype(np.float64)  # (..., F) -> (..., K)
+
+
+def _check_bins(scheme: BandScheme, spectrum: np.ndarray) -> None:
+    if spectrum.ndim < 2 or spectrum.shape[-2] != scheme.bins:
+        raise UsageError(
+            f"spectrum {spectrum.shape} does not fit the {scheme.bins} bins of {scheme.name}: give "
+            f"(..., F, T), or scheme.project(sample_rate, n_fft) for another n_fft"
+        )
