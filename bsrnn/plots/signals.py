@@ -156,37 +156,40 @@ def _scale_frequency(axes, axis: str, top_hz: float) -> None:
     axes.set_ylabel("frequency (Hz)" if axis == "linear" else "frequency (Hz, mel axis)")
 
 
-def levels_grid(sound, sample_rate, n_fft=2048, axis="log", rows=200, columns=500):
+def levels_grid(sound, sample_rate, n_fft=2048, axis="log", top_hz=None, rows=200, columns=500):
     """A spectrogram pooled to pixels: (times_s edges, frequency edges_hz, level_db (rows, T))."""
     hz, power = power_spectrum(sound, sample_rate, n_fft, frames=columns)
-    edges_hz = _rows(axis, sample_rate / 2, rows)
+    edges_hz = _rows(axis, min(top_hz or np.inf, sample_rate / 2), rows)
     width = np.diff(edges_hz)[:, None] / hz[1]
     level = _db(_pool(power, hz, edges_hz) / np.minimum(width, 1e9))  # mean per bin
     times_s = np.linspace(0, sound.shape[1] / sample_rate, level.shape[1] + 1)
     return times_s, edges_hz, level
 
 
-def draw_spectrogram(axes, sound, sample_rate, n_fft=2048, axis="log", top_db=None, range_db=75.0):
-    """Draw one spectrogram into `axes`, whose y axis is then in Hz; returns the mesh.
-
-    `top_db` is the level of the brightest colour (default: the loudest point).
+def draw_spectrogram(
+    axes, sound, sample_rate, n_fft=2048, axis="log", top_hz=None, top_db=None, range_db=75.0
+):
+    """Draw one spectrogram into `axes`, whose y axis is then in Hz up to `top_hz` (default: half
+    the sample rate); returns the mesh. `top_db` is the brightest level (default: the loudest).
     """
     choose(axis, ("log", "linear", "mel"), "frequency axis")
-    times_s, edges_hz, level = levels_grid(sound, sample_rate, n_fft, axis)
+    times_s, edges_hz, level = levels_grid(sound, sample_rate, n_fft, axis, top_hz)
     top_db = level.max() if top_db is None else top_db
     mesh = axes.pcolormesh(
         times_s, edges_hz, level, cmap=style.level_colours(), vmin=top_db - range_db, vmax=top_db
     )
-    _scale_frequency(axes, axis, sample_rate / 2)
+    _scale_frequency(axes, axis, edges_hz[-1])
     axes.grid(False)
     return mesh
 
 
-def spectrogram(waveform, sample_rate: int, n_fft=2048, axis="log", title="Spectrogram"):
+def spectrogram(
+    waveform, sample_rate: int, n_fft=2048, axis="log", title="Spectrogram", top_hz=None
+):
     """The power spectrogram of a waveform (C, L), mean over channels; axis log, linear or mel."""
     sound = _checked({"waveform": waveform})["waveform"]
     picture, axes = style.figure(title, height=3.2)
-    mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis)
+    mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, top_hz)
     axes.set_xlabel("time (s)")
     picture.colorbar(mesh, ax=axes, label="level (dB re full-scale sine)", pad=0.01)
     return style.describe(
@@ -196,9 +199,12 @@ def spectrogram(waveform, sample_rate: int, n_fft=2048, axis="log", title="Spect
     )
 
 
-def spectrograms(sounds: dict, sample_rate: int, n_fft=2048, axis="log", title="Spectrograms"):
+def spectrograms(
+    sounds: dict, sample_rate: int, n_fft=2048, axis="log", title="Spectrograms", top_hz=None
+):
     """One spectrogram per sound in a grid of two columns, all on one dB scale."""
     sounds = _checked(sounds)
+    choose(axis, ("log", "linear", "mel"), "frequency axis")
     columns = 1 if len(sounds) == 1 else 2
     rows = -(-len(sounds) // columns)
     picture, grid = style.figure(
@@ -206,11 +212,11 @@ def spectrograms(sounds: dict, sample_rate: int, n_fft=2048, axis="log", title="
     )
     tops = {}
     for label, sound in sounds.items():
-        tops[label] = levels_grid(sound, sample_rate, n_fft, axis)[2].max()
+        tops[label] = levels_grid(sound, sample_rate, n_fft, axis, top_hz)[2].max()
     for axes in grid.flat[len(sounds) :]:
         axes.set_axis_off()
     for axes, (label, sound) in zip(grid.flat, sounds.items(), strict=False):
-        mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, max(tops.values()))
+        mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, top_hz, max(tops.values()))
         axes.set_title(label)
         axes.label_outer()
     for axes in grid[-1]:
@@ -287,6 +293,9 @@ def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
             range(len(sounds)), np.nan_to_num(values, nan=start) - start, left=start, color=colours
         )
         axis.set_xlabel(label)
+    for row, width in enumerate(table[:, 0]):
+        if not width > -60:
+            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=8)
     axes[0].set_xlim(-60, max(10, np.nanmax([0, *table[:, 0]]) + 2))
     axes[1].set_xlim(min(0, *np.nan_to_num(table[:, 1])), 1)
     reach = max(6.0, np.nanmax(np.abs([0, *table[:, 2]])) * 1.1)
