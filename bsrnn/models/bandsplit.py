@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from bsrnn.errors import UsageError, choose
 from bsrnn.losses import Estimate
+from bsrnn.models.attention import Norm
 from bsrnn.models.config import ModelConfig
-from bsrnn.models.sequence import Norm, SequenceModel
+from bsrnn.models.sequence import SequenceModel
 from bsrnn.stft import istft, stft
 
 ACTIVATIONS = {
@@ -200,14 +201,54 @@ class MaskEstimator(nn.Module):
         return torch.complex(mask[0], mask[1]) if self.complex else mask[0]
 
 
+class Film(nn.Module):
+    """Condition features (B, K, T, N) on an embedding (B, Q): norm, then gain and offset per
+    feature (Banquet; Perez et al. 2018, arXiv 1709.07871)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        size = config.features
+        self.norm = Norm("group", size, config.norm_eps, max(size // 16, 1))
+        self.gain, self.offset = (
+            nn.Sequential(nn.Linear(config.query, size), nn.ELU(), nn.Linear(size, size))
+            for _ in range(2)
+        )
+
+    def forward(self, z, query):
+        y = self.norm(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
+        return self.gain(query)[:, None, None] * y + self.offset(query)[:, None, None]
+
+
+def standardise(spectrum):
+    """(X - mean) / deviation over C, F and T of each item, with the mean and the deviation."""
+    mean = spectrum.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = spectrum.std(dim=(1, 2, 3), keepdim=True)  # of complex numbers: real
+    return (spectrum - mean) / (deviation + 1e-5), mean, deviation
+
+
+def sum_neighbours(spectrum, reach, ranges):
+    """Each bin of (..., F, T) becomes the sum of the bins within `reach` of it in its band."""
+    return torch.cat(
+        [
+            sum(
+                F.pad(band, (0, 0, reach, reach)).narrow(-2, shift, band.shape[-2])
+                for shift in range(2 * reach + 1)
+            )
+            for band in (spectrum[..., lo:hi, :] for lo, hi in ranges)
+        ],
+        dim=-2,
+    )
+
+
 class BandSplitSeparator(nn.Module):
     """Mixture (B, C, L) -> stems (B, S, C, L), as `config` says.
 
     The parts `split`, `sequence` and `masks` (one head per stem) can be frozen, transferred and
     detached by name. `passport` says where the weights come from.
 
-    >>> separator = BandSplitSeparator(presets()["tiny"])         # doctest: +SKIP
-    >>> separator(torch.zeros(1, 2, 44100)).shape                  # doctest: +SKIP
+    >>> from bsrnn.models import presets
+    >>> separator = BandSplitSeparator(presets()["tiny"])
+    >>> separator(torch.zeros(1, 2, 44100)).shape
     torch.Size([1, 1, 2, 44100])
     """
 
@@ -218,6 +259,7 @@ class BandSplitSeparator(nn.Module):
         heads = config.stems[:-1] if config.residual_last else config.stems
         self.split = BandSplit(config)
         self.sequence = SequenceModel(config)
+        self.film = Film(config) if config.query else None
         self.masks = nn.ModuleDict({stem: MaskEstimator(config) for stem in heads})
 
     @property
@@ -228,46 +270,69 @@ class BandSplitSeparator(nn.Module):
     def sample_rate(self) -> int:
         return self.config.sample_rate
 
-    def forward(self, mixture, stems=None):
-        """Waveforms (B, S, C, L) of `stems` (all of them if None, else only their heads run)."""
-        return self.estimate(mixture, stems).waveforms
+    def forward(self, mixture, stems=None, query=None):
+        """Waveforms (B, S, C, L) of `stems` (all of them if None, else only their heads run).
+        `query` (B, Q) is the embedding of a conditioned network."""
+        return self.estimate(mixture, stems, query).waveforms
 
-    def estimate(self, mixture, stems=None) -> Estimate:
+    def estimate(self, mixture, stems=None, query=None) -> Estimate:
         """Waveforms (B, S, C, L) and complex spectra (B, S, C, F, T) of `stems`."""
         config = self.config
         stems = config.stems if stems is None else tuple(stems)
-        for stem in stems:
-            choose(stem, config.stems, "stem of this separator")
-        self._check(mixture)
-        channels = mixture.shape[1]
+        self._check(mixture, stems, query)
         spectrum = stft(mixture, config.stft)  # (B, C, F, T)
-        if config.channel_handling == "independent":
+        folded = config.channel_handling == "independent"
+        if folded:
             spectrum = spectrum.flatten(0, 1).unsqueeze(1)  # (B C, 1, F, T)
+        mean, deviation = 0.0, 1.0
+        if config.standardise:
+            spectrum, mean, deviation = standardise(spectrum)
         z = self.sequence(self.split(spectrum))  # (B, K, T, N)
-        spectra = self.merge(spectrum, {s: self.masks[s](z) for s in self._heads(stems)}, stems)
-        if config.channel_handling == "independent":
-            spectra = spectra.squeeze(2).unflatten(0, (-1, channels)).transpose(1, 2)
-        waveforms = istft(spectra, config.stft, mixture.shape[-1])  # (B, S, C, L)
-        return Estimate(waveforms, spectra)
+        if self.film is not None:
+            z = self.film(z, query)
+        subtract = config.residual_last and config.stems[-1] in stems  # needs every head
+        heads = tuple(self.masks) if subtract else stems
+        spectra = self.merge(spectrum, {stem: self.masks[stem](z) for stem in heads}, stems)
+        spectra = spectra * deviation + mean if config.standardise else spectra
+        if folded:
+            spectra = spectra.unflatten(0, mixture.shape[:2]).squeeze(3).transpose(1, 2)
+        return Estimate(istft(spectra, config.stft, mixture.shape[-1]), spectra)
 
     def merge(self, spectrum, masks, stems):
         """Mixture (B, C, F, T) and masks (B, C, F, T) by stem -> spectra (B, S, C, F, T)."""
-        found = {stem: spectrum * mask for stem, mask in masks.items()}
-        if self.config.residual_last and self.config.stems[-1] in stems:
-            found[self.config.stems[-1]] = spectrum - sum(found.values())
-        return torch.stack([found[stem] for stem in stems], dim=1)  # (B, S, C, F, T)
-
-    def _heads(self, stems):
-        """The heads needed for `stems`: all of them if the residual is asked for."""
-        if self.config.residual_last and self.config.stems[-1] in stems:
-            return tuple(self.masks)
-        return stems
-
-    def _check(self, mixture):
         config = self.config
+        found = masks
+        if config.output == "mask":
+            found = {stem: spectrum * mask for stem, mask in masks.items()}
+        if config.mask_context:
+            ranges, reach = config.bands.ranges, config.mask_context
+            found = {stem: sum_neighbours(y, reach, ranges) for stem, y in found.items()}
+        if config.residual_last and config.stems[-1] in stems:
+            found[config.stems[-1]] = spectrum - sum(found.values())
+        spectra = torch.stack([found[stem] for stem in stems], dim=1)  # (B, S, C, F, T)
+        if config.zero_dc:
+            keep = torch.arange(spectra.shape[-2], device=spectra.device) > 0
+            spectra = spectra * keep[:, None]
+        return spectra
+
+    def _check(self, mixture, stems, query):
+        config = self.config
+        for stem in stems:
+            choose(stem, config.stems, "stem of this separator")
         if mixture.dim() != 3:
             raise UsageError(f"mixture has shape {tuple(mixture.shape)}: give (B, C, L)")
-        if mixture.shape[1] != config.channels and config.joint_channels > 1:
+        channels, samples = mixture.shape[1:]
+        if channels != config.channels and (config.joint_channels > 1 or config.tac):
             raise UsageError(
-                f"mixture has {mixture.shape[1]} channels: this separator needs {config.channels}"
+                f"mixture has {channels} channels: this separator needs {config.channels}"
+            )
+        if config.frames and config.stft.frames(samples) != config.frames:
+            raise UsageError(
+                f"{samples} samples: this separator takes chunks of {config.chunk_samples} only"
+            )
+        if bool(config.query) != (query is not None):
+            raise UsageError(
+                f"this separator needs a query (B, {config.query})"
+                if config.query
+                else "this separator takes no query"
             )

@@ -4,52 +4,24 @@ Every block maps z (B, K, T, N) to the same shape: B items, K bands, T frames, N
 works along one axis, seen by it as rows (M, S, N) of M independent sequences of S positions: time
 has M = B K, S = T; bands have M = B T, S = K. Lessons 05, 06 and 14.
 
-References: Luo and Yu 2022, arXiv 2209.15174, section III-B (time, then band); Luo et al. 2020,
-arXiv 1910.14104 (TAC); Wang et al. 2023, arXiv 2209.03952 (full-band attention over frames).
+References: Luo and Yu 2022, arXiv 2209.15174, section III-B (time, then band);
+Watcharasupat et al. 2024, arXiv 2309.02539, section III-C (layer norm, GRU).
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bsrnn.models.attention import (
+    FrameAttention,
+    LinearAttention,
+    Norm,
+    Position,
+    RoFormer,
+    RotaryAttention,
+    Tac,
+)
 from bsrnn.models.config import ModelConfig
-
-
-class Norm(nn.Module):
-    """Normalise x (..., S, N), with a gain and an offset.
-
-    kind "layer": each position over N. "group": over S and the N / groups features of a group.
-    "frames": over S and N, with a gain for each of the S x N places. "rms": each position divided
-    by its L2 norm, times sqrt(N); no offset. groups 0 means one group per feature. `bands`: the
-    first axis of x holds that many bands, each with a gain of its own.
-    """
-
-    def __init__(self, kind, features, eps, groups=1, frames=0, bands=None):
-        super().__init__()
-        self.kind, self.eps, self.groups = kind, eps, groups or features
-        shape = (frames, features) if kind == "frames" else (features,)
-        self.weight = nn.Parameter(torch.ones(shape if bands is None else (bands, *shape)))
-        self.bias = None if kind == "rms" else nn.Parameter(torch.zeros_like(self.weight))
-
-    def forward(self, x):  # (..., S, N)
-        if self.kind == "rms":
-            return F.normalize(x, dim=-1) * (x.shape[-1] ** 0.5 * self._shaped(self.weight, x))
-        if self.kind == "layer":
-            y = F.layer_norm(x, x.shape[-1:], eps=self.eps)
-        elif self.groups == 1 or self.kind == "frames":
-            y = F.layer_norm(x, x.shape[-2:], eps=self.eps)
-        else:
-            parts = x.unflatten(-1, (self.groups, -1))  # (..., S, groups, N / groups)
-            var, mean = torch.var_mean(parts, dim=(-3, -1), correction=0, keepdim=True)
-            y = ((parts - mean) * torch.rsqrt(var + self.eps)).flatten(-2)  # (..., S, N)
-        return torch.addcmul(self._shaped(self.bias, x), y, self._shaped(self.weight, x))
-
-    def _shaped(self, gain, x):
-        """A gain per band (G, [S,] N) beside x (G, ..., S, N)."""
-        own = 2 if self.kind == "frames" else 1
-        if gain.dim() == own:
-            return gain
-        return gain.view(gain.shape[0], *[1] * (x.dim() - 1 - own), *gain.shape[1:])
 
 
 class Recurrent(nn.Module):
@@ -66,6 +38,101 @@ class Recurrent(nn.Module):
         # torch's RNN wants (S, M, N) in memory: one copy here instead of one on each side.
         y, _ = self.rnn(self.norm(x).transpose(0, 1).contiguous())  # (S, M, 2 units)
         return x + self.project(y).transpose(0, 1)  # (M, S, N)
+
+
+class Convolution(nn.Module):
+    """x + projection(relu(conv(norm(x)))) on rows (M, S, N): magronp's `conv` layers."""
+
+    def __init__(self, config: ModelConfig, features):
+        super().__init__()
+        units = config.units * (1 + config.bidirectional)
+        self.norm = Norm(config.block_norm, features, config.norm_eps, config.norm_groups)
+        self.conv = nn.Conv1d(features, units, kernel_size=3, padding=1)
+        self.project = nn.Linear(units, features)
+
+    def forward(self, x):
+        y = self.conv(self.norm(x).transpose(1, 2)).relu()  # (M, units, S)
+        return x + self.project(y.transpose(1, 2))  # (M, S, N)
+
+
+class Dilated(nn.Module):
+    """Dilated convolutions in series, each joined with its neighbours: the BSCNN of magronp.
+
+    in -> D convolutions of dilation 1, 2, 4 ... -> D convolutions, each over the outputs l - 1, l
+    and l + 1 that exist -> out, on all of those. Every convolution is normalised before and
+    rectified after. Rows (M, S, N) -> the same.
+    """
+
+    def __init__(self, config: ModelConfig, features):
+        super().__init__()
+        units, depth, eps = config.units, config.dilations, config.norm_eps
+        self.depth = depth
+
+        def step(size_in, size_out, eps=1e-5, dilation=1):
+            return NormConv(size_in, size_out, config.kernel, dilation, eps)
+
+        self.first = step(features, units, eps)
+        self.series = nn.ModuleList(step(units, units, dilation=2**l) for l in range(depth))
+        self.joined = nn.ModuleList(step(units * len(self._around(l)), units) for l in range(depth))
+        self.last = step(units * max(depth, 1), features, eps)
+
+    def _around(self, l):
+        return range(max(l - 1, 0), min(l + 2, self.depth))
+
+    def forward(self, x):
+        y = self.first(x)
+        outputs = []
+        for conv in self.series:
+            outputs.append(conv(outputs[-1] if outputs else y))
+        joined = [
+            conv(torch.cat([outputs[i] for i in self._around(l)], dim=-1))
+            for l, conv in enumerate(self.joined)
+        ]
+        return x + self.last(torch.cat(joined, dim=-1) if joined else y)  # (M, S, N)
+
+
+class NormConv(nn.Module):
+    """relu(conv(norm(x))) on rows (M, S, in) -> (M, S, out)."""
+
+    def __init__(self, size_in, size_out, kernel, dilation, eps):
+        super().__init__()
+        self.norm = Norm("group", size_in, eps)
+        self.conv = nn.Conv1d(size_in, size_out, kernel, padding="same", dilation=dilation)
+
+    def forward(self, x):
+        return self.conv(self.norm(x).transpose(1, 2)).relu().transpose(1, 2)
+
+
+class AttentionLstm(nn.Module):
+    """x + attention(x), then x + projection(LSTM(x)): amanteur's `att` bottleneck, 4 heads."""
+
+    def __init__(self, config: ModelConfig, features):
+        super().__init__()
+        two = config.bidirectional
+        # The original computes this norm and drops it; kept so that its files round-trip.
+        self.norm = Norm(config.block_norm, features, config.norm_eps, config.norm_groups)
+        self.attention = nn.MultiheadAttention(features, 4, batch_first=True)
+        self.rnn = nn.LSTM(features, config.units, batch_first=True, bidirectional=two)
+        self.project = nn.Linear(config.units * (1 + two), features)
+
+    def forward(self, x):
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return x + self.project(self.rnn(x)[0])
+
+
+class PlaneConvolution(nn.Module):
+    """z + conv1x1(tanhshrink(conv3x3(norm(z)))) over the band-time plane: BandIt's conv core."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(config.features, affine=True)
+        self.conv = nn.Conv2d(config.features, config.units, kernel_size=3, padding="same")
+        self.project = nn.Conv2d(config.units, config.features, kernel_size=1)
+
+    def forward(self, z):
+        y = self.norm(z.permute(0, 3, 1, 2))  # (B, N, K, T)
+        y = self.project(F.tanhshrink(self.conv(y)))
+        return z + y.permute(0, 2, 3, 1)  # (B, K, T, N)
 
 
 class Along(nn.Module):
@@ -88,22 +155,50 @@ class Along(nn.Module):
         return z.transpose(1, 2) if self.axis == "band" else z
 
 
-def layer(kind, config: ModelConfig):
+def layer(kind, config: ModelConfig, position=None, depth=1):
     """One layer for rows (M, S, N) by its name in ModelConfig."""
-    return Recurrent(kind, config, config.features // config.heads)
+    features = config.features // config.heads
+    if kind in ("lstm", "gru"):
+        return Recurrent(kind, config, features)
+    if kind == "transformer":  # its dropout is the original's: active in training only
+        return nn.TransformerEncoderLayer(
+            features, config.transformer_heads, config.units, dropout=0.1, batch_first=True
+        )
+    if kind == "roformer":
+        return RoFormer(config, depth, lambda: RotaryAttention(config, position))
+    return {"conv": Convolution, "dilated": Dilated, "attention-lstm": AttentionLstm}[kind](
+        config, features
+    )
 
 
 class Block(nn.Module):
-    """Time, then band, then what couples channels or frames; each is optional and residual."""
+    """Time, then band, then what couples channels or frames; all but the first are optional."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, positions):
         super().__init__()
-        self.time = Along("time", layer(config.rnn, config), config.heads)
-        self.band = Along("band", layer(config.band_rnn or config.rnn, config), config.heads)
+        band = config.band_rnn or config.rnn
+        self.linear = None
+        if config.rnn == "plane-conv":
+            self.time, self.band = PlaneConvolution(config), PlaneConvolution(config)
+        else:
+            time_layer = layer(config.rnn, config, positions["time"], config.time_depth)
+            self.time = Along("time", time_layer, config.heads)
+            self.band = None
+            if band != "none":
+                band_layer = layer(band, config, positions["band"], config.band_depth)
+                self.band = Along("band", band_layer, config.heads)
+        if config.rnn == "roformer" and config.linear_depth:
+            self.linear = RoFormer(config, config.linear_depth, lambda: LinearAttention(config))
+        self.tac = Tac(config) if config.tac else None
+        self.attention = FrameAttention(config) if config.attention_heads else None
 
-    def forward(self, z):  # (B, K, T, N)
-        for step in self.children():
-            z = step(z)
+    def forward(self, z, earlier=None):  # (B, K, T, N)
+        if self.linear is not None:
+            z = self.linear(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
+        if earlier is not None:
+            z = z + earlier
+        for step in (self.time, self.band, self.tac, self.attention):
+            z = z if step is None else step(z)
         return z
 
 
@@ -112,9 +207,24 @@ class SequenceModel(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.repeats))
+        self.skip = config.skip
+        rotary = config.rnn == "roformer"
+        self.positions = nn.ModuleDict(
+            {axis: Position(config) if rotary else None for axis in ("time", "band")}
+        )
+        self.first_norm = self.last_norm = None
+        if config.rnn == "transformer":
+            self.first_norm = Norm("layer", config.features, config.norm_eps)
+        if config.last_norm:
+            self.last_norm = Norm("rms", config.features, config.norm_eps)
+        self.blocks = nn.ModuleList(Block(config, self.positions) for _ in range(config.repeats))
 
     def forward(self, z):
+        if self.first_norm is not None:
+            z = self.first_norm(z)
+        earlier = None
         for block in self.blocks:
-            z = block(z)
-        return z
+            z = block(z, earlier)
+            if self.skip:
+                earlier = z if earlier is None else earlier + z
+        return z if self.last_norm is None else self.last_norm(z)
