@@ -6,6 +6,7 @@ libraries as bundled by PyAV; no system ffmpeg is needed. Resampling is soxr at 
 Lessons 00 and 08.
 """
 
+import contextlib
 import math
 import os
 import re
@@ -216,12 +217,7 @@ def info(path, stream: int = 0) -> AudioInfo:
 
 
 def read(
-    path,
-    start: int = 0,
-    samples: int | None = None,
-    sample_rate: int | None = None,
-    channels: int | None = None,
-    stream: int = 0,
+    path, start: int = 0, samples=None, sample_rate=None, channels=None, stream: int = 0
 ) -> tuple[np.ndarray, int]:
     """Read a file, or a part of it by seeking.
 
@@ -245,9 +241,8 @@ class Writer:
     """Write a file in blocks, atomically: it gets its name only when the `with` block succeeds.
 
     The format follows the suffix (wav float, flac 24 bit, ogg, opus, mp3, aiff; `subtype` such as
-    "PCM_16" overrides). Integer formats round to the nearest step and read back within half of it;
-    beyond full scale they clip, which `.peak` lets the caller report. `samples`, if known, selects
-    the 64-bit wav header where 4 GB would not do.
+    "PCM_16" overrides). Integer formats round to the nearest step; they clip beyond full scale, see
+    `.clips`. `samples`, if known, selects the 64-bit wav header where 4 GB would not do.
     """
 
     def __init__(self, path, sample_rate: int, channels: int, subtype=None, samples: int = 0):
@@ -256,10 +251,7 @@ class Writer:
         self.path = Path(path)
         container, default = _FORMATS.get(self.path.suffix.lower(), (None, None))
         if container is None:
-            raise UsageError(
-                f"cannot write {self.path.suffix or 'a file without suffix'}: "
-                f"choose from {', '.join(_FORMATS)}"
-            )
+            raise UsageError(f"cannot write {self.path.name}: end it in {', '.join(_FORMATS)}")
         self.subtype, self.sample_rate, self.channels = subtype or default, sample_rate, channels
         if container == "WAV" and samples * channels * 4 > 4e9:
             container = "RF64"
@@ -271,9 +263,15 @@ class Writer:
                 self.temporary, "w", sample_rate, channels, self.subtype, format=container
             )
         except (OSError, RuntimeError, ValueError, TypeError) as error:
-            self.temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.temporary.unlink()
             what = f"{self.subtype}, {channels} channels, {sample_rate} Hz; {error}"
             raise self._failure(what, "check folder and permissions, or choose wav") from error
+
+    @property
+    def clips(self) -> bool:
+        """Whether samples beyond full scale were cut off."""
+        return self.peak > 1 and self.subtype not in ("FLOAT", "DOUBLE")
 
     def _failure(self, what, fix: str) -> DataError:
         return DataError(f"cannot write {self.path} ({what}): {fix}")
