@@ -5,6 +5,7 @@ inside functions. The JSON files need neither.
 """
 
 import time
+from unittest.mock import patch
 
 import numpy as np
 
@@ -23,13 +24,16 @@ def museval_frames(references, estimates, sample_rate, window_s=1.0, hop_s=1.0, 
     except (ImportError, RuntimeError) as error:  # museval raises RuntimeError without ffmpeg
         raise UsageError("museval needs ffmpeg and ffprobe: install ffmpeg") from error
     s, e = (np.moveaxis(np.asarray(x, np.float64), 1, 2) for x in (references, estimates))
-    sdr, isr, sir, sar, _ = bss_eval(  # s, e: (S, L, C)
-        np.ascontiguousarray(s),
-        np.ascontiguousarray(e),
-        window=int(window_s * sample_rate),
-        hop=int(hop_s * sample_rate),
-        filters_len=taps,
-    )
+    # museval 0.4.1 catches np.linalg.linalg.LinAlgError, a name that numpy 2 no longer has: without
+    # it, references that depend on each other (a mono stem on two channels) end in AttributeError.
+    with patch.object(np.linalg, "linalg", np.linalg, create=True):
+        sdr, isr, sir, sar, _ = bss_eval(  # s, e: (S, L, C)
+            np.ascontiguousarray(s),
+            np.ascontiguousarray(e),
+            window=int(window_s * sample_rate),
+            hop=int(hop_s * sample_rate),
+            filters_len=taps,
+        )
     return {"SDR": sdr, "ISR": isr, "SIR": sir, "SAR": sar}
 
 
