@@ -150,17 +150,17 @@ def drum_kit(rng) -> dict:
     low = rng.uniform(44, 62)
     fall_s, decay_s = rng.uniform(0.015, 0.035), rng.uniform(0.1, 0.26)
     kick = drop(low * rng.uniform(3, 6), low, fall_s, decay_s, 0.6)
-    kick[:2205] += rng.uniform(0.2, 0.6) * burst(rng, 0.05, 0.006, 500, 6000)
+    kick[:2205] += rng.uniform(0.3, 0.8) * burst(rng, 0.05, 0.008, 250, 5000)
     kick = np.tanh(rng.uniform(1.0, 2.5) * kick)
     body_hz, wires_s = rng.uniform(165, 240), rng.uniform(0.05, 0.13)
-    wires = rng.uniform(0.5, 1.0)
+    wires = rng.uniform(0.6, 1.4)
     hat_hz, open_s = rng.uniform(5500, 8500), rng.uniform(0.15, 0.35)
     tom_hz = rng.uniform(80, 115)
 
     def snare():
         body = drop(body_hz * 1.5, body_hz, 0.02, 0.07, 0.4)
         body += 0.5 * drop(body_hz * 2.2, body_hz * 1.7, 0.02, 0.05, 0.4)
-        return body + wires * burst(rng, 0.4, wires_s, 350, 8000) * rng.uniform(0.9, 1.1)
+        return body + wires * burst(rng, 0.4, wires_s, 250, 7000) * rng.uniform(0.9, 1.1)
 
     def hat(decay_s):
         # A cymbal is noise and a crowd of inharmonic partials.
@@ -218,7 +218,7 @@ def voice(rng, f0_hz, loudness, formants_hz, breath=0.03) -> np.ndarray:
     resonances = [
         (track[:, 0], 130, 1.0), (track[:, 1], 190, 1.1), (track[:, 2], 260, 0.9),
         (np.float32(upper + 850), 400, 0.7), (np.float32(upper + 2000), 700, 0.35),
-        (np.float32(8500), 3500, 0.2),
+        (np.float32(8500), 3500, rng.uniform(0.07, 0.22)),
     ]  # fmt: skip
     for centre, width, gain in resonances:
         envelope += gain / (1 + ((hz - centre) / width) ** 2)

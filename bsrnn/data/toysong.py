@@ -193,6 +193,7 @@ def _other_events(plan: Plan, rng, style: str, beats: float):
     step = {"chords": 1.0, "off beats": 0.5, "arpeggio": 0.5, "melody": 0.5, "pad": 4.0}[style]
     if style == "arpeggio" and plan.tempo_bpm < 105:
         step = 0.25
+    left_hand = rng.random() < 0.6  # the root once more, an octave below
     order, degree = rng.permutation([0, 2, 4, 7]), int(rng.integers(7))
     for index in range(int(np.ceil(beats / step))):
         beat = index * step
@@ -200,7 +201,7 @@ def _other_events(plan: Plan, rng, style: str, beats: float):
         root = root - 7 if root > 4 else root
         triad = [root, root + 2, root + 4]
         if style in ("chords", "pad"):
-            yield beat, step, triad
+            yield beat, step, [root - 7, *triad] if left_hand else triad
         elif style == "off beats" and index % 2:
             yield beat, step * 0.6, triad
         elif style == "arpeggio":
