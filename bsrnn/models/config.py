@@ -78,7 +78,9 @@ class ModelConfig:
     hidden: int = 0  # units in one direction; 0 = 2N (BSRNN); Refined N; BandIt 256
     bidirectional: bool = True
     heads: int = 1  # groups of features that share one layer (magronp's multi-head)
-    dilations: int = 3  # of "dilated"
+    dilations: int = 3  # convolutions in series of "dilated"
+    band_hidden: int = 0  # units and dilations across bands; 0 = same as along time (BSCNN differs)
+    band_dilations: int = 0
     kernel: int = 3  # of "dilated"
     tac: str = ""  # transform-average-concatenate across channels: activation (oBSRNN "prelu")
     tac_factor: int = 3  # its hidden size in N
@@ -137,10 +139,10 @@ class ModelConfig:
         """The BandScheme at this sample rate and n_fft."""
         return _bands(self.scheme, self.sample_rate, self.stft.n_fft)
 
-    @property
-    def units(self) -> int:
-        """Hidden units of a recurrent layer in one direction, for one head."""
-        return self.hidden or 2 * self.features // self.heads
+    def units(self, axis: str = "time") -> int:
+        """Hidden units of a layer along "time" or "band", in one direction, for one head."""
+        hidden = self.hidden or 2 * self.features // self.heads
+        return self.band_hidden or hidden if axis == "band" else hidden
 
     @property
     def mask_units(self) -> int:

@@ -27,9 +27,9 @@ from bsrnn.models.config import ModelConfig
 class Recurrent(nn.Module):
     """x + projection(RNN(norm(x))) on rows (M, S, N): the block of the paper, LSTM or GRU."""
 
-    def __init__(self, kind, config: ModelConfig, features):
+    def __init__(self, config: ModelConfig, features, units, kind):
         super().__init__()
-        units, two = config.units, config.bidirectional
+        two = config.bidirectional
         self.norm = Norm(config.block_norm, features, config.norm_eps, config.norm_groups)
         self.rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](features, units, bidirectional=two)
         self.project = nn.Linear(units * (1 + two), features)
@@ -43,9 +43,9 @@ class Recurrent(nn.Module):
 class Convolution(nn.Module):
     """x + projection(relu(conv(norm(x)))) on rows (M, S, N): magronp's `conv` layers."""
 
-    def __init__(self, config: ModelConfig, features):
+    def __init__(self, config: ModelConfig, features, units):
         super().__init__()
-        units = config.units * (1 + config.bidirectional)
+        units = units * (1 + config.bidirectional)
         self.norm = Norm(config.block_norm, features, config.norm_eps, config.norm_groups)
         self.conv = nn.Conv1d(features, units, kernel_size=3, padding=1)
         self.project = nn.Linear(units, features)
@@ -63,10 +63,9 @@ class Dilated(nn.Module):
     rectified after. Rows (M, S, N) -> the same.
     """
 
-    def __init__(self, config: ModelConfig, features):
+    def __init__(self, config: ModelConfig, features, units, depth):
         super().__init__()
-        units, depth, eps = config.units, config.dilations, config.norm_eps
-        self.depth = depth
+        eps, self.depth = config.norm_eps, depth
 
         def step(size_in, size_out, eps=1e-5, dilation=1):
             return NormConv(size_in, size_out, config.kernel, dilation, eps)
@@ -106,14 +105,14 @@ class NormConv(nn.Module):
 class AttentionLstm(nn.Module):
     """x + attention(x), then x + projection(LSTM(x)): amanteur's `att` bottleneck, 4 heads."""
 
-    def __init__(self, config: ModelConfig, features):
+    def __init__(self, config: ModelConfig, features, units):
         super().__init__()
         two = config.bidirectional
         # The original computes this norm and drops it; kept so that its files round-trip.
         self.norm = Norm(config.block_norm, features, config.norm_eps, config.norm_groups)
         self.attention = nn.MultiheadAttention(features, 4, batch_first=True)
-        self.rnn = nn.LSTM(features, config.units, batch_first=True, bidirectional=two)
-        self.project = nn.Linear(config.units * (1 + two), features)
+        self.rnn = nn.LSTM(features, units, batch_first=True, bidirectional=two)
+        self.project = nn.Linear(units * (1 + two), features)
 
     def forward(self, x):
         x = x + self.attention(x, x, x, need_weights=False)[0]
@@ -126,8 +125,8 @@ class PlaneConvolution(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.norm = nn.InstanceNorm2d(config.features, affine=True)
-        self.conv = nn.Conv2d(config.features, config.units, kernel_size=3, padding="same")
-        self.project = nn.Conv2d(config.units, config.features, kernel_size=1)
+        self.conv = nn.Conv2d(config.features, config.units(), kernel_size=3, padding="same")
+        self.project = nn.Conv2d(config.units(), config.features, kernel_size=1)
 
     def forward(self, z):
         y = self.norm(z.permute(0, 3, 1, 2))  # (B, N, K, T)
@@ -155,20 +154,24 @@ class Along(nn.Module):
         return z.transpose(1, 2) if self.axis == "band" else z
 
 
-def layer(kind, config: ModelConfig, position=None, depth=1):
-    """One layer for rows (M, S, N) by its name in ModelConfig."""
-    features = config.features // config.heads
+def layer(axis, config: ModelConfig, position=None):
+    """The layer for rows (M, S, N) along "time" or "band", as ModelConfig names it."""
+    kind = config.rnn if axis == "time" else config.band_rnn or config.rnn
+    features, units = config.features // config.heads, config.units(axis)
     if kind in ("lstm", "gru"):
-        return Recurrent(kind, config, features)
+        return Recurrent(config, features, units, kind)
+    if kind == "conv":
+        return Convolution(config, features, units)
+    if kind == "dilated":
+        depth = config.band_dilations if axis == "band" else 0
+        return Dilated(config, features, units, depth or config.dilations)
+    if kind == "attention-lstm":
+        return AttentionLstm(config, features, units)
     if kind == "transformer":  # its dropout is the original's: active in training only
-        return nn.TransformerEncoderLayer(
-            features, config.transformer_heads, config.units, dropout=0.1, batch_first=True
-        )
-    if kind == "roformer":
-        return RoFormer(config, depth, lambda: RotaryAttention(config, position))
-    return {"conv": Convolution, "dilated": Dilated, "attention-lstm": AttentionLstm}[kind](
-        config, features
-    )
+        heads = config.transformer_heads
+        return nn.TransformerEncoderLayer(features, heads, units, dropout=0.1, batch_first=True)
+    depth = config.time_depth if axis == "time" else config.band_depth
+    return RoFormer(config, depth, lambda: RotaryAttention(config, position))
 
 
 class Block(nn.Module):
@@ -176,17 +179,13 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, positions):
         super().__init__()
-        band = config.band_rnn or config.rnn
-        self.linear = None
+        self.linear = self.band = None
         if config.rnn == "plane-conv":
             self.time, self.band = PlaneConvolution(config), PlaneConvolution(config)
         else:
-            time_layer = layer(config.rnn, config, positions["time"], config.time_depth)
-            self.time = Along("time", time_layer, config.heads)
-            self.band = None
-            if band != "none":
-                band_layer = layer(band, config, positions["band"], config.band_depth)
-                self.band = Along("band", band_layer, config.heads)
+            self.time = Along("time", layer("time", config, positions["time"]), config.heads)
+            if config.band_rnn != "none":
+                self.band = Along("band", layer("band", config, positions["band"]), config.heads)
         if config.rnn == "roformer" and config.linear_depth:
             self.linear = RoFormer(config, config.linear_depth, lambda: LinearAttention(config))
         self.tac = Tac(config) if config.tac else None
