@@ -30,7 +30,9 @@ _FORMATS = {  # suffix -> libsndfile (container, encoding); float wav keeps peak
 }
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24}
 _BLOCK = 1 << 16  # samples per write: libsndfile's Vorbis encoder overflows on huge writes
-_PREROLL = 1 << 13  # samples decoded and dropped after a seek: lossy frames need their predecessors
+# Samples decoded and dropped after a seek, because lossy frames need their predecessors: an MP3
+# frame draws on 511 bytes before it, up to 9 frames of 1152 samples at 32 kbit/s.
+_PREROLL = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -48,34 +50,36 @@ class AudioInfo:
 
 
 class _SoundFile:
-    """Sequential reader over libsndfile."""
-
     def __init__(self, path: Path):
         import soundfile
 
-        self.file = soundfile.SoundFile(path)
+        self.file, self.position = soundfile.SoundFile(path), 0
         kind = f"{self.file.format}/{self.file.subtype}"
+        self.exact = self.file.format not in ("MP3", "MPEG", "OGG")
         self.info = AudioInfo(self.file.frames, self.file.samplerate, self.file.channels, kind)
         said = re.search(r"\bdata : (\d+) \(should be (\d+)\)", self.file.extra_info)
         if said and int(said[2]) < int(said[1]) < 0x7FFFFFFF:  # above: a streaming writer's marker
             raise DataError(f"{path}: truncated, {said[2]} of {said[1]} bytes: copy it again")
 
     def seek(self, start: int):
-        self.file.seek(start)
+        self.position = start
 
     def read(self, samples: int) -> np.ndarray:
-        return self.file.read(samples, dtype="float32", always_2d=True).T  # (C, L)
+        # soundfile seeks in every read, so lossy files need their pre-roll in each call.
+        before = 0 if self.exact else min(self.position, _PREROLL)
+        if self.file.tell() != self.position - before:
+            self.file.seek(self.position - before)
+        block = self.file.read(before + samples, dtype="float32", always_2d=True)  # (L, C)
+        self.position += len(block) - before
+        return block[before:].T  # (C, L)
 
     def close(self):
         self.file.close()
 
 
 class _AvFile:
-    """Sequential reader over one audio stream of an MP4-like container.
-
-    The length is the one that the container declares, so encoder padding after the last sample is
-    dropped (ffmpeg 5 and musdb keep up to one AAC frame of it: 152 samples on MUSDB18's previews).
-    """
+    """One audio stream of an MP4-like container. Its length is what the container declares, so the
+    encoder's padding is dropped (musdb keeps it: 152 samples on MUSDB18's previews)."""
 
     def __init__(self, path: Path, stream: int):
         import av
@@ -86,8 +90,7 @@ class _AvFile:
             self.container.close()
             raise DataError(f"{path}: has no audio stream {stream}: convert it to wav or flac")
         self.stream = streams[stream]
-        rate = self.stream.rate
-        context = self.stream.codec_context
+        rate, context = self.stream.rate, self.stream.codec_context
         if "mp4" in self.container.format.name and self.stream.duration:
             samples = round(self.stream.duration * self.stream.time_base * rate)
         else:  # containers that only estimate their length: count
@@ -102,8 +105,7 @@ class _AvFile:
         self.position, self.held = start, np.zeros((self.info.channels, 0), np.float32)
         self.frames = self._frames()
 
-    def _frames(self):
-        """Decoded frames as (first sample, (C, n) float32)."""
+    def _frames(self):  # (first sample, (C, n) float32)
         import av
 
         resampler = av.AudioResampler(format="fltp")  # converts the sample format only
@@ -170,7 +172,6 @@ class Reader:
         return block
 
     def _guard(self, action, argument):
-        """Decoder failures in the middle of a file become one DataError."""
         try:
             return action(argument)
         except (RuntimeError, OSError, ValueError, EOFError) as error:
@@ -226,8 +227,7 @@ def read(
     `to_channels`). Returns ((C, L) float32, sample rate in Hz).
     """
     with Reader(path, stream) as file:
-        if start:
-            file.seek(start)
+        file.seek(start)
         waveform = file.read(file.info.samples if samples is None else samples)  # (C, L)
         rate = file.info.sample_rate
     if channels is not None:
