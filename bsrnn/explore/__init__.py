@@ -1,0 +1,24 @@
+"""Widgets: thin controls over the pure functions of the package. They compute nothing themselves.
+
+Each widget has a static twin: the function that it calls is public, and its lesson shows it first.
+All are made of core ipywidgets (7.7 to 8), need no extension and no network, and every control
+has a label and works from the keyboard. Lessons 01 to 12.
+"""
+
+import importlib
+
+_ROOMS = {
+    "Panel": "panel",
+}
+
+__all__ = list(_ROOMS)
+
+
+def __getattr__(name: str):
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"bsrnn.explore.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'bsrnn.explore' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
