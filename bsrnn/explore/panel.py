@@ -1,4 +1,4 @@
-"""Panel: controls on top, one output below, and one pure function from their values to what is shown.
+"""Panel: controls on top, one output below, and one pure function from values to what is shown.
 
 `ipywidgets.interact` swallows exceptions: the cell stays green while the picture shows a traceback.
 A Panel calls its function directly, so that an error reaches whoever changed the control: a test,
