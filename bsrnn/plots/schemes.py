@@ -1,0 +1,301 @@
+"""Figures of band schemes: where the bands lie, how wide they are, what they hold and cost.
+
+Every function takes `BandScheme`s (and numbers), returns a figure with words; lesson 04. The piano
+axis counts semitones (MIDI numbers, A4 = 440 Hz = 69), with octaves marked from C1 to C10.
+"""
+
+import numpy as np
+from matplotlib.collections import PolyCollection
+from matplotlib.ticker import NullLocator
+
+from bsrnn.errors import choose
+from bsrnn.plots.style import (
+    PALETTE,
+    describe,
+    figure,
+    hz_text,
+    legend,
+    level_colours,
+    log_hz_axis,
+    stem_colour,
+)
+
+AXES = ("linear", "log", "piano")
+PAIR = (PALETTE[0], PALETTE[1])
+
+
+def _midi(hz):
+    return 69 + 12 * np.log2(np.asarray(hz) / 440)
+
+
+def _place(scheme, axis):
+    """(low, high) of every band on the axis, (K, 2); 0 Hz stands at half a bin on log and piano."""
+    spans = np.array(scheme.spans_hz)  # (K, 2)
+    if axis == "linear":
+        return spans / 1000
+    spans = np.maximum(spans, scheme.sample_rate / scheme.n_fft / 2)
+    return spans if axis == "log" else _midi(spans)
+
+
+def _frequency_axis(axes, axis, scheme, label=True):
+    """Scale, limits, ticks and label of the x axis."""
+    choose(axis, AXES, "frequency axis")
+    low, high = _place(scheme, axis)[[0, -1], [0, 1]]
+    if axis == "log":
+        log_hz_axis(axes.xaxis, low, high, label="frequency (Hz)" if label else "")
+        return
+    axes.set_xlim(low, high)
+    if axis == "linear":
+        axes.set_xlabel("frequency (kHz)" if label else "")
+        return
+    octaves = [m for m in range(0, 144, 12) if low <= m <= high]  # C-1, C0, ... C10
+    axes.set_xticks(octaves, [f"C{m // 12 - 1}\n{hz_text(_short_hz(m))}" for m in octaves])
+    axes.set_xlabel("note, and its frequency (Hz)" if label else "")
+
+
+def _short_hz(midi):
+    """The frequency of a note to three digits."""
+    return float(f"{440 * 2 ** ((midi - 69) / 12):.3g}")
+
+
+def _lanes(scheme):
+    """Lane (0, 1, ...) of each band such that bands in one lane do not overlap."""
+    ends, lanes = [], []
+    for lo, hi in scheme.ranges:
+        lane = next((i for i, end in enumerate(ends) if end <= lo), len(ends))
+        ends[lane : lane + 1] = [hi]
+        lanes.append(lane)
+    return lanes
+
+
+def _draw_bands(axes, scheme, axis, colour, base=0.0, height=1.0):
+    """Boxes with alternating shades; overlapping bands are stacked in lanes."""
+    lanes = _lanes(scheme)
+    step = height / (max(lanes) + 1)
+    boxes, shades = [], []
+    for k, ((lo, hi), lane) in enumerate(zip(_place(scheme, axis), lanes, strict=True)):
+        bottom = base + lane * step
+        boxes.append([(lo, bottom), (hi, bottom), (hi, bottom + step), (lo, bottom + step)])
+        parity = (k // (max(lanes) + 1)) % 2 if scheme.overlapping else k % 2
+        shades.append((colour, 0.75 if parity else 0.3))
+    axes.add_collection(PolyCollection(boxes, facecolors=shades, edgecolors="white", lw=0.4))
+
+
+def _words(scheme):
+    """One clause about a scheme, for descriptions and titles."""
+    widths = scheme.widths
+    return f"{scheme.name}: {len(scheme)} bands of {min(widths)} to {max(widths)} bins"
+
+
+def _steps(axes, scheme, axis, values, colour, label=None, style="-"):
+    """A horizontal bar at each band's value, joined where bands follow each other."""
+    place = _place(scheme, axis)
+    if scheme.overlapping:
+        x = np.sqrt(place[:, 0] * place[:, 1]) if axis == "log" else place.mean(axis=1)
+        axes.plot(x, values, color=colour, ls=style, marker="o", ms=2.5, lw=1, label=label)
+    else:
+        edges = [*place[:, 0], place[-1, 1]]
+        axes.stairs(values, edges, baseline=None, color=colour, ls=style, lw=1.5, label=label)
+
+
+def scheme(scheme, axis="log"):
+    """One scheme: its bands over frequency, and bins and semitones of each band.
+
+    axis: "linear", "log" or "piano".
+    """
+    choose(axis, AXES, "frequency axis")
+    picture, (top, below) = figure(
+        f"{_words(scheme)} ({scheme.sample_rate / 1000:g} kHz, n_fft {scheme.n_fft})",
+        rows=2, height=4.0, sharex=True, height_ratios=[1, 2],
+    )  # fmt: skip
+    _draw_bands(top, scheme, axis, PALETTE[0])
+    top.set_ylim(0, 1)
+    top.yaxis.set_major_locator(NullLocator())
+    top.set_ylabel("bands")
+    top.grid(False)
+    _steps(below, scheme, axis, scheme.widths, PALETTE[0], "bins")
+    _steps(below, scheme, axis, scheme.semitones, PALETTE[1], "semitones", style="--")
+    below.set_yscale("log")
+    below.set_ylim(top=3 * below.get_ylim()[1])  # room for the legend
+    _plain_log(below.yaxis)
+    below.set_ylabel("width of the band")
+    _frequency_axis(below, axis, scheme)
+    top.tick_params(bottom=False, labelbottom=False)
+    legend(below, loc="upper center", ncols=2)
+    low, high = min(scheme.semitones), max(scheme.semitones)
+    return describe(
+        picture,
+        f"{_words(scheme)}, {low:.1f} to {high:.1f} semitones wide, drawn over a {axis} frequency "
+        f"axis; below, the width of each band in bins (solid) and in semitones (dashed).",
+    )
+
+
+def compare(scheme_a, scheme_b, axis="log"):
+    """Two schemes face to face: bands, bins per band, width in Hz (linear axis) or semitones."""
+    choose(axis, AXES, "frequency axis")
+    unit = "Hz" if axis == "linear" else "semitones"
+    picture, (top, middle, below) = figure(
+        f"{scheme_a.name} ({len(scheme_a)} bands) and {scheme_b.name} ({len(scheme_b)} bands)",
+        rows=3, height=5.2, sharex=True, height_ratios=[1.1, 1.4, 1.4],
+    )  # fmt: skip
+    for base, one, colour, style in zip(
+        (1.08, 0), (scheme_a, scheme_b), PAIR, ("-", "--"), strict=True
+    ):
+        _draw_bands(top, one, axis, colour, base)
+        name = f"{one.name}"
+        _steps(middle, one, axis, one.widths, colour, name, style)
+        hz = [hi - lo for lo, hi in one.spans_hz]
+        _steps(below, one, axis, hz if unit == "Hz" else one.semitones, colour, name, style)
+    top.set_ylim(0, 2.08)
+    top.set_yticks([1.58, 0.5], [scheme_a.name, scheme_b.name])
+    top.grid(False)
+    for panel, label in ((middle, "bins"), (below, unit)):
+        panel.set_yscale("log")
+        _plain_log(panel.yaxis)
+        panel.set_ylabel(f"width ({label})")
+    wider = max((scheme_a, scheme_b), key=lambda one: one.n_fft / one.sample_rate)
+    _frequency_axis(below, axis, wider)
+    for panel in (top, middle):
+        panel.tick_params(bottom=False, labelbottom=False)
+    legend(middle, loc="best")
+    return describe(
+        picture,
+        f"Two band schemes face to face over a {axis} frequency axis. {_words(scheme_a)}; "
+        f"{_words(scheme_b)}. Below, bins per band and width in {unit} of both.",
+    )
+
+
+def coverage(scheme, axis="log"):
+    """Overlap of a scheme: weights of every band, and how many bands hold each bin."""
+    choose(axis, AXES, "frequency axis")
+    picture, (top, below) = figure(
+        f"{scheme.name}: weights and coverage of {scheme.bins} bins", rows=2, height=4.0,
+        sharex=True, height_ratios=[1.5, 1],
+    )  # fmt: skip
+    step_hz = scheme.sample_rate / scheme.n_fft
+    hz = np.maximum(np.arange(scheme.bins) * step_hz, step_hz / 2)
+    x = {"linear": hz / 1000, "log": hz, "piano": _midi(hz)}[axis]  # (F,)
+    for k, (lo, hi) in enumerate(scheme.ranges):
+        weight = scheme.matrix[k, lo:hi]  # (W,)
+        mark = "o" if hi - lo == 1 else None
+        colour = PALETTE[k % 2 + 2 * (k % 4 > 1)]
+        top.plot(x[lo:hi], weight, color=colour, lw=0.9, marker=mark, ms=2)
+    top.set_ylim(0, 1.08)
+    top.set_ylabel("weight in the band")
+    count = scheme.coverage
+    below.fill_between(x, count, step="mid", color=PALETTE[0], alpha=0.35, lw=0)
+    below.step(x, count, where="mid", color=PALETTE[0], lw=1)
+    if len(scheme.uncovered):
+        gaps = list(scheme.uncovered)
+        below.plot(x[gaps], count[gaps], "v", color=PALETTE[1], clip_on=False, label="in no band")
+        legend(below, loc="best")
+    below.set_ylim(0, max(2, count.max()) * 1.12)
+    below.set_ylabel("bands per bin")
+    _frequency_axis(below, axis, scheme)
+    top.tick_params(bottom=False, labelbottom=False)
+    gap = f"in no band: {len(scheme.uncovered)}" if scheme.uncovered else "no bin left out"
+    return describe(
+        picture,
+        f"{_words(scheme)}: weight of each bin in its bands above, number of bands per bin below "
+        f"(up to {count.max()}, on average {count.mean():.2f}, {gap}).",
+    )
+
+
+def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, axis="log", floor_db=-80.0):
+    """The borders of a scheme over a spectrogram (F, T) in dB; `hop_s` seconds between frames.
+
+    Without `hop_s` time is in frames. axis "piano" draws the log axis.
+    """
+    choose(axis, AXES, "frequency axis")
+    spectrum_db = np.asarray(spectrum_db)  # (F, T)
+    top_db = float(spectrum_db.max())
+    picture, axes = figure(f"{_words(scheme)}, over a spectrogram", height=4.0)
+    step_hz = scheme.sample_rate / scheme.n_fft
+    hz = (np.arange(scheme.bins + 1) - 0.5) * step_hz  # borders of bins, (F + 1,)
+    hz[0] = step_hz / 4
+    time = np.arange(spectrum_db.shape[1] + 1) * (hop_s or 1)
+    mesh = axes.pcolormesh(
+        time, hz, np.maximum(spectrum_db, top_db + floor_db), cmap=level_colours(), rasterized=True
+    )  # fmt: skip
+    picture.colorbar(mesh, ax=axes, label="level (dB)", pad=0.01)
+    for lo, _ in scheme.ranges[1:]:
+        axes.axhline((lo - 0.5) * step_hz, color="white", lw=0.5, alpha=0.4)
+    axes.grid(False)
+    axes.set_xlabel("time (s)" if hop_s else "time (frames)")
+    if axis == "linear":
+        axes.set_ylim(0, scheme.sample_rate / 2)
+        axes.set_ylabel("frequency (Hz)")
+    else:
+        log_hz_axis(axes.yaxis, step_hz / 2, scheme.sample_rate / 2)
+    return describe(
+        picture,
+        f"Spectrogram from {top_db + floor_db:.0f} to {top_db:.0f} dB with the lower border of "
+        f"each band as a white line. {_words(scheme)}.",
+    )
+
+
+def energy_per_band(schemes, energies, axis="log"):
+    """Energy per band of each stem, in dB below that stem's total: one panel per scheme.
+
+    schemes: one BandScheme or a list; energies: stem -> array (K,), or for a list of schemes, one
+    such dict per scheme (see `bsrnn.bands.energy_per_band`).
+    """
+    choose(axis, AXES, "frequency axis")
+    if not isinstance(schemes, list | tuple):
+        schemes, energies = [schemes], [energies]
+    picture, panels = figure(
+        "Energy per band", rows=len(schemes), height=1.2 + 2.2 * len(schemes), sharex=True,
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    styles = ("-", "--", "-.", ":")
+    clauses = []
+    for panel, one, held in zip(panels[:, 0], schemes, energies, strict=True):
+        for number, (stem, energy) in enumerate(held.items()):
+            energy = np.asarray(energy, dtype=float)  # (K,)
+            share = energy / max(energy.sum(), np.finfo(float).tiny)
+            level = 10 * np.log10(np.maximum(share, 1e-9))
+            _steps(panel, one, axis, level, stem_colour(stem), stem, styles[number % 4])
+            if energy.sum() > 0:
+                lo, hi = one.spans_hz[int(energy.argmax())]
+                clauses.append(f"{stem} most between {lo:.0f} and {hi:.0f} Hz ({one.name})")
+            else:
+                clauses.append(f"{stem} silent ({one.name})")
+        panel.set_title(_words(one), fontsize=9)
+        panel.set_ylabel("share of the stem (dB)")
+    panels[0, 0].set_ylim(bottom=max(panels[0, 0].get_ylim()[0], -80))
+    _frequency_axis(panels[-1, 0], axis, schemes[0])
+    panels[0, 0].legend(fontsize=8, ncols=4, loc="lower left", framealpha=0.85, edgecolor="#dddddd")
+    return describe(picture, f"Energy per band of each stem: {'; '.join(clauses)}.")
+
+
+def cost_per_band(scheme, parameters, macs, axis="log"):
+    """Parameters and MACs of each band (two arrays (K,)): what a scheme spends, and where."""
+    choose(axis, AXES, "frequency axis")
+    parameters, macs = np.asarray(parameters, float), np.asarray(macs, float)
+    picture, panels = figure(
+        f"{scheme.name}: cost of each of {len(scheme)} bands", rows=2, height=4.0, sharex=True
+    )
+    rows = ((parameters, "parameters"), (macs, "multiply-accumulates"))
+    for panel, (values, label), colour in zip(panels, rows, PAIR, strict=True):
+        unit, word = (1e6, "M") if values.max() >= 1e6 else (1e3, "k")
+        _steps(panel, scheme, axis, values / unit, colour)
+        panel.set_ylim(0, values.max() / unit * 1.12)
+        panel.set_ylabel(f"{label} ({word})" if label == "parameters" else f"MACs ({word})")
+        panel.set_title(f"{label}: {values.sum() / unit:,.4g} {word} in all bands", fontsize=9)
+    _frequency_axis(panels[-1], axis, scheme)
+    panels[0].tick_params(bottom=False, labelbottom=False)
+    dear = int(parameters.argmax())
+    return describe(
+        picture,
+        f"Parameters and multiply-accumulates per band of {_words(scheme)}. The dearest band is "
+        f"number {dear} with {parameters[dear] / parameters.sum():.0%} of the parameters.",
+    )
+
+
+def _plain_log(axis):
+    """Ticks 1, 3, 10, 30 ... as plain numbers."""
+    low, high = axis.get_view_interval()
+    ticks = [m * 10.0**e for e in range(-2, 6) for m in (1, 3)]
+    axis.set_ticks([t for t in ticks if low <= t <= high], minor=False)
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
