@@ -85,7 +85,8 @@ def attempt(check, *answers) -> str:
     try:
         check(*answers)
     except AssertionError as error:
-        return f"Not yet: {error or 'a check failed; run it on the reference to compare'}"
+        hint = str(error).split("\n")[0]
+        return f"Not yet: {hint or 'a check failed; run it on the reference to compare'}"
     except NotImplementedError as error:
         return f"Not yet: {error or 'the exercise is still empty'}"
     except Exception as error:  # a learner's code may raise anything; the lesson goes on

@@ -18,6 +18,7 @@ from bsrnn.course.stamp import ROOT, source_hash, tags, write_bytes, write_text
 
 PICTURE_KB, LESSON_KB = 80, 500
 _KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SOUND, _WIDGET = "(sound: run the lesson to hear it)", "(widget: run the lesson to use it)"
 
 
@@ -86,7 +87,7 @@ def light(output):
     written anew without metadata and with at most 128 colours where they are too large.
     """
     if output.output_type == "stream":
-        text = re.sub(r"[^\n]*\r", "", output.text)
+        text = re.sub(r"[^\n]*\r", "", _ADDRESS.sub("", output.text))
         return None if output.name == "stderr" else nbformat.v4.new_output("stream", text=text)
     data = output.get("data", {})
     if any("widget" in kind for kind in data):
@@ -98,7 +99,7 @@ def light(output):
     if "image/png" in kept:
         kept["image/png"] = _small(kept["image/png"])
     elif "text/plain" in kept:
-        kept["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", kept["text/plain"])
+        kept["text/plain"] = _ADDRESS.sub("", kept["text/plain"])
     if not kept:
         return None
     alt = output.get("metadata", {}).get("image/png", {}).get("alt")

@@ -104,7 +104,9 @@ def _markdown(text: str, attachments: dict) -> str:
 
     text = re.sub(r"!\[([^\]]*)\]\(attachment:([^)]+)\)", lost, text)
     parts = _CODE.split(text)  # code stands at the odd places
-    parts[::2] = [_MATH.sub(lambda m: _formula(m[1] or m[2], bool(m[1])), p) for p in parts[::2]]
+    for place in range(0, len(parts), 2):
+        drawn = _MATH.sub(lambda m: _formula(m[1] or m[2], bool(m[1])), parts[place])
+        parts[place] = drawn.replace(r"\$", "$").replace("$", "&#36;")  # the rest are prices
     return "".join(parts)
 
 

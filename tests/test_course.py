@@ -1,0 +1,327 @@
+"""The grammar refuses what it should, outputs are light and fresh, pages need no network."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+
+from bsrnn import course
+from bsrnn.course import grammar, outputs, page, runner, stamp
+from bsrnn.errors import UsageError
+
+SHARED = """profile: str = "smoke"  # smoke, small or full
+seed: int = 0  # of everything
+dataset: str = "toy"  # songs
+scheme: str = "v7"  # bands
+stems: str = "vocals"  # to estimate
+out_dir: str = ""  # results
+device: str = "auto"  # auto, cpu or cuda"""
+FIGURE = """figure, axes = plt.subplots(figsize=(3, 2))
+axes.plot(range(4))
+figure.description = "A rising line."
+course.show(figure)"""
+PROSE = "md " + "word " * 60
+
+
+def sound_cells():
+    """(tags, source) of the smallest lesson that keeps the grammar."""
+    title = f"# 42 - Test\n\n{stamp.badge('42_test')}\n\n**Level:** low **Minutes:** 1\n\n"
+    cells = [
+        ("title", f"md {title}![a rising line](attachment:hero.png)"),
+        ("objectives", "md After this lesson you can test."),
+        ("parameters", SHARED),
+        ("setup", stamp.setup_cell()),
+        ("", "import matplotlib.pyplot as plt"),
+    ]
+    for number in range(3):
+        cells += [
+            ("section", f"md ## {number}. Why?"),
+            ("prediction", "md **Predict:** up or down?"),
+            ("figure hero" if number == 0 else "figure", FIGURE),
+            ("see", "md It rises."),
+            ("check", "assert 1 + 1 == 2, 'sums'"),
+        ]
+    cells += [
+        ("", "md ## Play"),
+        ("static", FIGURE),
+        ("interactive", "import ipywidgets\nipywidgets.IntSlider()"),
+        ("task", "md ## Exercise"),
+        ("exercise", "def twice(x):\n    raise NotImplementedError('return 2 x')"),
+        (
+            "check",
+            "def check(twice):\n    assert twice(2) == 4\n\nprint(course.attempt(check, twice))",
+        ),
+        ("reference", "check(lambda x: 2 * x)"),
+    ]
+    cells += [("", PROSE)] * 24
+    quiz = "<details><summary>Answer</summary>\n\nYes.\n\n</details>\n" * 3
+    cells += [("pitfalls", "md ## Pitfalls"), ("quiz", f"md ## Quiz\n{quiz}")]
+    return [*cells, ("summary", "md ## Summary\n**Reading** a **Next** b")]
+
+
+@pytest.fixture
+def lesson(tmp_path, write_notebook):
+    """lesson(edit=None): the sound lesson written to disk after edit(cells)."""
+
+    def make(edit=None):
+        cells = sound_cells()
+        if edit:
+            edit(cells)
+        return write_notebook(tmp_path / "42_test.ipynb", cells)
+
+    return make
+
+
+def index(cells, tag):
+    return next(i for i, (tags, _) in enumerate(cells) if tag in tags.split())
+
+
+def replaced(tag, old, new):
+    def edit(cells):
+        place = index(cells, tag)
+        tags, source = cells[place]
+        assert old in source
+        cells[place] = (tags, source.replace(old, new))
+
+    return edit
+
+
+def without(tag):
+    return lambda cells: cells.pop(index(cells, tag))
+
+
+def added(tags, source):
+    return lambda cells: cells.insert(8, (tags, source))
+
+
+def test_sound_lesson_has_no_problems(lesson):
+    assert grammar.problems(lesson()) == []
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (without("title"), "cell 1 must be the only one tagged 'title'"),
+        (without("objectives"), "tagged 'objectives'"),
+        (without("setup"), "tagged 'setup'"),
+        (without("prediction"), "no cell tagged 'prediction'"),
+        (without("see"), "no cell tagged 'see'"),
+        (without("section"), "2 cells tagged 'section'"),
+        (without("static"), "put a static cell right before"),
+        (without("interactive"), "no cell tagged 'interactive'"),
+        (without("reference"), "must follow each other"),
+        (without("quiz"), "close with pitfalls, quiz, summary"),
+        (without("summary"), "close with pitfalls, quiz, summary"),
+        (without("check"), "2 check cells of claims"),
+        (replaced("title", "# 42", "# 41"), "the title must begin with"),
+        (replaced("title", "blob/main", "blob/old"), "Colab badge"),
+        (replaced("title", "![a rising line]", "![]"), "alt text"),
+        (replaced("setup", "pip", "pup"), "not the one setup cell"),
+        (replaced("parameters", "seed: int = 0", "seed: int = 1 - 1"), "malformed node"),
+        (replaced("parameters", "seed: int = 0", "seed = 0"), "name: type = literal"),
+        (replaced("parameters", "seed: int = 0", "seed: str = '0'"), "must be of type int"),
+        (replaced("parameters", '"smoke"', '"full"'), "must default to 'smoke'"),
+        (replaced("parameters", "  # bands", ""), "trailing comment"),
+        (replaced("parameters", "scheme", "schema"), "parameters must begin with"),
+        (replaced("parameters", "cuda", "cuda\nlr: float = 0.1  # rate"), "'lr' is never used"),
+        (replaced("section", "Why?", "Because."), "asks a question"),
+        (replaced("check", "assert ", "print"), "a check cell asserts something"),
+        (replaced("exercise", "raise NotImplementedError(", "print("), "the stub raises"),
+        (replaced("quiz", "<details>", "<b>"), "three answers"),
+        (replaced("summary", "**Next**", "Next"), "lacks **Next**"),
+        (added("", "x = 1\n" * 31), "31 lines of code"),
+        (added("", ""), "empty code cell"),
+        (added("", "x = = 1"), "does not parse"),
+        (added("", "!ls"), "no shell or magic"),
+        (added("", "from tqdm.notebook import tqdm"), "use tqdm.auto"),
+        (added("", "interact(show, x=1)"), "swallow errors"),
+        (added("", "path = '/home/me/x.wav'"), "no path of one machine"),
+        (added("figures", "x = 1"), "cannot be tagged 'figures'"),
+        (added("figure hero", FIGURE), "exactly one figure cell must be tagged 'hero'"),
+        (lambda cells: cells.__delitem__(slice(30, 45)), "a lesson has 40 to 120"),
+        (lambda cells: cells.extend([("", PROSE)] * 100), "a lesson has 1500 to 5000"),
+    ],
+)  # fmt: skip
+def test_grammar_refuses(lesson, edit, words):
+    found = grammar.problems(lesson(edit))
+    assert any(words in problem for problem in found), found
+
+
+def test_stored_outputs_are_light_fresh_and_repeatable(lesson, tmp_path):
+    noise = "import sys, warnings\nprint('kept')\nwarnings.warn('gone')\nprint(object())"
+
+    def edit(cells):
+        cells.insert(5, ("", noise))
+
+    path = lesson(edit)
+    assert "no outputs" in outputs.check([path])[0]
+    assert outputs.check([path], update=True) == []
+    first = path.read_bytes()
+    cells = grammar.read(path).cells
+    shown = [o.get("text") or o.data["text/plain"] for c in cells for o in c.get("outputs", [])]
+    assert "kept\n<object object>\n" in shown and not any("gone" in text for text in shown)
+    assert "(widget: run the lesson to use it)" in shown and "A rising line." in shown
+    assert "Not yet: return 2 x\n" in shown and b"papermill" not in first
+    assert outputs.check([path], update=True) == []
+    assert path.read_bytes() == first
+    notebook = grammar.read(path)
+    assert notebook.cells[0].attachments["hero.png"]
+    notebook.cells[1].source += " More prose leaves outputs fresh."
+    nbformat.write(notebook, path)
+    assert outputs.check([path]) == []
+    notebook.cells[4].source += "\nx = 2"
+    nbformat.write(notebook, path)
+    assert "outputs are stale" in outputs.check([path])[0]
+
+
+def test_a_failing_lesson_is_not_stored(lesson):
+    path = lesson(replaced("check", "1 + 1", "1 + 2"))
+    before = path.read_bytes()
+    (problem,) = outputs.check([path], update=True)
+    assert "AssertionError: sums" in problem
+    assert path.read_bytes() == before
+
+
+def picture(pixels):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_light_output():
+    def one(data, **metadata):
+        return outputs.light(nbformat.v4.new_output("display_data", data, metadata=metadata))
+
+    assert one({"text/html": "<audio src='data:x'>"}).data == {"text/plain": outputs._SOUND}
+    assert one({"application/json": {}}) is None
+    assert outputs.light(nbformat.v4.new_output("stream", name="stderr", text="bar")) is None
+    bar = nbformat.v4.new_output("stream", text=" 10%\r 100%\rdone\n")
+    assert outputs.light(bar).text == "done\n"
+    rough = np.random.default_rng(0).integers(0, 255, (200, 250, 3), dtype=np.uint8)
+    data = {"image/png": picture(rough), "image/svg+xml": "<svg/>"}
+    kept = one(data, **{"image/png": {"alt": "noise", "width": 9}})
+    assert kept.metadata == {"image/png": {"alt": "noise"}} and list(kept.data) == ["image/png"]
+    assert len(base64.b64decode(kept.data["image/png"])) < outputs.PICTURE_KB * 1000 < 200 * 250 * 3
+
+
+def test_page_is_self_contained(tmp_path):
+    new = nbformat.v4
+    prose = "Price $5 and `$x$`; $x_k^2 < 3$\n\n$$\\frac{a}{b}$$\n\n"
+    prose += "![lost picture here](attachment:no.png)"
+    shown = new.new_output("display_data", {"image/png": picture(np.zeros((4, 4), np.uint8))})
+    shown.metadata = {"image/png": {"alt": "a <black> square"}}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}}
+    states = {
+        "box": {"state": {"children": ["IPY_MODEL_out"]}},
+        "out": {"state": {"outputs": [new.new_output("stream", text="captured words")]}},
+    }
+    cells = [
+        new.new_markdown_cell(f"{stamp.badge('42_test')}\n\n{prose}"),
+        new.new_code_cell("1", outputs=[shown, new.new_output("display_data", view)]),
+    ]
+    notebook = new.new_notebook(cells=cells)
+    kind = "application/vnd.jupyter.widget-state+json"
+    notebook.metadata["widgets"] = {kind: {"state": states}}
+    text = page.write_page(notebook, tmp_path / "p.html").read_text()
+    assert "<script" not in text and "cdnjs" not in text and "unpkg" not in text
+    assert text.count('class="math"') == 2 and 'alt="x_k^2 &lt; 3"' in text
+    assert "Price $5" in text and "<code>$x$</code>" in text
+    assert 'alt="a &lt;black&gt; square"' in text and "(lost picture here)" in text
+    assert "captured words" in text and "open the lesson in Jupyter" in text
+    assert notebook.cells[0].source.count("$") == 9  # the notebook itself is untouched
+
+
+def test_select_and_typed(tmp_path, write_notebook):
+    for name in ("04_b", "01_a"):
+        write_notebook(tmp_path / f"{name}.ipynb", [("parameters", "seed: int = 0  # x")])
+    assert [p.stem for p in runner.select(folder=tmp_path)] == ["01_a", "04_b"]
+    assert [p.stem for p in runner.select(["04_b", "1"], tmp_path)] == ["01_a", "04_b"]
+    with pytest.raises(UsageError, match="unknown lesson '07'"):
+        runner.select(["7"], tmp_path)
+    assert runner.typed("lr", "1e-3", 0.1) == 0.001 and runner.typed("lr", 1, 0.1) == 1.0
+    assert runner.typed("on", "true", False) is True and runner.typed("name", "7", "v7") == "7"
+    for value, default in (("yes please", False), ("2.5", 1), (True, 1), (None, 1)):
+        with pytest.raises(UsageError, match="'x' takes"):
+            runner.typed("x", value, default)
+
+
+def test_badge_restamps_everything(tmp_path, monkeypatch, lesson):
+    path = lesson()
+    (tmp_path / "pyproject.toml").write_text(
+        f'[project.urls]\nrepository = "{stamp.repository()}"  # one place\n'
+    )
+    monkeypatch.setattr(stamp, "ROOT", tmp_path)
+    monkeypatch.setattr(stamp, "NOTEBOOKS", tmp_path)
+    assert stamp.restamp("me/fork") == [tmp_path / "pyproject.toml", path]
+    assert stamp.repository() == "https://github.com/me/fork"
+    assert grammar.problems(path) == []
+    assert stamp.restamp("me/fork") == []
+    with pytest.raises(UsageError, match="owner/name"):
+        stamp.restamp("fork")
+
+
+def test_setup_cell_fetches_the_course_into_an_empty_folder(tmp_path):
+    """The notebook alone in an empty folder, the address pointing at a local clone."""
+    repository, empty = tmp_path / "repository", tmp_path / "empty"
+    (repository / "bsrnn" / "course").mkdir(parents=True)
+    (repository / "bsrnn" / "__init__.py").touch()
+    fake = "def begin(seed):\n    return f'fetched {seed}'\n"
+    (repository / "bsrnn" / "course" / "__init__.py").write_text(fake)
+    (repository / "requirements.txt").write_text("# set\nnumpy>=2  # there\nno_such_thing==9\n")
+    git = ["git", "-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@t"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    empty.mkdir()
+    spy = (
+        "import subprocess, importlib.util\n"
+        "real = subprocess.run\n"
+        "importlib.util.find_spec = lambda name: None\n"
+        "def run(words, **options):\n"
+        "    if 'pip' in words: print('PIP', *words[5:])\n"
+        "    else: real(words, **options)\n"
+        "subprocess.run = run\nseed = 4\n"
+    )
+    address = {"BSRNN_REPOSITORY": str(repository), "PATH": "/usr/bin:/bin"}
+    code = [sys.executable, "-c", spy + stamp.setup_cell()]
+    for _ in range(2):  # the second time it is already there
+        done = subprocess.run(code, cwd=empty, env=address, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        first, second, last = done.stdout.splitlines()
+        assert "no_such_thing==9" in first and "numpy==" in first and "numpy>=2" not in first
+        assert "--no-deps" in second and last == "fetched 4"
+
+
+def test_setup_cell_is_short():
+    assert len(stamp.setup_cell().splitlines()) <= grammar.CODE_LINES
+
+
+def test_show_needs_words_and_closes_the_figure(capsys):
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure()
+    with pytest.raises(UsageError, match="needs words"):
+        course.show(figure)
+    figure.description = "Nothing."
+    course.show(figure)
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_attempt_and_card(tmp_path):
+    def check(answer):
+        assert answer == 4, "should be 4"
+
+    assert course.attempt(check, 4) == "Correct."
+    assert course.attempt(check, 5) == "Not yet: should be 4"
+    assert "ZeroDivisionError" in course.attempt(lambda: 1 / 0)
+    rows = [{"system": "mixture", "metric": "usdr", "value_db": np.float32(0.5)}]
+    path = course.write_card(tmp_path / "new", "09_evaluation", {"seed": 0}, rows, rung="toy")
+    card = json.loads(path.read_text())
+    assert card["metrics"][0]["value_db"] == 0.5 and card["rung"] == "toy" and card["version"]
+    assert course.folder(str(tmp_path / "a" / "b"), "x").is_dir()

@@ -1,0 +1,152 @@
+"""Every lesson keeps the grammar, is fresh and runs; the runner is strict."""
+
+import json
+import re
+import resource
+
+import pytest
+from conftest import NOTEBOOKS
+
+from bsrnn.course import grammar, outputs, runner
+from bsrnn.errors import UsageError
+
+LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+CPU_LIMIT_S = 120  # a minute on two cores
+OTHER_VALUES = [  # lessons that run a second time, with values that are not the defaults
+    ("01", {"dataset": "musdb layout"}),
+    ("04", {"scheme": "bass", "seed": "3", "stems": "bass"}),
+    ("09", {"dataset": "musdb layout", "seed": "1"}),
+]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_keeps_the_grammar(path):
+    assert grammar.problems(path) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_stored_outputs_are_light_and_fresh(path):
+    assert outputs.check([path]) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_runs_in_smoke(path, out):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    (result,) = runner.run([path], {"profile": "smoke"}, out=out)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert result.error == ""
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < CPU_LIMIT_S, f"{spent:.0f} CPU seconds"
+    for cell in grammar.read(result.notebook).cells:
+        tags = set(cell.metadata.get("tags", []))
+        shown = json.dumps(cell.get("outputs", []))
+        if tags & {"figure", "static"}:
+            assert "image/png" in shown and '"alt"' in shown, f"{cell.id}: no picture with words"
+        if "sound" in tags:
+            assert "<audio" in shown or "silent" in shown, f"{cell.id}: no player"
+    page = result.page.read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", page)
+    assert 'alt=""' not in page and "No description has been provided" not in page
+
+
+@pytest.mark.parametrize("number, values", OTHER_VALUES, ids=lambda v: str(v).replace(" ", "-"))
+def test_lesson_runs_with_other_values(number, values, out, tmp_path):
+    if not any(path.stem.startswith(number) for path in LESSONS):
+        pytest.skip(f"lesson {number} is not written yet")
+    if "dataset" in values:
+        from bsrnn.data import toyband
+
+        toyband.make(tmp_path / "musdb", seed=5)
+        values = {**values, "dataset": str(tmp_path / "musdb")}
+    (result,) = runner.run([number], values, out=out / "other")
+    assert result.error == ""
+
+
+# The runner is strict
+
+PARAMETERS = "seed: int = 0  # of all\nrate: float = 0.5  # per step\ndataset: str = 'toy'  # songs"
+BROKEN = {
+    "01_sound": "assert seed == 3 and rate == 0.001",
+    "02_false_claim": "assert seed == 4, 'seed should be 4'",
+    "03_broken_import": "import bsrnn_no_such_room",
+    "04_dead_kernel": "import os\nos._exit(1)",
+    "05_hung_cell": "import time\ntime.sleep(600)",
+    "06_swallowed_error": (
+        "import ipywidgets\n"
+        "def show(x):\n    if x > 1: raise ValueError('hidden')\n"
+        "widget = ipywidgets.interactive(show, x=(0, 3))\n"
+        "display(widget)\nwidget.children[0].value = 3"
+    ),
+    "07_early_exit": "import sys\nsys.exit(0)",
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory, write_notebook):
+    """All broken lessons in one folder, run once: {lesson: Result}."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name, code in BROKEN.items():
+        cells = [("parameters", PARAMETERS), ("", "x = 1"), ("check", code), ("", "print('end')")]
+        write_notebook(folder / f"{name}.ipynb", cells)
+    given = {"seed": "3", "rate": "1e-3"}
+    results = runner.run((), given, out=folder / "out", timeout_s=4, folder=folder)
+    return {result.lesson: result for result in results}
+
+
+def test_values_reach_the_lesson_with_their_types(broken):
+    assert broken["01_sound"].error == ""
+
+
+@pytest.mark.parametrize(
+    "lesson, words",
+    [
+        ("02_false_claim", "AssertionError: seed should be 4"),
+        ("03_broken_import", "ModuleNotFoundError"),
+        ("04_dead_kernel", "the kernel died"),
+        ("05_hung_cell", "still running after 4 s"),
+        ("07_early_exit", "SystemExit"),
+    ],
+)
+def test_failure_names_the_cell(broken, lesson, words):
+    assert words in broken[lesson].error
+    assert "(cell-2)" in broken[lesson].error  # its id in the source
+
+
+def test_error_swallowed_by_a_widget_is_seen(broken):
+    assert "swallowed by a widget: ValueError: hidden" in broken["06_swallowed_error"].error
+
+
+def test_a_failed_lesson_still_leaves_its_notebook_and_page(broken):
+    for result in broken.values():
+        assert result.page.read_text().rstrip().endswith("</html>")
+        assert grammar.read(result.notebook).cells
+    assert "seed should be 4" in broken["02_false_claim"].page.read_text()
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"sed": "1"}, "unknown parameter of lesson 01_a 'sed': did you mean seed"),
+        ({"seed": "1.5"}, "'seed' takes int"),
+        ({"seed": "true"}, "'seed' takes int"),
+        ({"rate": "fast"}, "'rate' takes float"),
+        ({"out_dir": "x"}, "unknown parameter"),
+    ],
+)
+def test_refused_before_anything_runs(given, words, tmp_path, write_notebook):
+    write_notebook(tmp_path / "01_a.ipynb", [("parameters", PARAMETERS)])
+    with pytest.raises(UsageError, match=words):
+        runner.run((), given, out=tmp_path / "out", folder=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parameter_must_be_known_to_every_chosen_lesson(tmp_path, write_notebook):
+    write_notebook(tmp_path / "01_a.ipynb", [("parameters", PARAMETERS)])
+    write_notebook(tmp_path / "02_b.ipynb", [("parameters", "seed: int = 0  # of all")])
+    with pytest.raises(UsageError, match="02_b"):
+        runner.run((), {"rate": "0.1"}, out=tmp_path / "out", folder=tmp_path)
