@@ -274,12 +274,8 @@ class Desk:
         self.send[start:stop] += np.float32(wet) * part
 
     def mix(self, response: np.ndarray) -> np.ndarray:
-        """Dry sound plus the room, without infrasound, with soft edges: (C, L)."""
+        """Dry sound plus the room: (C, L)."""
         length = self.send.size
         size = fft.next_fast_len(length + response.shape[1], real=True)
         wet = fft.irfft(fft.rfft(self.send, size) * fft.rfft(response, size), size)[:, :length]
-        sos = signal.butter(2, 28, "highpass", fs=SAMPLE_RATE, output="sos")
-        sound = signal.sosfilt(sos, self.dry + wet, axis=-1)
-        edge = min(length, SAMPLE_RATE // 50)
-        sound[:, -edge:] *= np.linspace(1, 0, edge)
-        return sound.astype(np.float32)
+        return self.dry + wet

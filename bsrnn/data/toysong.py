@@ -12,6 +12,7 @@ The ranges of levels and of stereo width are those measured on the 7-second prev
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import signal
 
 from bsrnn.data import instruments as play
 
@@ -340,13 +341,18 @@ def song(seconds: float, rng) -> tuple[dict, Plan]:
 
 
 def balance(sound: np.ndarray, level_db: float, squash: float) -> np.ndarray:
-    """Scale (C, L) to an RMS of `level_db` while it sounds, and round peaks beyond `squash` RMS
-    off, as a bus compressor does."""
-    frame = 4410
+    """Master a stem (C, L): an RMS of `level_db` while it sounds, peaks beyond `squash` RMS rounded
+    off as by a bus compressor, no infrasound or offset, a soft end."""
+    frame = play.SAMPLE_RATE // 10
     blocks = sound[:, : sound.shape[1] // frame * frame].reshape(len(sound), -1, frame)
     power = np.mean(blocks**2, axis=(0, 2))
-    rms = np.sqrt(power[power > 1e-4 * power.max()].mean() + 1e-12) if power.size else 1.0
+    rms = np.sqrt(power[power > 1e-4 * power.max()].mean() + 1e-12)
     sound = squash * np.tanh(sound / (rms * squash))
+    # after the rounding, because an uneven wave (a voice) leaves it with an offset
+    sos = signal.butter(2, 28, "highpass", fs=play.SAMPLE_RATE, output="sos")
+    sound = signal.sosfilt(sos, sound, axis=-1)
+    edge = min(sound.shape[1], play.SAMPLE_RATE // 50)
+    sound[:, -edge:] *= np.linspace(1, 0, edge)
     return (sound * 10 ** (level_db / 20)).astype(np.float32)
 
 

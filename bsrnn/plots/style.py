@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -56,9 +57,11 @@ class Picture(Figure):
         """The figure as a 256-colour PNG at `DPI`, the same bytes for the same data."""
         from PIL import Image  # Pillow comes with matplotlib
 
-        raw, small = io.BytesIO(), io.BytesIO()
-        self.savefig(raw, format="png", dpi=DPI, facecolor="white")
-        picture = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        canvas, small = FigureCanvasAgg(self), io.BytesIO()
+        canvas.draw()
+        self.set_layout_engine("none")  # a second layout pass would move things by a pixel
+        drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
+        picture = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         words = _png_words(self.description)
         picture.save(small, format="PNG", optimize=True, pnginfo=words)
         return small.getvalue()
@@ -67,8 +70,11 @@ class Picture(Figure):
         """Write the PNG to `path` in one step (nothing half-written is left behind)."""
         path = Path(path)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        unfinished.write_bytes(self.png())
-        os.replace(unfinished, path)
+        try:
+            unfinished.write_bytes(self.png())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return path
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -99,7 +105,7 @@ def figure(title, rows=1, columns=1, width=8.0, height=3.0, **share):
     2
     """
     with mpl.rc_context(_RC):
-        picture = Picture(figsize=(width, height), dpi=DPI, layout="constrained")
+        picture = Picture(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
         axes = picture.subplots(rows, columns, **share)
     if title:
         picture.suptitle(title, fontsize=11)
