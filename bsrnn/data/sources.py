@@ -4,15 +4,12 @@ import contextlib
 import inspect
 import io
 import os
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from bsrnn.data import splits
 from bsrnn.errors import DataError, choose
 
 _CLIP = "The Easton Ellises - Falcon 69.stem.mp4"
-_NOT_GENERATORS = ("__init__", "stems", "splits", "sources", "mixing", "activity")
 _PREVIEWS = "MUSDB18-7-STEMS.zip from https://zenodo.org/records/3270814"
 
 
@@ -30,34 +27,16 @@ def home() -> Path:
 
 
 def generated(name: str, seed: int, options: dict) -> Path:
-    """The toy set or scenes with these options, made now unless they are there already."""
+    """The toy set or scenes with these options, made now unless they are there."""
     from bsrnn.data import toyband
 
     make = toyband.make if name == "toy" else toyband.scenes
     known = [key for key in inspect.signature(make).parameters if key not in ("root", "seed")]
     for key in options:
         choose(key, known, f"option of {name!r}")
-    # The generator's code is in the key: a changed one must never be answered with old songs.
-    code = "".join(
-        path.read_text()
-        for path in sorted(Path(__file__).parent.glob("*.py"))
-        if path.stem not in _NOT_GENERATORS
-    )
-    shape = "-".join(f"{key}{options[key]:g}" for key in sorted(options))
-    root = home() / "-".join(filter(None, [name, shape, f"seed{seed}", splits.digest(code, 8)]))
-    if not root.is_dir():
-        partial = root.with_name(f".{root.name}.{os.getpid()}.part")
-        try:
-            make(partial, seed=seed, **options)
-            os.replace(partial, root)
-        except OSError as error:
-            if not root.is_dir():  # else another process made it first
-                raise DataError(
-                    f"cannot write {root} ({error}): set BSRNN_DATA to a folder with space"
-                ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return root
+    shape = "-".join(f"{key}{options[key]}" for key in sorted(options))
+    parts = filter(None, [name, shape, f"seed{seed}", f"v{toyband.VERSION}"])
+    return make(home() / "-".join(parts), seed=seed, **options)
 
 
 def clip() -> Path:

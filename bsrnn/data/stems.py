@@ -256,7 +256,10 @@ def _folder(root: Path, stems, rung: str | None = None) -> Dataset:
             f"{root}: no songs found; looked for [train|valid|test|tr|cv|tt/]<song>/<stem>."
             "(wav|flac|mp3|ogg|m4a) and <song>.stem.mp4: check the folder"
         )
-    wanted = tuple(stems) if stems else _common_stems([files for *_, files in found])
+    known = _common_stems([files for *_, files in found])
+    if not known:
+        raise DataError(f"{root}: only mixtures in it, no stems: add <song>/<stem>.wav files")
+    wanted = tuple(choose(stem, known, "stem") for stem in stems or known)
     songs = [_song(path, subset, files, wanted) for path, subset, files in found]
     _same_rate(songs, root)
     channels = max(song.channels for song in songs)
@@ -358,7 +361,8 @@ def _rung(songs: list[Song], root: Path) -> str:
 def _clip(stems) -> Dataset:
     """One song, 0.1-5.9 s of the file: its ends are faded by the encoder."""
     path = sources.clip()
-    song = _song(path, "test", _song_files(path), tuple(stems or ORDERS[0]))
+    wanted = tuple(choose(stem, ORDERS[0], "stem") for stem in stems or ORDERS[0])
+    song = _song(path, "test", _song_files(path), wanted)
     first, last = round(0.1 * song.sample_rate), round(5.9 * song.sample_rate)
     song = replace(song, first=first, samples=last - first)
     return Dataset([song], path.parent, "clip", splits.digest(f"test/{song.name}"))

@@ -1,0 +1,331 @@
+"""Opening songs with stems in every layout: what is found, checked, split and read."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bsrnn import audio, data
+from bsrnn.data import sources, splits, stems
+from bsrnn.errors import DataError, UsageError
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+FFMPEG = shutil.which("ffmpeg") and shutil.which("ffprobe")
+needs_ffmpeg = pytest.mark.skipif(not FFMPEG, reason="musdb needs ffmpeg and ffprobe on the PATH")
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real tracks in ../shared/real")
+RATE = 8000
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BSRNN_DATA", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory):
+    from bsrnn.data import toyband
+
+    return toyband.make(
+        tmp_path_factory.mktemp("toy") / "set", train=5, test=1, seconds=2.0, seed=3
+    )
+
+
+def make_song(folder, samples=RATE, names=("a", "b"), suffix=".wav", rate=RATE, seed=0, channels=2):
+    rng = np.random.default_rng(seed)
+    made = {n: rng.uniform(-0.3, 0.3, (channels, samples)).astype(np.float32) for n in names}
+    for name, waveform in made.items():
+        audio.write(folder / f"{name}{suffix}", waveform, rate)
+    return made
+
+
+def make_root(root, songs=5, **options):
+    return [make_song(root / f"song {n}", seed=n, **options) for n in range(songs)]
+
+
+def test_any_folder_of_stems_with_any_names(tmp_path):
+    made = make_root(tmp_path / "root", names=("guitar", "piano", "kazoo"))
+    songs = data.open(tmp_path / "root")
+    assert (len(songs), songs.stems, songs.rung) == (5, ("guitar", "kazoo", "piano"), "folder")
+    assert (songs.sample_rate, songs.channels, songs[0].duration_s) == (RATE, 2, 1.0)
+    for song, stems_made in zip(songs, made, strict=True):
+        assert np.array_equal(song.read("kazoo"), stems_made["kazoo"])
+        assert np.array_equal(song.mixture(10, 5), sum(song.sources(10, 5).values()))
+        assert np.allclose(song.mixture(), sum(stems_made.values()), atol=1e-6)
+    assert songs["song 3"].name == songs[3].name == "song 3" and len(songs[1:3]) == 2
+    chosen = data.open(tmp_path / "root", stems=("piano", "guitar"))
+    assert chosen.stems == ("piano", "guitar")
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".mp3", ".ogg"])
+def test_other_formats_read_at_any_place_as_the_whole(tmp_path, suffix):
+    make_root(tmp_path / "root", songs=1, suffix=suffix, samples=30000)
+    song = data.open(tmp_path / "root")[0]
+    whole = song.read("a")
+    assert whole.shape == (2, 30000) == (song.channels, song.samples)
+    assert np.array_equal(song.read("a", 17001, 555), whole[:, 17001:17556])
+    cached = list((data.home() / "cache").glob("*")) if suffix != ".flac" else []
+    assert [path.suffix for path in cached] == [".wav"] * (suffix != ".flac")
+
+
+def test_cache_follows_a_changed_file(tmp_path):
+    make_root(tmp_path / "root", songs=1, suffix=".ogg")
+    before = data.open(tmp_path / "root")[0].read("a")
+    make_song(tmp_path / "root" / "song 0", suffix=".ogg", seed=9)
+    os.utime(tmp_path / "root" / "song 0" / "a.ogg", ns=(1, 1))
+    assert not np.array_equal(data.open(tmp_path / "root")[0].read("a"), before)
+
+
+def test_reading_beyond_the_end_gives_zeros_and_starts_are_checked(tmp_path):
+    make_root(tmp_path / "root", songs=1)
+    song = data.open(tmp_path / "root")[0]
+    tail = song.read("a", RATE - 10, 50)
+    assert tail.shape == (2, 50) and tail[:, :10].any() and not tail[:, 10:].any()
+    for start in (-1, RATE):
+        with pytest.raises(DataError, match="outside its 8000 samples"):
+            song.read("a", start, 5)
+    with pytest.raises(UsageError, match="unknown stem 'c'"):
+        song.read("c")
+
+
+def test_mono_stems_join_stereo_ones(tmp_path):
+    make_song(tmp_path / "root" / "song", names=("a",))
+    made = make_song(tmp_path / "root" / "song", names=("b",), channels=1)
+    song = data.open(tmp_path / "root")[0]
+    assert np.array_equal(song.read("b"), np.repeat(made["b"], 2, axis=0))
+
+
+def test_musdb_layout_order_subsets_and_published_mixture(toy_root):
+    songs = data.open(toy_root)
+    assert songs.stems == ("drums", "bass", "other", "vocals") and songs.rung == "toy"
+    counts = {name: len(songs.subset(name)) for name in ("train", "valid", "test")}
+    assert counts == {"train": 4, "valid": 1, "test": 1}
+    assert data.open(toy_root, "valid").songs == songs.subset("valid").songs
+    for song in songs:
+        assert np.abs(song.mixture() - song.mixture_file()).max() < 1e-6
+    table = songs.table()
+    assert list(table.song) == [song.name for song in songs] and set(table.note) == {""}
+    assert (table.sum_vs_mixture_db > 120).all()
+
+
+def test_named_sets_are_generated_once_per_options():
+    first = data.open("toy", train=2, test=1, seconds=2.0, seed=1)
+    again = data.open("toy", train=2, test=1, seconds=2.0, seed=1)
+    other = data.open("toy", train=2, test=1, seconds=2.0, seed=2)
+    assert first.songs == again.songs and first.root != other.root
+    assert (first.rung, first.split_hash) == ("toy", again.split_hash)
+    film = data.open("film", train=1, valid=1, test=1, seconds=2.0)
+    assert film.stems == ("speech", "music", "sfx") and film.rung == "film"
+    assert [song.subset for song in film] == ["train", "valid", "test"]
+    with pytest.raises(UsageError, match="did you mean seconds"):
+        data.open("toy", second=3)
+    with pytest.raises(UsageError, match="only 'toy' and 'film'"):
+        data.open("clip", seconds=3)
+
+
+def test_clip_is_one_real_song_of_known_levels():
+    songs = data.open("clip")
+    song = songs[0]
+    assert (len(songs), songs.rung, song.subset) == (1, "clip", "test")
+    assert (song.samples, song.sample_rate, song.channels) == (round(5.8 * 44100), 44100, 2)
+    found = song.sources()
+    assert list(found) == ["drums", "bass", "other", "vocals"]
+    levels = {stem: 10 * np.log10(np.mean(x**2)) for stem, x in found.items()}
+    expected = {"drums": -21.1, "bass": -20.4, "other": -22.2, "vocals": -23.5}  # dBFS, measured
+    assert levels == pytest.approx(expected, abs=0.1)
+    row = songs.table().iloc[0]
+    assert 20 < row.sum_vs_mixture_db < 25  # AAC codes the mixture and the stems apart
+
+
+@needs_ffmpeg
+def test_musdb_reads_the_toy_set_alike(toy_root):
+    import musdb
+
+    tracks = {track.name: track for track in musdb.DB(root=str(toy_root), is_wav=True)}
+    songs = data.open(toy_root)
+    assert set(tracks) == {song.name for song in songs}
+    for song in songs:
+        for stem in song.stems:
+            assert np.abs(song.read(stem) - tracks[song.name].targets[stem].audio.T).max() < 1e-6
+        assert np.abs(song.mixture() - tracks[song.name].audio.T).max() < 1e-6
+
+
+@needs_ffmpeg
+def test_musdb_reads_stem_files_alike(tmp_path):
+    import musdb
+
+    folder = tmp_path / "root" / "test"
+    folder.mkdir(parents=True)
+    shutil.copy(sources.clip(), folder)
+    song = data.open(tmp_path / "root")[0]
+    track = musdb.DB(root=str(tmp_path / "root"), subsets="test")[0]
+    assert (song.name, song.subset) == (track.name, "test")
+    part = slice(4410, 260190)  # the clip's faded end has two samples that ffmpeg's s16 differs in
+    for stem in song.stems:
+        theirs = track.targets[stem].audio.T
+        assert np.abs(song.read(stem) - theirs)[:, part].max() <= 2**-15  # both are 16 bit
+    published, theirs = song.mixture_file(), track.audio.T
+    assert np.abs(published - theirs)[:, part].max() <= 2**-15
+    summed = track.targets["linear_mixture"].audio.T
+    assert np.abs(song.mixture() - summed)[:, part].max() <= 2**-13
+
+
+def test_validation_is_the_official_list_where_it_is_there():
+    assert len(splits.MUSDB_VALIDATION) == len(set(splits.MUSDB_VALIDATION)) == 14
+    others = [f"Artist {n} - Song" for n in range(86)]
+    assert splits.validation([*others, *splits.MUSDB_VALIDATION]) == set(splits.MUSDB_VALIDATION)
+    some = splits.MUSDB_VALIDATION[:8]
+    assert splits.validation([*others, *some]) == set(some)
+
+
+@needs_ffmpeg
+def test_official_list_equals_musdbs():
+    import musdb
+
+    names = musdb.DB.__init__.__globals__["yaml"].safe_load(
+        (Path(musdb.__file__).parent / "configs" / "mus.yaml").read_text()
+    )["validation_tracks"]
+    assert set(names) == set(splits.MUSDB_VALIDATION)
+
+
+def test_own_songs_split_by_artist_and_repeatably():
+    names = [f"Artist {n % 7} - Song {n}" for n in range(40)]
+    valid = splits.validation(names)
+    assert valid == splits.validation(reversed(names)) and 4 <= len(valid) <= 8
+    assert not {splits.artist(n) for n in valid} & {splits.artist(n) for n in set(names) - valid}
+    assert len(splits.validation(["a", "b"])) == 1 and splits.validation(["a"]) == set()
+    assert len(splits.validation([f"One Band - Song {n}" for n in range(10)])) == 2
+
+
+@needs_real
+def test_real_previews_split_28_to_7_without_shared_artists():
+    songs = data.open(REAL / "musdb18-7s-cc")
+    train, valid = songs.subset("train"), songs.subset("valid")
+    assert (len(train), len(valid), songs.rung) == (28, 7, "musdb7")
+    assert not {s.artist for s in train} & {s.artist for s in valid}
+    official = {song.name for song in songs} & set(splits.MUSDB_VALIDATION)
+    assert len(official) == 3 and official <= {song.name for song in valid}
+    row = songs[:1].table().iloc[0]
+    assert 21 <= row.sum_vs_mixture_db <= 35 and songs[0].samples == 299880
+
+
+@needs_real
+def test_real_scenes_sum_exactly():
+    songs = data.open(REAL / "dnr-scenes")
+    assert songs.stems == ("speech", "music", "sfx") and songs.rung == "dnr"
+    assert np.isinf(songs.table().sum_vs_mixture_db).all()
+
+
+def test_dnr_layout_and_split_hash(tmp_path):
+    for folder in ("tr", "cv", "tt"):
+        make_song(tmp_path / "root" / folder / "17", names=("mix", "speech", "music", "sfx"))
+    songs = data.open(tmp_path / "root")
+    assert [song.subset for song in songs] == ["train", "valid", "test"] and songs.rung == "dnr"
+    assert songs.subset("test").split_hash == songs.split_hash
+    shutil.move(tmp_path / "root" / "cv" / "17", tmp_path / "root" / "cv" / "18")
+    assert data.open(tmp_path / "root").split_hash != songs.split_hash
+
+
+def test_table_tells_silence_and_damage_and_check_refuses_it(tmp_path):
+    make_root(tmp_path / "root", songs=3)
+    audio.write(tmp_path / "root" / "song 0" / "a.wav", np.zeros((2, RATE)), RATE)
+    for stem in "ab":
+        audio.write(tmp_path / "root" / "song 1" / f"{stem}.wav", np.zeros((2, RATE)), RATE)
+    songs = data.open(tmp_path / "root")
+    table = songs.table()
+    assert list(table.note) == ["silent: a", "silent", ""] and table.silence_a[0] == 1
+    with pytest.raises(DataError, match="'song 1' is silent"):
+        songs.check()
+    import soundfile
+
+    soundfile.write(
+        tmp_path / "root" / "song 2" / "a.wav", np.full((RATE, 2), np.nan), RATE, "FLOAT"
+    )
+    assert "NaN" in data.open(tmp_path / "root").table().note[2]
+    with pytest.raises(DataError, match="NaN"):
+        data.open(tmp_path / "root")[2].read("a")
+
+
+def _no_songs(root):
+    (root / "train").mkdir(parents=True)
+    (root / "readme.txt").write_text("nothing")
+
+
+def _missing_stem(root):
+    make_root(root)
+    (root / "song 2" / "b.wav").unlink()
+
+
+def _unequal(root):
+    make_root(root)
+    make_song(root / "song 2", names=("b",), samples=RATE - 1)
+
+
+def _rates(root):
+    make_root(root)
+    make_song(root / "song 2", names=("b",), rate=2 * RATE)
+
+
+def _song_rates(root):
+    make_root(root)
+    make_song(root / "song 2", rate=2 * RATE)
+
+
+def _text(root):
+    make_root(root)
+    (root / "song 2" / "b.wav").write_text("la la la")
+
+
+BROKEN = {
+    "absent": (lambda root: None, "no such folder"),
+    "no songs": (_no_songs, "no songs found; looked for"),
+    "missing stem": (_missing_stem, "'song 2' has no stem 'b'"),
+    "unequal length": (_unequal, "'song 2' has unequal stems .*a 8000, b 7999"),
+    "unequal rate": (_rates, "'song 2' has unequal stems .*a 8000, b 16000 Hz"),
+    "rates of songs": (_song_rates, "songs of different rates"),
+    "not audio": (_text, "b.wav: not audio"),
+    "mixtures only": (lambda root: make_root(root, names=("mixture",)), "only mixtures"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_roots_give_one_line_with_the_fix(tmp_path, case):
+    make, message = BROKEN[case]
+    make(tmp_path / "root")
+    with pytest.raises(DataError, match=message) as caught:
+        data.open(tmp_path / "root")
+    assert "\n" not in str(caught.value) and ": " in str(caught.value)
+
+
+def test_wrong_names_are_one_line(tmp_path):
+    make_root(tmp_path / "root", songs=1)
+    with pytest.raises(UsageError, match="unknown subset 'tests': did you mean test"):
+        data.open(tmp_path / "root", "tests")
+    with pytest.raises(DataError, match=r"no test songs .*\{'train': 1\}"):
+        data.open(tmp_path / "root", "test")
+    with pytest.raises(UsageError, match="unknown stem 'aa'"):
+        data.open(tmp_path / "root", stems=("aa",))
+
+
+def test_previews_offline_say_where_to_put_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "musdb", None)  # as without ffmpeg
+    with pytest.raises(DataError, match="MUSDB18-7-STEMS.zip") as caught:
+        data.open("musdb7")
+    assert str(data.home() / "musdb7") in str(caught.value) and "\n" not in str(caught.value)
+    assert not (data.home() / "musdb7").exists()
+    (data.home() / "musdb7" / "train").mkdir(parents=True)
+    shutil.copy(sources.clip(), data.home() / "musdb7" / "train")
+    assert data.open("musdb7").rung == "musdb7"
+
+
+def test_home_follows_the_environment_then_the_checkout(monkeypatch, tmp_path):
+    assert data.home() == tmp_path / "home"
+    monkeypatch.delenv("BSRNN_DATA")
+    assert data.home().parts[-2:] == ("data", "generated") or "bsrnn" in str(data.home())
+
+
+def test_silence_share_counts_frames():
+    waveform = np.zeros((1, 3200), np.float32)
+    waveform[:, 800:1600] = 0.1
+    assert stems.silence_share(waveform, RATE) == pytest.approx(0.75)
