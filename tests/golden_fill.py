@@ -43,7 +43,7 @@ class Fixture:
         with np.load(path) as arrays:
             self.arrays = {name: arrays[name] for name in arrays.files}
         self.meta = meta = json.loads(str(self.arrays.pop("meta")))
-        seed, exceptions = meta["seed"], meta.get("exceptions", {})
+        seed, exceptions = meta.get("seed"), meta.get("exceptions", {})
         aliases = dict(meta.get("aliases", {}))
         if isinstance(exceptions, list):  # RoFormers: [name, shape, "alias of <name>"]
             aliases.update({name: text.removeprefix("alias of ") for name, _, text in exceptions})
@@ -71,4 +71,5 @@ class Fixture:
         got = waveforms.detach().numpy()[..., ::16]
         if expected.ndim == 3:  # (B, C, L): the original drops the axis of a single stem
             expected = expected[:, None]
+        assert got.shape[:-1] == expected.shape[:-1], (got.shape, expected.shape)
         return np.abs(got[..., : expected.shape[-1]] - expected).max()

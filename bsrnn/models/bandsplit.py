@@ -13,6 +13,7 @@ section III. Lessons 05 and 06.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -284,7 +285,6 @@ class BandSplitSeparator(nn.Module):
         folded = config.channel_handling == "independent"
         if folded:
             spectrum = spectrum.flatten(0, 1).unsqueeze(1)  # (B C, 1, F, T)
-        mean, deviation = 0.0, 1.0
         if config.standardise:
             spectrum, mean, deviation = standardise(spectrum)
         z = self.sequence(self.split(spectrum))  # (B, K, T, N)
@@ -293,7 +293,8 @@ class BandSplitSeparator(nn.Module):
         subtract = config.residual_last and config.stems[-1] in stems  # needs every head
         heads = tuple(self.masks) if subtract else stems
         spectra = self.merge(spectrum, {stem: self.masks[stem](z) for stem in heads}, stems)
-        spectra = spectra * deviation + mean if config.standardise else spectra
+        if config.standardise:
+            spectra = spectra * deviation[:, None] + mean[:, None]  # (B, 1, 1, 1, 1)
         if folded:
             spectra = spectra.unflatten(0, mixture.shape[:2]).squeeze(3).transpose(1, 2)
         return Estimate(istft(spectra, config.stft, mixture.shape[-1]), spectra)
@@ -336,3 +337,52 @@ class BandSplitSeparator(nn.Module):
                 if config.query
                 else "this separator takes no query"
             )
+
+
+class SeparatorBag(nn.Module):
+    """Separators that each know other stems, as one: a network per stem, a folder of files."""
+
+    def __init__(self, separators, passport: dict | None = None):
+        super().__init__()
+        self.separators = nn.ModuleList(separators)
+        self.passport = dict(passport or {})
+        rates = {separator.sample_rate for separator in separators}
+        if len(rates) != 1:
+            raise UsageError(f"separators of {sorted(rates)} Hz cannot be joined: choose one rate")
+        if len(set(self.stems)) != len(self.stems):
+            raise UsageError(f"two separators for one stem: {', '.join(self.stems)}")
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return tuple(stem for separator in self.separators for stem in separator.stems)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.separators[0].sample_rate
+
+    @property
+    def config(self) -> ModelConfig:
+        """The first network's configuration with all stems: its STFT, channels and chunk hold."""
+        return replace(self.separators[0].config, stems=self.stems)
+
+    def forward(self, mixture, stems=None, query=None):
+        """Waveforms (B, S, C, L) of `stems`; only their networks run."""
+        return self.estimate(mixture, stems, query).waveforms
+
+    def estimate(self, mixture, stems=None, query=None) -> Estimate:
+        """Waveforms (B, S, C, L) and, where all share one STFT, spectra (B, S, C, F, T)."""
+        stems = self.stems if stems is None else tuple(stems)
+        for stem in stems:
+            choose(stem, self.stems, "stem of this separator")
+        waveforms, spectra = {}, {}
+        for one in self.separators:
+            wanted = [stem for stem in one.stems if stem in stems]
+            if wanted:
+                found = one.estimate(mixture, wanted, query)
+                waveforms.update(zip(wanted, found.waveforms.unbind(1), strict=True))
+                spectra.update(zip(wanted, found.spectra.unbind(1), strict=True))
+        same = len({spectra[stem].shape for stem in stems}) == 1
+        return Estimate(
+            torch.stack([waveforms[stem] for stem in stems], dim=1),
+            torch.stack([spectra[stem] for stem in stems], dim=1) if same else None,
+        )

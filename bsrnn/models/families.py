@@ -1,134 +1,27 @@
-"""How each publication names its weights and its settings: data for `published`.
+"""The BSRNN families: magronp, amanteur with its fork crlandsc, and Refined BSRNN (sahandevs).
 
-A Family has two functions. `configure` turns the original's own settings into a ModelConfig.
-`plan` lists, weight by weight, where the original keeps what ours holds: Entry(ours, index, theirs,
-layout) says that `ours[index]` is the tensor `theirs`, read and written through `layout`. The
-same list therefore serves both directions, and everything not on it is an error.
+What their files call the weights and the settings. Lessons 05 and 06.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-
-from bsrnn.errors import UsageError, choose
-from bsrnn.models.bandsplit import equal_widths
+from bsrnn.bands import from_regions
+from bsrnn.errors import UsageError
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.layouts import (
+    CONV,
+    CONV2,
+    SAME,
+    SWAP,
+    Entry,
+    Family,
+    Layout,
+    mask_plan,
+    pair,
+    rnn_block,
+    rnn_plan,
+    split_plan,
+    stems_of,
+)
 from bsrnn.stft import StftConfig
-
-
-class Layout(NamedTuple):
-    """read: their tensor -> ours; write: the exact inverse."""
-
-    read: Callable
-    write: Callable
-
-
-class Entry(NamedTuple):
-    ours: str
-    index: object  # int, slice or ... into our tensor
-    theirs: str
-    layout: Layout
-
-
-@dataclass(frozen=True)
-class Family:
-    """One publication's checkpoints. `marks`: parts of names that only these weights have."""
-
-    name: str
-    marks: tuple[str, ...]
-    configure: Callable
-    plan: Callable
-    computed: tuple[str, ...] = ("window",)  # parts of names that are no weights: not read
-    aliases: tuple[str, ...] = ()
-
-
-SAME = Layout(lambda x: x, lambda x: x)
-CONV = Layout(lambda x: x.squeeze(-1), lambda x: x.unsqueeze(-1))  # 1x1 convolution = linear layer
-CONV2 = Layout(lambda x: x.flatten(1), lambda x: x[..., None, None])
-SWAP = Layout(lambda x: x.transpose(0, 1), lambda x: x.transpose(0, 1))
-
-
-def reorder(order: torch.Tensor, axis: int = 0, before: Layout = SAME) -> Layout:
-    """`before`, then the places of one axis put in `order`."""
-    back = order.argsort()
-    return Layout(
-        lambda x: before.read(x).index_select(axis, order),
-        lambda x: before.write(x.index_select(axis, back)),
-    )
-
-
-def places(theirs: str, gate: int = 1, channels: int = 1, parts: int = 2, bins: int = 1):
-    """Order of their axis that gives ours: gate g, channel c, part p (real, imaginary), bin b.
-
-    `theirs` spells their order, slowest first.
-
-    >>> places("cbp", bins=3).tolist()
-    [0, 2, 4, 1, 3, 5]
-    """
-    sizes = {"g": gate, "c": channels, "p": parts, "b": bins}
-    theirs = theirs if "g" in theirs else "g" + theirs
-    number = torch.arange(gate * channels * parts * bins).reshape([sizes[axis] for axis in theirs])
-    return number.permute([theirs.index(axis) for axis in "gcpb"]).flatten()
-
-
-def each_band(config: ModelConfig):
-    """(our group, place in it, band, width in bins) of every band."""
-    for group, (width, bands) in enumerate(equal_widths(config.bands)):
-        for place, band in enumerate(bands):
-            yield group, place, band, width
-
-
-def pair(ours, index, theirs, weight=SAME, bias=SAME):
-    """Entries of a weight and its bias."""
-    yield Entry(f"{ours}.weight", index, f"{theirs}.weight", weight)
-    yield Entry(f"{ours}.bias", index, f"{theirs}.bias", bias)
-
-
-def split_plan(config, norm, linear, order="cpb", conv=SAME, norm_layout=SAME):
-    """Entries of the band split; `norm` and `linear` are their names with {k} for the band."""
-    for group, place, band, width in each_band(config):
-        ours = f"split.groups.{group}"
-        columns = places(order, channels=config.joint_channels, bins=width)
-        gains = reorder(columns, -1, norm_layout)
-        yield from pair(f"{ours}.norm", place, norm.format(k=band), gains, gains)
-        if config.channel_handling == "shared":
-            columns = places(order, bins=width)
-        weight = reorder(columns, 1, conv)
-        yield from pair(f"{ours}.linear", place, linear.format(k=band), weight)
-
-
-def mask_plan(config, stem, layers, order="gcpb", conv=SAME, norm=True):
-    """Entries of one head; `layers` are their names of [norm,] hidden ..., [bottleneck,] output."""
-    parts = 2 if config.mask_parts == "complex" else 1
-    ours_layers = ["norm"] if norm else []
-    ours_layers += [f"hidden.{i}" for i in range(config.mask_hidden_layers)]
-    ours_layers += ["bottleneck"] if config.mask_bottleneck else []
-    for group, place, band, width in each_band(config):
-        ours = f"masks.{stem}.groups.{group}"
-        for own, name in zip(ours_layers, layers[:-1], strict=True):
-            weight = SAME if own == "norm" else conv
-            yield from pair(f"{ours}.{own}", place, name.format(k=band), weight)
-        rows = places(order, 2, config.joint_channels, parts, width)
-        yield from pair(
-            f"{ours}.out", place, layers[-1].format(k=band), reorder(rows, 0, conv), reorder(rows)
-        )
-
-
-def rnn_plan(ours, theirs, bidirectional):
-    """Entries of a one-layer torch RNN."""
-    for back in ("", "_reverse")[: 1 + bidirectional]:
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            yield Entry(f"{ours}.{part}_l0{back}", ..., f"{theirs}.{part}_l0{back}", SAME)
-
-
-def rnn_block(config, ours, theirs, norm="norm", rnn="rnn", linear="fc"):
-    """Entries of norm, RNN and projection of a Recurrent layer."""
-    yield from pair(f"{ours}.norm", ..., f"{theirs}{norm}")
-    yield from rnn_plan(f"{ours}.rnn", f"{theirs}{rnn}", config.bidirectional)
-    yield from pair(f"{ours}.project", ..., f"{theirs}{linear}")
-
 
 # ---- magronp: BSRNN, oBSRNN, SIMO, BSCNN, naive stereo; current and older layouts ---------------
 
@@ -136,25 +29,26 @@ MAGRONP_BANDS = {name: f"{name}-magronp" for name in ("bass", "drums", "other")}
 MAGRONP_BANDS["vocals"] = "v7-magronp"
 
 
-def magronp_config(given: dict, keys) -> ModelConfig:
-    targets = given.get("targets") or given.get("stems") or [given["target"]]
+def magronp_config(given: dict, state) -> ModelConfig:
+    targets = stems_of(given, given.get("targets") or given.get("target"))
     time, band = given.get("time_layer", "lstm"), given.get("band_layer", "lstm")
-    cnn = any(".in_layer." in key for key in keys)
-    legacy = any(key.startswith("mask.") for key in keys)
+    cnn = any(".in_layer." in name for name in state)
+    older = any(name.startswith("mask.") for name in state)
     features, heads = given["feature_dim"], given.get("n_heads") or 1
-    joint = given.get("joint_bandsplit") or len(targets) > 1 or (cnn and not legacy)
-    naive = given.get("stereo") == "naive" or (legacy and "nb_channels" in given)
+    joint = given.get("joint_bandsplit") or len(targets) > 1 or (cnn and not older)
+    naive = given.get("stereo") == "naive" or (older and "nb_channels" in given)
     groups = given.get("group_num", 1) or max(features // heads // 16, 1)
-    layers = dict(rnn=time, band_rnn=band, hidden=given.get("fac_sep", 2) * features // heads)
+    layers = {"rnn": time, "band_rnn": band, "hidden": given.get("fac_sep", 2) * features // heads}
     if cnn:
-        layers = dict(
-            rnn="dilated", band_rnn="" if band else "none", hidden=time["hs_fac"] * features,
-            dilations=time["n_dil_conv"], kernel=time["ks"],
-        )  # fmt: skip
+        layers = {
+            "rnn": "dilated", "band_rnn": "" if band else "none", "hidden": time["hs_fac"] * features,
+            "dilations": time["n_dil_conv"], "kernel": time["ks"],
+        }  # fmt: skip
         if band:
-            layers |= dict(
-                band_hidden=band["hs_fac"] * features, band_dilations=band["n_dil_conv"]
-            )
+            layers |= {
+                "band_hidden": band["hs_fac"] * features,
+                "band_dilations": band["n_dil_conv"],
+            }
             if band["ks"] != time["ks"]:
                 raise UsageError("BSCNN with two kernel sizes is not supported")
     return ModelConfig(
@@ -182,7 +76,7 @@ def magronp_config(given: dict, keys) -> ModelConfig:
     )
 
 
-def magronp_plan(config: ModelConfig, keys=()):
+def magronp_plan(config: ModelConfig):
     naive = config.joint_channels > 1
     yield from split_plan(config, "BN.{k}.0", "BN.{k}.1", conv=CONV)
     for r in range(config.repeats):
@@ -200,8 +94,7 @@ def magronp_plan(config: ModelConfig, keys=()):
         if config.attention_heads:
             yield from _magronp_attention(config, f"{ours}.attention", f"{theirs}.attn_block")
     for m, stem in enumerate(config.stems[: len(config.stems) - config.residual_last]):
-        head = f"maskers.{m}.mask" if config.rnn != "dilated" else "masker.mask"
-        head = "mask" if any(key.startswith("mask.") for key in keys) else head
+        head = f"maskers.{m}.mask"
         names = [f"{head}.{{k}}.{place}" for place in (0, 1, 3, 5)]
         yield from mask_plan(config, stem, names, "cgpb" if naive else "gcpb", conv=CONV)
 
@@ -231,7 +124,7 @@ def _magronp_attention(config, ours, theirs):
     sizes = {"query": config.attention_features, "key": config.attention_features}
     sizes["value"] = config.features // config.attention_heads
     names = [
-        (f"{ours}.{part}", h, size, f"{theirs}.attn_conv_{part[0].upper().replace('V', 'V')}_{h}")
+        (f"{ours}.{part}", h, size, f"{theirs}.attn_conv_{part[0].upper()}_{h}")
         for part, size in sizes.items()
         for h in range(config.attention_heads)
     ]
@@ -245,16 +138,138 @@ def _magronp_attention(config, ours, theirs):
 
 
 MAGRONP = Family(
-    "magronp", ("BN.",), magronp_config, magronp_plan,
+    "magronp",
+    ("BN.",),
+    magronp_config,
+    magronp_plan,
+    renames=(("mask.", "maskers.0.mask."), ("masker.mask.", "maskers.0.mask.")),
     aliases=("magronp BSRNN", "magronp BSCNN", "magronp older state-dict layout"),
-)  # fmt: skip
+)
 
-FAMILIES = {family.name: family for family in (MAGRONP,)}
+# ---- amanteur and its fork crlandsc ------------------------------------------------------------
 
 
-def family_named(name: str) -> Family:
-    """The family of that name or alias."""
-    for family in FAMILIES.values():
-        if name == family.name or name in family.aliases:
-            return family
-    return FAMILIES[choose(name, FAMILIES, "family of checkpoints")]
+def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
+    model = given.get("model", given)
+    transform = given.get("featurizer", {}).get("direct_transform", {})
+    hop = transform.get("hop_length") or given.get("stft", {}).get("hop", 512)
+    sample_rate, n_fft = model["sr"], model["n_fft"]
+    scheme = from_regions(
+        [tuple(region) for region in model["bandsplits"]], sample_rate, n_fft,
+        name="amanteur", source="bandsplits of the checkpoint's settings",
+    )  # fmt: skip
+    rnn = model.get("rnn_type", "LSTM").lower()
+    return ModelConfig(
+        stems=stems_of(given, given.get("audio_params", {}).get("target")),
+        scheme=scheme.to_json(),
+        sample_rate=sample_rate,
+        channels=1 if model["is_mono"] else 2,
+        stft=StftConfig(n_fft, hop),
+        channel_handling="independent" if model["is_mono"] else "joint",
+        standardise=True,
+        split_norm="frames",
+        mask_norm="frames",
+        norm_groups=0,
+        norm_eps=1e-5,
+        frames=model["t_timesteps"],
+        features=model["fc_dim"],
+        repeats=model["num_layers"],
+        rnn="attention-lstm" if model.get("bottleneck_layer") == "att" else rnn,
+        hidden=model["rnn_dim"],
+        bidirectional=model.get("bidirectional", True),
+        mask_hidden=model["mlp_dim"],
+        mask_bottleneck=True,
+        mask_order=mask_order,
+        output="spectrum" if model.get("return_mask") else "mask",
+    )
+
+
+def crlandsc_config(given: dict, state) -> ModelConfig:
+    return amanteur_config(given, state, mask_order="scrambled")
+
+
+def amanteur_plan(config: ModelConfig):
+    yield from split_plan(config, "bandsplit.layernorms.{k}", "bandsplit.fcs.{k}", norm_layout=SWAP)
+    for r in range(config.repeats):
+        for place, axis in enumerate(("time", "band")):
+            ours = f"sequence.blocks.{r}.{axis}.layer"
+            if config.rnn != "attention-lstm":
+                theirs = f"bandsequence.bsrnn.{r}.{place}."
+                yield from rnn_block(config, ours, theirs, norm="groupnorm")
+                continue
+            theirs = f"bandsequence.dptransformers.{r}.{place}"
+            yield from rnn_block(
+                config, ours, f"{theirs}.", norm="groupnorm", rnn="recurrent", linear="linear"
+            )
+            for part in ("weight", "bias"):
+                name = f"in_proj_{part}"
+                yield Entry(f"{ours}.attention.{name}", ..., f"{theirs}.mha.{name}", SAME)
+            yield from pair(f"{ours}.attention.out_proj", ..., f"{theirs}.mha.out_proj")
+    mlp = "maskest.mlp.{k}.mlp"
+    layers = ["maskest.layernorms.{k}", f"{mlp}.0", f"{mlp}.2", f"{mlp}.3.linear"]
+    yield from mask_plan(config, config.stems[0], layers)
+
+
+AMANTEUR = Family(
+    "amanteur",
+    ("bandsplit.layernorms.",),
+    amanteur_config,
+    amanteur_plan,
+    aliases=("amanteur BandSplitRNN",),
+)
+# The same names and shapes: only the origin of a file tells that its masks are scrambled.
+CRLANDSC = Family(
+    "crlandsc",
+    ("bandsplit.layernorms.",),
+    crlandsc_config,
+    amanteur_plan,
+    aliases=("crlandsc BandSplitRNN",),
+)
+
+# ---- Refined BSRNN of sahandevs -----------------------------------------------------------------
+
+
+def sahandevs_config(given: dict, state) -> ModelConfig:
+    n_fft = given.get("n_fft", 2048)
+    return ModelConfig(
+        stems=stems_of(given, given.get("parts")),
+        scheme="tet24" if given["generic_bands"] else "v7",
+        sample_rate=given.get("sample_rate", 44100),
+        channels=1,
+        stft=StftConfig(n_fft, n_fft // 4, window="hamming"),
+        standardise=True,
+        split_norm="frames",
+        mask_norm="frames",
+        norm_groups=0,
+        norm_eps=1e-5,
+        frames=state["split.layer_norms.0.weight"].shape[1],
+        features=given["feature_dim"],
+        repeats=given["num_blstm_layers"],
+        hidden=given["feature_dim"],
+        mask_hidden=given["mlp_dim"],
+        mask_width="narrow-for-wide" if given.get("reduce_size") else "fixed",
+        output="spectrum",
+    )
+
+
+def sahandevs_plan(config: ModelConfig):
+    yield from split_plan(config, "split.layer_norms.{k}", "split.layer_fcs.{k}", norm_layout=SWAP)
+    for r in range(config.repeats):
+        for place, axis in enumerate(("time", "band")):
+            ours, theirs = f"sequence.blocks.{r}.{axis}.layer", f"sequence.rnns.{r}"
+            yield from pair(f"{ours}.norm", ..., f"{theirs}.norm.{place}")
+            yield from rnn_plan(f"{ours}.rnn", f"{theirs}.blstm.{place}", True)
+            yield from pair(f"{ours}.project", ..., f"{theirs}.fc.{place}")
+    for number, stem in enumerate(config.stems):
+        head = f"masks.{number}.layers.{{k}}"
+        yield from mask_plan(config, stem, [f"{head}.0", f"{head}.1", f"{head}.3"])
+
+
+SAHANDEVS = Family(
+    "sahandevs",
+    ("split.layer_norms.",),
+    sahandevs_config,
+    sahandevs_plan,
+    renames=(("mask.layers.", "masks.0.layers."),),
+    aliases=("sahandevs BSRNN", "Refined BSRNN"),
+)

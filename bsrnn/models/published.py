@@ -2,78 +2,141 @@
 
     separator = from_state_dict(state, config={...})     # the original's names and settings
     state = to_published(separator)                      # bit for bit the original's again
+
+The families are data in `families`, `bandit` and `roformer`.
 """
 
 import torch
 
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models.bandsplit import BandSplitSeparator
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.models import bandit, families, roformer
+from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.checkpoints import load_strictly
-from bsrnn.models.families import FAMILIES, Family, family_named
+from bsrnn.models.layouts import Family
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        families.MAGRONP, families.AMANTEUR, families.CRLANDSC, families.SAHANDEVS,
+        bandit.BANDIT, bandit.DEDICATED, bandit.BANDIT2, bandit.BANQUET,
+        roformer.BS_ROFORMER, roformer.MEL_ROFORMER,
+    )
+}  # fmt: skip
 
 
-def from_state_dict(state, family=None, config=None, stems=None) -> BandSplitSeparator:
+def from_state_dict(state, family=None, config=None, stems=None):
     """A separator in evaluation mode from a published network's weights in memory.
 
     state: name -> tensor, as the original names them; family: who published it (None: recognised
     from the names); config: the original's own settings, a dictionary; stems: what the outputs
     are called, if the settings do not say. Strict: a missing, unknown, misshapen or not finite
-    tensor raises a DataError.
+    tensor raises a DataError. Networks with an encoder for each stem become a SeparatorBag.
     """
-    kind = family_named(family) if family else recognise(state)
+    kind = _kind(state, family)
     given = dict(config or {})
     if stems:
         given["stems"] = list(stems)
-    model = kind.configure(given, state.keys())
-    separator = BandSplitSeparator(model, {"family": kind.name})
-    weights = {name: x for name, x in state.items() if not _computed(kind, name)}
-    load_strictly(separator, _to_ours(kind, separator, weights), f"the {kind.name} checkpoint")
-    return separator.eval()
+    if kind.dedicated is None:
+        return _one(kind, given, state)
+    parts = {stem: part for stem, part in kind.dedicated(state).items() if stem}
+    order = [stem for stem in given.get("stems") or parts if stem in parts]
+    if len(order) != len(parts):
+        raise DataError(f"the checkpoint separates {', '.join(parts)}: name all of them")
+    return SeparatorBag([_one(kind, {**given, "stems": [stem]}, parts[stem]) for stem in order])
 
 
-def to_published(separator: BandSplitSeparator, family=None) -> dict:
+def to_published(separator, family=None) -> dict:
     """The weights under the names and in the layout of the original: name -> tensor."""
+    if isinstance(separator, SeparatorBag):
+        return {
+            name.replace("bsrnn.", f"bsrnn.{one.stems[0]}.", 1): tensor
+            for one in separator.separators
+            for name, tensor in to_published(one, family).items()
+        }
     kind = family_named(family or separator.passport.get("family", ""))
     own = separator.state_dict()
-    plan = kind.plan(separator.config)
-    return {e.theirs: e.layout.write(own[e.ours][e.index]).contiguous() for e in plan}
+    found = {e.theirs: e.layout.write(own[e.ours][e.index]) for e in kind.plan(separator.config)}
+    old, new = separator.passport.get("renamed") or ("", "")
+    return {_renamed(name, new, old): tensor.contiguous() for name, tensor in found.items()}
+
+
+def family_named(name: str) -> Family:
+    """The family of that name or alias."""
+    for family in FAMILIES.values():
+        if name in family.aliases:
+            return family
+    return FAMILIES[choose(name, FAMILIES, "family of checkpoints")]
 
 
 def recognise(state) -> Family:
     """The family whose marks are found in the names of `state`."""
     for family in FAMILIES.values():
-        if all(any(mark in name for name in state) for mark in family.marks):
+        if all(any(name.startswith(mark) for name in state) for mark in family.marks):
             return family
     first = ", ".join(list(state)[:3])
     raise DataError(f"no known network has weights named {first}: known are {', '.join(FAMILIES)}")
 
 
-def _computed(family: Family, name: str) -> bool:
-    return any(part in name for part in family.computed)
+def _kind(state, family) -> Family:
+    found = recognise(state)
+    if family is None:
+        return found
+    wanted = family_named(family)
+    if wanted is bandit.BANDIT and found is bandit.DEDICATED:  # one publication, two layouts
+        return found
+    return wanted
 
 
-def _to_ours(family: Family, separator, state: dict) -> dict:
+def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
+    """One network of `kind` with the settings `given` and the weights `state`."""
+    try:
+        model = kind.configure(given, state)
+    except KeyError as error:
+        raise UsageError(
+            f"the settings of this {kind.name} checkpoint are not known: give config with {error}"
+        ) from None
+    passport = {"family": kind.name}
+    for old, new in kind.renames:
+        if any(name.startswith(old) for name in state):
+            passport["renamed"] = [old, new]
+            state = {_renamed(name, old, new): tensor for name, tensor in state.items()}
+    separator = BandSplitSeparator(model, passport)
+    state = {
+        name: x for name, x in state.items() if not any(part in name for part in kind.computed)
+    }
+    what = f"the {kind.name} checkpoint"
+    load_strictly(separator, _to_ours(kind, separator, state, what), what)
+    return separator.eval()
+
+
+def _renamed(name: str, old: str, new: str) -> str:
+    return new + name.removeprefix(old) if old and name.startswith(old) else name
+
+
+def _to_ours(family: Family, separator, state: dict, what: str) -> dict:
     """Our state dict from theirs, in strict correspondence."""
     own = separator.state_dict()
     made = {name: torch.full_like(x, float("nan")) for name, x in own.items()}
-    seen = {}
-    for ours, index, theirs, layout in family.plan(separator.config, state.keys()):
+    read: dict[tuple, str] = {}
+    known = set()
+    for ours, index, theirs, layout, optional in family.plan(separator.config):
+        known.add(theirs)
         if theirs not in state:
-            raise DataError(f"the {family.name} checkpoint misses {theirs}")
+            if not optional:
+                raise DataError(f"{what} misses {theirs}")
+            made[ours] = own[ours]
+            continue
         tensor = state[theirs].detach().to(torch.float32)
         expected = layout.write(own[ours][index]).shape
         if tensor.shape != expected:
             shapes = f"{tuple(tensor.shape)} instead of {tuple(expected)}"
-            raise DataError(f"the {family.name} checkpoint has {theirs} of shape {shapes}")
-        tensor = layout.read(tensor)
-        if (ours, str(index)) in seen and not torch.equal(made[ours][index], tensor):
-            other = seen[ours, str(index)]
-            raise DataError(f"{theirs} and {other} are one parameter but hold different values")
+            raise DataError(f"{what} has {theirs} of shape {shapes}")
+        tensor, place = layout.read(tensor), (ours, str(index))
+        if place in read and not torch.equal(made[ours][index], tensor):
+            raise DataError(f"{what}: {theirs} and {read[place]} are one parameter but differ")
         made[ours][index] = tensor
-        seen[ours, str(index)] = theirs
-    unknown = sorted(set(state) - set(seen.values()) - {e.theirs for e in family.plan(separator.config, state.keys())})
+        read[place] = theirs
+    unknown = sorted(set(state) - known)
     if unknown:
-        raise DataError(
-            f"the {family.name} checkpoint has {len(unknown)} unknown tensors, such as {unknown[0]}"
-        )
+        raise DataError(f"{what} has {len(unknown)} unknown tensors, such as {unknown[0]}")
     return made
