@@ -326,11 +326,9 @@ def band_error(reference, estimate, scheme) -> BandError:
     """
     s, e = _pair(reference, estimate)
     powers = [_power_per_bin(x, scheme.n_fft) for x in (s, e - s)]
-    shares = np.zeros((len(scheme.ranges), scheme.n_fft // 2 + 1))
-    for k, (lo, hi) in enumerate(scheme.ranges):
-        shares[k, lo:hi] = 1.0 if scheme.weights is None else np.asarray(scheme.weights[k])
-    cover = shares.sum(axis=0)
-    shares = np.divide(shares, cover, out=np.zeros_like(shares), where=cover > 0)
+    shares = scheme.matrix.astype(np.float64)  # (K, F)
+    cover = shares.sum(axis=0)  # one on covered bins, to float32
+    shares /= np.where(cover > 0, cover, 1.0)
     in_s, in_e = (shares @ power for power in powers)  # (K, F) @ (F,) -> (K,)
     outside = tuple(float(power[cover <= 0].sum()) for power in powers)
     return BandError(in_s, in_e, outside)
