@@ -283,8 +283,8 @@ def separate_file(
                 )
                 for name in names
             }
-            blocks = iter(lambda: source.read(rate), None)  # a second at a time, (C, n)
-            for block in engine.stream(_until_empty(blocks), info.samples, channels, rate):
+            blocks = _seconds(source)
+            for block in engine.stream(blocks, info.samples, channels, rate):
                 for stem, estimate in zip(engine.stems, block, strict=True):
                     writers[stem].write(estimate)
                 if residual:
@@ -303,8 +303,9 @@ def separate_file(
     return {name: writer.path for name, writer in writers.items()}
 
 
-def _until_empty(blocks):
-    return itertools.takewhile(lambda block: block.shape[-1], blocks)
+def _seconds(file: audio.Reader):
+    while (block := file.read(file.info.sample_rate)).shape[-1]:
+        yield block  # (C, n)
 
 
 def _checked(mixture, sample_rate: int) -> np.ndarray:
