@@ -63,8 +63,8 @@ def main(argv=None) -> int:
     try:
         args = parser().parse_args(argv)
         return args.run(args) or 0
-    except SystemExit as stop:  # --help
-        return int(stop.code or 0)
+    except SystemExit as stop:  # --help, a signal
+        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # `... | head` closed our output
@@ -307,7 +307,7 @@ def _evaluate(args):
 def _separate_arguments(own):
     own.add_argument("song", help="an audio file: wav, flac, mp3, ogg, m4a ...")
     own.add_argument("--model", required=True, help="model file or name (see `models`)")
-    own.add_argument("--out", help="folder for the stems [beside the song, named like it]")
+    own.add_argument("--out", default=".", help="the stems go to OUT/<song>/<stem>.wav [.]")
     _stems(own)
     _device(own)
 
@@ -323,13 +323,12 @@ def _separate(args):
 
     song = _file(args.song)
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
-    out = Path(args.out) if args.out else song.with_suffix("")
-    stems = _split(args.stems)
-    for path in bsrnn.separate_file(separator, song, out, stems=stems).values():
-        print(path)
+    bar = sys.stderr.isatty()
+    paths = bsrnn.separate_file(separator, song, args.out, stems=_split(args.stems), progress=bar)
+    print(*paths.values(), sep="\n")
 
 
-@command("models", "list the model presets and the published models", "models")
+@command("models", "list the model presets for `train`", "models")
 def _models(args):
     from bsrnn import models
 

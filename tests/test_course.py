@@ -152,6 +152,14 @@ def test_grammar_refuses(lesson, edit, words):
     assert any(words in problem for problem in found), found
 
 
+def test_grammar_never_stumbles_over_an_unfinished_lesson(tmp_path, write_notebook):
+    cells = sound_cells()
+    for count in range(0, len(cells), 5):
+        path = write_notebook(tmp_path / "42_test.ipynb", cells[:count])
+        assert grammar.problems(path)
+        assert grammar.problems(write_notebook(path, cells[count + 1 :] + cells[:1]))
+
+
 def test_stored_outputs_are_light_fresh_and_repeatable(lesson, tmp_path):
     noise = "import sys, warnings\nprint('kept')\nwarnings.warn('gone')\nprint(object())"
 

@@ -67,6 +67,8 @@ def problems(path) -> list[str]:
     """Every breach of the grammar in the lesson at `path`, one line each; empty if sound."""
     path = Path(path)
     notebook = read(path)
+    if not notebook.cells:
+        return ["the notebook is empty"]
     found = []
     for rule in (_shape, _order, _title, _parameters, _setup, _sections, _triples, _ending, _cells):
         found += rule(notebook.cells, path)
@@ -104,7 +106,7 @@ def _unbadged(cell) -> str:
 
 def _order(cells, path):
     for position, name in enumerate(("title", "objectives", "parameters", "setup")):
-        if len(_tagged(cells, name)) != 1 or name not in tags(cells[position]):
+        if _tagged(cells, name) != cells[position : position + 1] or position >= len(cells):
             yield f"cell {position + 1} must be the only one tagged {name!r}"
     for cell in cells:
         known = CODE_TAGS if cell.cell_type == "code" else MARKDOWN_TAGS

@@ -175,14 +175,17 @@ def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
     """Execute one notebook in its own folder: (executed notebook or None, error line or "")."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
     watch = watch or Watch()
     seen = {"notebook": None, "index": -1}
+    places = {cell.get("id"): place for place, cell in enumerate(grammar.read(path).cells, 1)}
 
     def at(index):
-        cells = seen["notebook"].cells if seen["notebook"] else []
-        return f"cell {index + 1} ({cells[index].get('id', '?')})" if cells else "kernel start"
+        """The cell as numbered in the source: papermill inserts some of its own."""
+        if index < 0:
+            return "kernel start"
+        name = seen["notebook"].cells[index].get("id", "?")
+        return f"cell {places.get(name, 'of the parameters')} ({name})"
 
     for name in ("papermill", "papermill.translators"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -199,7 +202,7 @@ def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
             progress_bar=False,
             start_timeout=START_TIMEOUT_S,
             execution_timeout=timeout_s,
-            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+            extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks are not the lesson's
             seen=seen,
             watch=watch,
         )

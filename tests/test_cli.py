@@ -1,0 +1,206 @@
+"""The command line: help at once, one-line errors with the right exit code, commands that work."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bsrnn import cli
+
+COMMANDS = [name for name, *_ in cli._COMMANDS]
+MODULE = [sys.executable, "-m", "bsrnn"]
+
+
+def call(capsys, *words):
+    """(exit code, stdout, stderr) of a command run in this process."""
+    code = cli.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """A toy set in MUSDB-HQ layout, made by the command itself."""
+    folder = tmp_path_factory.mktemp("cli") / "songs"
+    options = [("seconds", 3), ("train", 3), ("test", 1)]
+    words = [str(w) for name, value in options for w in ("-p", name, value)]
+    assert cli.main(["toy", str(folder), "--seed", "2", *words]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "course", *COMMANDS])
+def test_help_has_an_example_that_the_parser_takes(capsys, name):
+    code, out, _ = call(capsys, *name.split(), "--help")
+    assert code == 0
+    (example,) = re.findall(r"example: python -m bsrnn (.*)", out)
+    assert cli.parser().parse_args(example.split()).run
+
+
+def test_help_is_light():
+    code = "import sys; from bsrnn import cli; cli.main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "separate" in done.stdout
+    assert not {"numpy", "torch", "yaml", "nbformat"} & set(done.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        ([], 2, "required: COMMAND"),
+        (["sing"], 2, "invalid choice: 'sing'"),
+        (["course", "run", "-p", "seed"], 2, "expected 2 arguments"),
+        (["course", "run", "-p", "seed", "1", "-p", "seed", "2"], 2, "given 2 times"),
+        (["course", "badge", "--repository", "me"], 2, "owner/name"),
+        (["train", "huge"], 2, "unknown model preset 'huge'"),
+        (["train", "no.json"], 2, "no file no.json"),
+        (["train", "tiny", "-p", "featurs", "3"], 2, "did you mean features"),
+        (["train", "tiny", "-p", "features", "3.5"], 2, "'features' takes int"),
+        (["train", "tiny", "--scheme", "v9", "--dataset", "DATA"], 2, "unknown .*scheme 'v9'"),
+        (["train", "tiny", "--dataset", "/no/such/folder"], 1, "/no/such/folder"),
+        (["train", "tiny", "--stems", "flute", "--dataset", "DATA", "--out", "OUT"], 2, "flute"),
+        (["bands", "v9"], 2, "v9"),
+        (["bands", "--json"], 2, "needs a scheme"),
+        (["separate", "no.wav", "--model", "x"], 2, "no file no.wav"),
+        (["toy", "DATA"], 2, "not empty"),
+        (["toy", "NEW", "-p", "second", "3"], 2, "did you mean seconds"),
+        (["evaluate", "no.safetensors", "--dataset", "DATA"], 2, "no.safetensors"),
+    ],
+)
+def test_errors_are_one_line_with_the_fix(capsys, songs, tmp_path, words, code, message):
+    places = {"DATA": songs, "OUT": tmp_path / "out", "NEW": tmp_path / "new"}
+    got, out, err = call(capsys, *(places.get(word, word) for word in words))
+    assert got == code
+    assert re.search(message, err) and err.count("\n") == 1 and "Traceback" not in err
+    assert out == ""
+
+
+def test_unforeseen_failure_is_one_line_too(capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr("bsrnn.doctor.examine", fail)
+    code, _, err = call(capsys, "doctor")
+    assert code == 1 and err.startswith("bsrnn: RuntimeError: first second (BSRNN_DEBUG=1")
+    monkeypatch.setenv("BSRNN_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["doctor"])
+
+
+def test_bands(capsys):
+    code, out, _ = call(capsys, "bands")
+    assert code == 0 and re.search(r"(?m)^v7 +41 bands", out)
+    code, out, _ = call(capsys, "bands", "v7")
+    assert code == 0 and len(out.splitlines()) == 42 and "[0, " in out
+    code, out, _ = call(capsys, "bands", "v7", "--json")
+    assert code == 0 and json.loads(out)["name"] == "v7"
+
+
+def test_models_lists_every_preset(capsys):
+    from bsrnn import models
+
+    code, out, _ = call(capsys, "models")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [*models.presets()]
+
+
+def test_train_separate_evaluate(capsys, songs, tmp_path):
+    words = ["train", "tiny", "--dataset", songs, "--stems", "vocals,drums", "--out", tmp_path]
+    options = ["--steps", "2", "-p", "batch", "1", "-p", "lr", "1e-3", "-p", "features", "8"]
+    code, out, err = call(capsys, *words, *options)
+    assert code == 0, err
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert '"lr": 0.001' in json.dumps(card) and '"features": 8' in json.dumps(card)
+    code, out, err = call(capsys, *words, *options, "--resume")
+    assert code == 0, err
+    (song,) = songs.glob("test/*/mixture.wav")
+    best = tmp_path / "best.safetensors"
+    code, out, err = call(capsys, "separate", song, "--model", best, "--out", tmp_path / "stems")
+    assert code == 0, err
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["vocals.wav", "drums.wav"]
+    code, out, err = call(
+        capsys, "evaluate", best, "--dataset", songs, "--out", tmp_path / "report"
+    )
+    assert code == 0, err
+    assert "mixture" in out and "silence" in out and any((tmp_path / "report").iterdir())
+
+
+def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):
+    import importlib.metadata
+    import shutil
+
+    code, out, _ = call(capsys, "doctor")
+    assert code == 0 and "missing  " not in out
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "papermill":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "lightning" else real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    code, out, _ = call(capsys, "doctor")
+    assert code == 1
+    for words in ("papermill is not installed", "lightning 0.1 does not fit", "ffprobe is not"):
+        assert words in out
+    (fix,) = re.findall("fix all:  (.*)", out)
+    assert "chromium ffmpeg && " in fix and "-m pip install" in fix
+
+
+def test_course_run_and_check_report_and_exit(capsys, tmp_path, write_notebook, monkeypatch):
+    """From another working directory, with one lesson that fails."""
+    parameters = ("parameters", "seed: int = 0  # x\nout_dir: str = ''  # where")
+    check = "assert seed == 5 and out_dir.endswith('01_good')"
+    good = write_notebook(tmp_path / "01_good.ipynb", [parameters, ("check", check)])
+    bad = write_notebook(tmp_path / "02_bad.ipynb", [parameters, ("check", "assert False, 'no'")])
+    monkeypatch.chdir("/")
+    words = ["course", "run", good, bad, "-p", "seed", "5", "--out", tmp_path / "out"]
+    code, out, err = call(capsys, *words)
+    assert code == 1 and err.startswith("bsrnn: failed: 02_bad")
+    first, second, last = out.splitlines()
+    assert re.fullmatch(r"ok    01_good  \d+ s", first)
+    assert re.fullmatch(r"FAIL  02_bad  cell 2 \(cell-1\): AssertionError: no  \d+ s", second)
+    assert last.startswith("1 of 2 lessons ran in")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "01_good.html", "01_good.ipynb", "02_bad.html", "02_bad.ipynb",
+    ]  # fmt: skip
+    code, out, err = call(capsys, "course", "check", good)
+    assert code == 1 and "01_good: " in out and "problems in 1 lessons" in err
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_kernel(tmp_path, write_notebook):
+    marker = tmp_path / "kernel"
+    code = f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))\ntime.sleep(300)"
+    slow = write_notebook(tmp_path / "01_slow.ipynb", [("", code)])
+    words = [*MODULE, "course", "run", str(slow), "--out", str(tmp_path / "out")]
+    run = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _wait(lambda: marker.exists() and marker.read_text())
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and err == "bsrnn: interrupted\n"
+    _wait(lambda: not _alive(int(marker.read_text())))
+
+
+def _wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_output_into_a_closed_pipe_is_quiet():
+    words = f"{sys.executable} -m bsrnn bands | head -1"
+    done = subprocess.run(words, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("v1") and done.stderr == ""
