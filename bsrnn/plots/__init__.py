@@ -2,7 +2,7 @@
 
 `bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
 this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
-colours, sizes and alt text: `style`.
+published results: `ledger`; colours, sizes and alt text: `style`.
 """
 
 import importlib
@@ -19,6 +19,7 @@ _ROOMS = {
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
     ),
+    "ledger": ("sdr_over_years", "leaderboard", "schemes_ablation"),
     "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
 }  # fmt: skip
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}

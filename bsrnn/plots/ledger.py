@@ -1,0 +1,180 @@
+"""Figures of published results: SDR over the years, leaderboards, the paper's band-split schemes.
+
+Rows come from `bsrnn.ledger`. `save_published` draws them all into a folder. Lesson 09.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bsrnn.errors import UsageError
+from bsrnn.plots.style import PALETTE, describe, figure, legend
+
+_DATA = {"no": PALETTE[0], "yes": PALETTE[4], "": "#999999"}  # extra training data?
+_DATA_WORDS = {"no": "MUSDB18 only", "yes": "extra training data", "": "training data not stated"}
+_HQ = "MUSDB18-HQ test"
+
+
+def sdr_over_years(rows, title="cSDR of music separation over the years (mean of four stems)"):
+    """Published averages of one metric over the year of publication; a point is a published value.
+
+    rows: `ledger.results` rows of one metric and aggregation, stem "average"; of several quoted
+    values of a system the best is drawn. MUSDB18 and MUSDB18-HQ may stand together (the same
+    songs; the average of BSRNN differs by 0.01 dB), told apart by hollow and filled points. The
+    dotted line is the best value without extra data so far. Raises UsageError if metric,
+    aggregation or stem differ.
+    """
+    for column in ("metric", "aggregation", "stem"):
+        if rows[column].nunique() != 1:
+            kinds = ", ".join(map(repr, rows[column].unique())) or "none"
+            raise UsageError(f"rows mix {column} ({kinds}): select one")
+    rows = rows[rows["year"].notna()].assign(hq=rows["test_set"] == _HQ)
+    rows = rows.sort_values(["value_db", "hq", "extra_data"], ascending=False)
+    rows = rows.drop_duplicates("system")
+    picture, axes = figure(title, width=10, height=5)
+    for row in rows.itertuples():
+        colour = _DATA[row.extra_data]
+        face = colour if row.hq else "none"
+        axes.scatter(row.year + _shift(row), row.value_db, s=34, edgecolors=colour, facecolors=face)
+    best = rows[rows["extra_data"] == "no"].groupby("year")["value_db"].max().cummax()
+    axes.step(best.index.astype(int), best, where="post", color=PALETTE[0], lw=1, ls=":", zorder=0)
+    _name_points(axes, rows)
+    years = range(int(rows["year"].min()), int(rows["year"].max()) + 1)
+    axes.set_xticks(list(years))
+    axes.set_xlim(years[0] - 0.5, years[-1] + 1.1)
+    axes.set_xlabel("year of publication")
+    axes.set_ylabel(f"{_metric_words(rows)} (dB)")
+    marks = [Line2D([], [], marker="o", ls="", color=_DATA[k], label=_DATA_WORDS[k]) for k in _DATA]
+    hollow = {"marker": "o", "ls": "", "mfc": "none", "color": "#555555"}
+    marks.append(
+        Line2D([], [], **hollow, label="hollow: compressed test songs, or not stated which")
+    )
+    legend(axes, handles=marks, loc="lower right")
+    top = rows[rows["extra_data"] == "no"].iloc[0]
+    return describe(
+        picture,
+        f"{len(rows)} published average SDR values by year, from {rows['value_db'].min():.1f} to "
+        f"{rows['value_db'].max():.1f} dB; best without extra data: {top['system']} "
+        f"({top['year']}) with {top['value_db']:.2f} dB.",
+    )
+
+
+def leaderboard(table, title=None):
+    """Bars of `ledger.leaderboard`, best on top; colour: extra data, hatch: chosen on the test set.
+
+    A star marks a second-hand value; the size stands behind the name where it is known.
+    """
+    stem = table["stem"].iloc[0].replace("average", "mean of all stems")
+    words = f"{_metric_words(table)}, {stem}, {table['test_set'].iloc[0]}"
+    picture, axes = figure(title or words, height=1.1 + 0.2 * len(table))
+    names = []
+    for place, row in enumerate(table.itertuples()):
+        hatch = "///" if row.selected_on_test == "yes" else None
+        axes.barh(place, row.value_db, color=_DATA[row.extra_data], hatch=hatch, edgecolor="white")
+        star = "*" if row.second_hand else ""
+        axes.text(row.value_db + 0.05, place, f"{row.value_db:.2f}{star}", va="center", fontsize=7)
+        facts = [] if pd.isna(row.year) else [str(row.year)]
+        if not pd.isna(row.parameters_m):
+            facts.append(f"{row.parameters_m:.0f} M")
+        name = f"{row.system}: {row.setting}" if row.setting else row.system
+        name = textwrap.shorten(name, 46, placeholder=" ...")
+        names.append(f"{name} ({', '.join(facts)})" if facts else name)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, table["value_db"].max() * 1.08)
+    axes.set_xlabel("dB (* second-hand)")
+    kinds = [k for k in _DATA if k in set(table["extra_data"])]
+    patches = [Patch(color=_DATA[k], label=_DATA_WORDS[k]) for k in kinds]
+    if table["selected_on_test"].eq("yes").any():
+        chosen = {"facecolor": "#cccccc", "edgecolor": "white", "hatch": "///"}
+        patches.append(Patch(**chosen, label="checkpoint chosen on the test songs"))
+    picture.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    first, last = table.iloc[0], table.iloc[-1]
+    return describe(
+        picture,
+        f"{words}: {len(table)} values from {first['system']} ({first['value_db']:.2f} dB) down to "
+        f"{last['system']} ({last['value_db']:.2f} dB).",
+    )
+
+
+def schemes_ablation(rows):
+    """The BSRNN paper's comparison of the schemes V1-V7: one bar of vocals uSDR per scheme.
+
+    rows: `ledger.results` rows whose `setting` reads "scheme V4: 23 bands, lowest 100 Hz wide".
+    Source: Luo and Yu 2022, arXiv 2209.15174, section V.
+    """
+    found = rows["setting"].str.extract(r"scheme (\w+): (\d+) bands, lowest (\d+) Hz")
+    rows = rows.assign(scheme=found[0], bands=found[1], lowest=found[2]).dropna(subset="scheme")
+    if rows.empty:
+        raise UsageError("no row with a setting like 'scheme V4: 23 bands, lowest 100 Hz wide'")
+    rows = rows.sort_values("scheme")
+    picture, axes = figure("BSRNN: vocals by band-split scheme (MUSDB18-HQ test)", width=6.5)
+    widths = sorted(set(rows["lowest"]), key=int)
+    colours = dict(zip(widths, PALETTE, strict=False))
+    bars = axes.bar(
+        rows["scheme"] + "\n" + rows["bands"] + " bands",
+        rows["value_db"],
+        color=rows["lowest"].map(colours),
+    )
+    axes.bar_label(bars, fmt="%.2f", fontsize=8)
+    axes.set_ylim(7, rows["value_db"].max() + 0.6)
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel("uSDR (dB), axis from 7 dB")
+    handles = [Patch(color=colours[w], label=f"lowest bands {w} Hz wide") for w in widths]
+    legend(axes, handles=handles, loc="upper left")
+    values = ", ".join(f"{r.scheme} {r.value_db:.2f}" for r in rows.itertuples())
+    return describe(picture, f"Vocals uSDR in dB by band-split scheme of the paper: {values}.")
+
+
+def save_published(out_dir) -> list[Path]:
+    """Draw every figure of published results into `out_dir` (PNG) and return the paths."""
+    from bsrnn import ledger
+
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    rows = ledger.results(stem="average")
+    music = rows[
+        rows["test_set"].str.startswith("MUSDB18") & ~rows["test_set"].str.contains("valid")
+    ]
+    # without a repository's older numbers and without experiments on small models
+    music = music[~music["setting"].str.contains("^state of|^dim ")]
+    music = music.sort_values("extra_data", ascending=False, kind="stable")
+    boards = {}
+    for metric in ("csdr", "usdr"):
+        board = ledger.leaderboard(metric, _HQ, rows=music)
+        boards[metric] = board.drop_duplicates(["system", "setting"], ignore_index=True)
+    pictures = {
+        "published-sdr-over-years": sdr_over_years(music[music["metric"] == "csdr"]),
+        "published-leaderboard-csdr": leaderboard(boards["csdr"]),
+        "published-leaderboard-usdr": leaderboard(boards["usdr"]),
+        "published-schemes-ablation": schemes_ablation(ledger.results(file="bsrnn_paper_ablation")),
+    }
+    return [picture.save(out_dir / f"{name}.png") for name, picture in pictures.items()]
+
+
+def _metric_words(rows) -> str:
+    name = rows["metric"].iloc[0]
+    return {"usdr": "uSDR", "csdr": "cSDR"}.get(name, name)
+
+
+def _shift(row) -> float:
+    """Points of one year stand apart: without extra data, not stated, with extra data."""
+    return {"no": -0.1, "yes": 0.1, "": 0.0}[row.extra_data]
+
+
+def _name_points(axes, rows) -> None:
+    """Write every name right of its point, no two of one year closer than 0.22 dB."""
+    for _, group in rows.groupby("year"):
+        lowest = float("inf")
+        for row in group.sort_values("value_db", ascending=False).itertuples():
+            lowest = min(row.value_db, lowest - 0.22)
+            point, at = (row.year + _shift(row) + 0.06, row.value_db), row.year + 0.21
+            axes.plot([point[0], at - 0.02], [point[1], lowest], color="#bbbbbb", lw=0.5, zorder=0)
+            name = re.sub(r" \(.*\)", "", row.system)  # the colour tells extra data
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+            axes.text(at, lowest, name, fontsize=6.5, va="center", color="#222222", bbox=white)

@@ -1,0 +1,170 @@
+"""The ledger: every number has its source and protocol, and a faulty row is found by name."""
+
+import csv
+import shutil
+
+import pytest
+
+from bsrnn import ledger
+from bsrnn.errors import DataError, UsageError
+from bsrnn.plots import ledger as figures
+
+RUN = {
+    "system": "BSRNN tiny", "year": 2026, "stem": "vocals", "value_db": 1.25, "metric": "usdr",
+    "aggregation": "mean over songs", "test_set": "toy", "source": "this repository",
+    "command": "python -m bsrnn evaluate tiny toy", "seeds": "0 1 2", "spread_db": 0.1,
+    "seconds": 12.5, "hardware": "2 CPU cores",
+}  # fmt: skip
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(ledger.folder(), tmp_path / "published")
+
+
+def change(path, row_number, **cells):
+    """Overwrite cells of one row (row 2 follows the header) and return the file's name."""
+    with open(path, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    rows[row_number - 2].update(cells)
+    with open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path.name
+
+
+def test_the_ledger_is_sound_and_every_row_has_its_source():
+    ledger.validate()
+    tables = [ledger.results(), ledger.weights(), ledger.complexity(), ledger.own_runs()]
+    assert len(tables[0]) > 600 and len(tables[1]) > 70 and len(tables[2]) == 15
+    for table in tables:
+        assert not table["source"].str.strip().eq("").any()
+
+
+@pytest.mark.parametrize(
+    "file, row, cells, words",
+    [
+        ("bsrnn_paper", 3, {"source": " "}, "no source"),
+        ("weights", 5, {"source": ""}, "no source"),
+        ("complexity", 2, {"source": ""}, "no source"),
+        ("d3net", 4, {"metric": "SDR"}, "unknown metric 'SDR'"),
+        ("d3net", 4, {"test_set": "MUSDB"}, "unknown test_set"),
+        ("dnr", 2, {"value_db": "15,64"}, "not a number"),
+        ("dnr", 2, {"value_db": "nan"}, "not a number"),
+        ("bsrnn_paper", 2, {"value_db": "10.44"}, "average 7.94 but its stems give"),
+        ("musdb18_table", 6, {"note": "second-hand"}, "average 9.2 but its stems give"),
+        ("bsrnn_paper", 2, {"aggregation": "median over songs"}, "mixed protocol: aggregation"),
+        ("obsrnn", 3, {"stem": "vocals"}, "stands twice"),
+        ("weights", 3, {"name": "obsrnn"}, "name stands twice"),
+        ("weights", 2, {"checksum_kind": ""}, "belong together"),
+        ("weights", 2, {"saw_test": "maybe"}, "unknown saw_test"),
+    ],
+)
+def test_a_falsified_row_is_named(copy, file, row, cells, words):
+    name = change(copy / f"{file}.csv", row, **cells)
+    with pytest.raises(DataError) as caught:
+        ledger.validate(copy)
+    assert name in str(caught.value) and words in str(caught.value)
+    assert " row " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_broken_files_are_one_line(copy):
+    with open(copy / "dnr.csv", "a") as handle:
+        handle.write("BandIt,too,short\n")
+    with pytest.raises(DataError, match=r"dnr.csv row 17: 3 cells, not 15"):
+        ledger.validate(copy)
+    (copy / "dnr.csv").write_text("system,value\nBandIt,1\n")
+    with pytest.raises(DataError, match=r"dnr.csv row 1: columns must be system,setting"):
+        ledger.validate(copy)
+
+
+def test_the_paper_s_numbers():
+    """The values that the issue and the lessons quote (Luo and Yu 2022; magronp/bsrnn)."""
+
+    def average(**filters):
+        return ledger.results(stem="average", test_set="MUSDB18-HQ test", **filters)["value_db"]
+
+    assert list(average(system="BSRNN", metric="csdr")) == [8.24]
+    assert list(average(system="BSRNN", metric="usdr")) == [7.94]
+    assert list(average(system="oBSRNN-SIMO", metric="csdr")) == [9.79]
+    schemes = ledger.results(file="bsrnn_paper_ablation")["value_db"]
+    assert list(schemes[:7]) == [8.15, 8.21, 8.06, 9.51, 9.57, 9.78, 10.04]
+    table = ledger.results(file="musdb18_table")
+    assert table["system"].nunique() == 25
+    assert table["note"].str.contains(ledger.UNEQUAL_AVERAGE).sum() == 4
+
+
+def test_complexity_is_exact_and_printed():
+    """The exact integers must round to BandIt's printed table."""
+    table = ledger.complexity()
+    assert (table["parameters"] / 1e6 - table["parameters_m"]).abs().max() < 0.0501
+    macs = table.dropna(subset="macs_6s")
+    assert len(macs) == 13 and (macs["macs_6s"] / 1e9 - macs["gmac_6s"]).abs().max() < 0.0501
+
+
+def test_leaderboard_refuses_mixtures():
+    board = ledger.leaderboard("csdr", "MUSDB18-HQ test")
+    assert board["value_db"].is_monotonic_decreasing and board["second_hand"].any()
+    with pytest.raises(UsageError, match="mix metric: 'usdr' .* and 'csdr'"):
+        ledger.leaderboard(test_set="MUSDB18-HQ test")
+    with pytest.raises(UsageError, match="mix metric"):
+        ledger.leaderboard(["csdr", "usdr"], "MUSDB18-HQ test")
+    with pytest.raises(UsageError, match="mix test_set"):
+        ledger.leaderboard("csdr")
+    with pytest.raises(UsageError, match="mix aggregation: .*'not stated'"):
+        ledger.leaderboard("csdr", "MUSDB18-HQ test", stem="vocals")
+    with pytest.raises(UsageError, match="mix stem"):
+        ledger.leaderboard("csdr", "MUSDB18-HQ test", stem=None, system="oBSRNN")
+
+
+def test_filters_name_the_nearest():
+    with pytest.raises(UsageError, match="did you mean .*oBSRNN"):
+        ledger.results(system="oBSRN")
+    with pytest.raises(UsageError, match="unknown column"):
+        ledger.weights(licence="MIT")
+    assert set(ledger.results(stem=["bass", "drums"])["stem"]) == {"bass", "drums"}
+    assert list(ledger.weights(saw_test="yes")["name"]) == ["hdemucs-musdb-plus"]
+
+
+def test_own_runs_enter_and_return(copy):
+    before = len(ledger.results(copy))
+    ledger.record(RUN, at=copy)
+    ledger.record([{**RUN, "stem": "bass", "gap_db": -0.5, "suspected_cause": "unknown"}], at=copy)
+    ledger.validate(copy)
+    runs = ledger.own_runs(copy)
+    assert list(runs["value_db"]) == [1.25, 1.25] and runs["gap_db"].iloc[1] == -0.5
+    assert runs["seeds"].iloc[0] == "0 1 2" and runs["seconds"].iloc[0] == 12.5
+    assert len(ledger.results(copy)) == before + 2
+
+
+@pytest.mark.parametrize(
+    "cells, words",
+    [
+        ({"source": ""}, "no source"),
+        ({"command": None}, "no command"),
+        ({"value_db": float("nan")}, "no value_db"),
+        ({"gap_db": -1.0}, "without suspected_cause"),
+        ({"metric": "sdr2"}, "unknown metric"),
+        ({"stm": "bass"}, "did you mean stem"),
+    ],
+)
+def test_a_faulty_run_is_refused_whole(copy, cells, words):
+    before = (copy / "own_runs.csv").read_bytes()
+    with pytest.raises(UsageError, match=words):
+        ledger.record([RUN, {**RUN, "stem": "bass", **cells}], at=copy)
+    assert (copy / "own_runs.csv").read_bytes() == before
+    assert not list(copy.glob(".*tmp"))
+
+
+def test_figures_are_drawn_small_and_described(tmp_path):
+    paths = figures.save_published(tmp_path)
+    assert len(paths) == 4
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 150_000
+    picture = figures.schemes_ablation(ledger.results(file="bsrnn_paper_ablation"))
+    assert "V1 8.15" in picture.description and "V7 10.04" in picture.description
+    with pytest.raises(UsageError, match="rows mix metric"):
+        figures.sdr_over_years(ledger.results(stem="average"))
+    with pytest.raises(UsageError, match="no row with a setting"):
+        figures.schemes_ablation(ledger.results(file="d3net"))
