@@ -90,14 +90,18 @@ def names() -> list[str]:
 
 def get(name: str, stft_config: StftConfig = PAPER) -> Callable:
     """The loss `name` as callable(estimate: Estimate, target (B, S, C, L)) -> scalar tensor."""
-    function = _LOSSES[choose(name, _LOSSES, "loss")]
+    choose(name, _LOSSES, "loss")
 
     def compute(estimate: Estimate, target: torch.Tensor) -> torch.Tensor:
-        estimate = Estimate(*estimate)
         spectra = None if name in ("l1", "l2") else stft(target, stft_config)  # (B, S, C, F, T)
-        return function(estimate, target, spectra)
+        return between(name, Estimate(*estimate), target, spectra)
 
     return compute
+
+
+def between(name: str, estimate: Estimate, target, target_spectra) -> torch.Tensor:
+    """The loss `name` where the target's spectra (B, S, C, F, T) are known already."""
+    return _LOSSES[choose(name, _LOSSES, "loss")](estimate, target, target_spectra)
 
 
 def loss(name, waveforms, spectra, target, stft_config: StftConfig = PAPER) -> torch.Tensor:

@@ -15,6 +15,7 @@ section III. Lessons 05 and 06.
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -173,15 +174,15 @@ class MaskEstimator(nn.Module):
             for band in bands:
                 bins += range(*scheme.ranges[band])
                 if config.overlap == "weights" and scheme.weights is not None:
-                    weights += [float(weight) for weight in scheme.weights[band]]
-        bins = torch.tensor(bins)
-        counts = torch.bincount(bins, minlength=self.bins_total)
+                    weights += scheme.weights[band].tolist()
+        bins = np.array(bins)
+        counts = np.bincount(bins, minlength=self.bins_total)
         if config.overlap == "mean":
-            weights = (1 / counts[bins]).tolist()
+            weights = 1 / counts[bins]
         self.disjoint = bool((counts == 1).all())
-        order = bins.argsort() if self.disjoint else bins
+        order = torch.tensor(bins.argsort() if self.disjoint else bins)
+        weights = torch.tensor(weights, dtype=torch.float32) if len(weights) else None
         self.register_buffer("order", order, persistent=False)
-        weights = torch.tensor(weights) if weights else None
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, z):

@@ -185,8 +185,76 @@ def _bands(scheme: str, sample_rate: int, n_fft: int):
 
 def presets() -> dict[str, ModelConfig]:
     """Named configurations. "tiny" (under 100 k parameters) and "small" learn on a CPU; "paper" is
-    the BSRNN of Luo and Yu; the others are published networks at their published size."""
+    the BSRNN of Luo and Yu; the others are published networks at their published size. Change
+    stems, scheme or anything else with dataclasses.replace.
+
+    >>> replace(presets()["tiny"], stems=("drums",), scheme="drums").stems
+    ('drums',)
+    """
     paper = ModelConfig()
+    magronp = replace(
+        paper,
+        scheme="v7-magronp",
+        features=64,
+        repeats=8,
+        hidden=128,
+        mask_hidden=256,
+        mask_hidden_layers=2,
+    )
+    large = replace(magronp, features=128, repeats=12, hidden=256, mask_hidden=512)
+    obsrnn = replace(large, tac="prelu", attention_heads=2)
+    four = ("vocals", "bass", "drums", "other")
+    amanteur = replace(
+        paper,
+        channel_handling="joint",
+        standardise=True,
+        split_norm="frames",
+        mask_norm="frames",
+        norm_groups=0,
+        norm_eps=1e-5,
+        frames=263,
+        mask_bottleneck=True,
+    )
+    refined = replace(
+        amanteur,
+        stems=("drums",),
+        channels=1,
+        stft=StftConfig(window="hamming"),
+        frames=87,
+        features=32,
+        hidden=32,
+        mask_bottleneck=False,
+        mask_width="narrow-for-wide",
+        channel_handling="independent",
+        output="spectrum",
+    )
+    bandit = replace(
+        paper,
+        stems=("speech", "music", "effects"),
+        scheme="musical64",
+        channels=1,
+        rnn="gru",
+        stft=StftConfig(padding="constant", scale="window"),
+        split_norm="layer",
+        repeats=8,
+        block_norm="layer",
+        mask_norm="layer",
+        norm_eps=1e-5,
+    )
+    reflecting = StftConfig(scale="window")
+    roformer = replace(
+        paper,
+        scheme="bs-roformer",
+        stft=StftConfig(hop=441),
+        channel_handling="joint",
+        split_norm="rms",
+        mask_norm="none",
+        norm_eps=1e-12,
+        rnn="roformer",
+        zero_dc=True,
+        last_norm=True,
+        features=512,
+    )
     return {
         "tiny": replace(
             paper, scheme="v4", stft=StftConfig(1024, 512), features=16, repeats=2, hidden=24,
@@ -194,4 +262,27 @@ def presets() -> dict[str, ModelConfig]:
         ),
         "small": replace(paper, features=32, repeats=4, mask_hidden=64),
         "paper": paper,
+        "magronp": magronp,
+        "magronp-large": large,
+        "obsrnn": obsrnn,
+        "obsrnn-simo": replace(obsrnn, stems=four, scheme="joint-magronp"),
+        "bscnn": replace(magronp, scheme="joint-magronp", rnn="dilated", hidden=64),
+        "amanteur": amanteur,
+        "crlandsc": replace(amanteur, mask_order="scrambled"),
+        "refined": refined,
+        "refined-24tet": replace(refined, scheme="tet24"),
+        "bandit": bandit,
+        "bandit-v7": replace(bandit, scheme="v7-bandit"),
+        "bandit-v2": replace(
+            bandit, stems=("speech", "music", "sfx"), sample_rate=48000, stft=reflecting
+        ),
+        "banquet": replace(
+            bandit, stems=("target",), channels=2, stft=reflecting, channel_handling="joint",
+            query=768,
+        ),
+        "bs-roformer": roformer,
+        "mel-roformer": replace(
+            roformer, scheme="mel-roformer60", last_norm=False, axis_norm=True, overlap="mean",
+            features=384, repeats=6, mask_hidden_layers=2,
+        ),
     }  # fmt: skip

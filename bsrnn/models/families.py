@@ -41,9 +41,12 @@ def magronp_config(given: dict, state) -> ModelConfig:
     layers = {"rnn": time, "band_rnn": band, "hidden": given.get("fac_sep", 2) * features // heads}
     if cnn:
         layers = {
-            "rnn": "dilated", "band_rnn": "" if band else "none", "hidden": time["hs_fac"] * features,
-            "dilations": time["n_dil_conv"], "kernel": time["ks"],
-        }  # fmt: skip
+            "rnn": "dilated",
+            "band_rnn": "" if band else "none",
+            "hidden": time["hs_fac"] * features,
+            "dilations": time["n_dil_conv"],
+            "kernel": time["ks"],
+        }
         if band:
             layers |= {
                 "band_hidden": band["hs_fac"] * features,
