@@ -229,6 +229,7 @@ def test_low_and_high_rates_are_stated():
     low, high = bands.scheme("v7", 8000), bands.scheme("v7", 96000)
     assert len(low) == 22 and "19 edges at or above 4000 Hz dropped" in low.notes
     assert high.edges_hz[-2:] == (20000, 48000) and len(high) == 41
+    assert high.notes == ("the last band reaches from 20000 to 48000 Hz",)
     small = bands.scheme("drums", 44100, 256)
     assert len(small) < 55 and "merged" in small.notes[0]
     for name in ("v7-magronp", "v7-bandit"):
@@ -316,3 +317,30 @@ def test_frozen_and_light():
         "sys.exit('torch' in sys.modules or 'librosa' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_scheme_plot_has_words_and_the_right_marks():
+    from bsrnn.plots import schemes as plots
+
+    v7, musical, equal = (bands.scheme(name) for name in ("v7", "musical64", "equal32"))
+    spectrum = np.random.default_rng(0).standard_normal((1025, 20))
+    energy = bands.energy_per_band(v7, spectrum)
+    ones = np.ones(41)
+    for axis in plots.AXES:
+        pictures = [
+            plots.scheme(v7, axis),
+            plots.scheme(musical, axis),
+            plots.compare(v7, equal, axis),
+            plots.coverage(musical, axis),
+            plots.bands_over_spectrogram(v7, spectrum, 0.01, axis),
+            plots.energy_per_band(v7, {"vocals": energy, "drums": 0 * energy}, axis),
+            plots.cost_per_band(v7, 1e6 * ones, ones, axis),
+        ]
+        assert all(picture.description and picture.axes for picture in pictures)
+        assert [len(p.axes[0].collections[0].get_paths()) for p in pictures[:2]] == [41, 64]
+        faced = pictures[2].axes[0].collections
+        assert [len(boxes.get_paths()) for boxes in faced] == [41, 32]
+        assert len(pictures[4].axes[0].lines) == 40  # inner borders
+        assert "drums silent" in pictures[5].description
+    with pytest.raises(UsageError, match="axis"):
+        plots.scheme(v7, "logarithmic")

@@ -194,3 +194,12 @@ def test_presets_and_speed():
             cost(config)
             seconds.append(time.perf_counter() - start)
         assert min(seconds) < 1e-3
+
+
+def test_published_roformer_parameters():
+    bs, mel = presets()["bs-roformer"], presets()["mel-roformer"]
+    assert cost(bs).parameters == 159_758_028  # 512 x 12, one stem
+    assert cost(replace(bs, features=384)).parameters == 98_194_764
+    assert cost(replace(bs, features=192, repeats=6)).parameters == 24_591_276
+    assert cost(mel).parameters == 228_202_788  # 384 x 6, one stem
+    assert cost(replace(mel, stems=("a", "b", "c", "d"))).parameters == 832_598_700

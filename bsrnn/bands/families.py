@@ -65,8 +65,8 @@ def names() -> list:
 def scheme(name: str, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """The built-in scheme `name`, validated, for a sample rate in Hz and an n_fft. Lesson 04.
 
-    At other rates than the publication's, edges at or above Nyquist are dropped and bands that
-    hold no bin are merged into the next one; `.notes` says so.
+    At other rates than the publication's, edges at or above Nyquist are dropped, bands that hold
+    no bin are merged into the next one, and the last band reaches up to Nyquist; `.notes` says so.
 
     >>> len(scheme("v7")), scheme("v7").ranges[9:11], len(scheme("musical64"))
     (41, ((42, 47), (47, 59)), 64)
@@ -286,6 +286,8 @@ def _merged(name, edges, sample_rate, n_fft, rounding, source) -> BandScheme:
         notes.append(f"{len(edges) - len(below)} edges at or above {nyquist:g} Hz dropped")
     if merged:
         notes.append(f"{merged} bands without a bin at n_fft {n_fft} merged into the next")
+    if 0 < 2 * kept[-1] < nyquist:
+        notes.append(f"the last band reaches from {kept[-1]:g} to {nyquist:g} Hz")
     return _cut(
         name, [*cuts, bins], sample_rate, n_fft, edges_hz=[*kept, nyquist], rounding=rounding,
         source=source, notes=notes,
