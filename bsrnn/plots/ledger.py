@@ -3,7 +3,6 @@
 Rows come from `bsrnn.ledger`. `save_published` draws them all into a folder. Lesson 09.
 """
 
-import re
 import textwrap
 from pathlib import Path
 
@@ -39,13 +38,13 @@ def sdr_over_years(rows, title="cSDR of music separation over the years (mean of
     for row in rows.itertuples():
         colour = _DATA[row.extra_data]
         face = colour if row.hq else "none"
-        axes.scatter(row.year + _shift(row), row.value_db, s=34, edgecolors=colour, facecolors=face)
+        axes.scatter(row.year + _shift(row), row.value_db, s=34, ec=colour, fc=face, zorder=4)
     best = rows[rows["extra_data"] == "no"].groupby("year")["value_db"].max().cummax()
     axes.step(best.index.astype(int), best, where="post", color=PALETTE[0], lw=1, ls=":", zorder=0)
     _name_points(axes, rows)
     years = range(int(rows["year"].min()), int(rows["year"].max()) + 1)
     axes.set_xticks(list(years))
-    axes.set_xlim(years[0] - 0.5, years[-1] + 1.1)
+    axes.set_xlim(years[0] - 0.5, years[-1] + 1.3)
     axes.set_xlabel("year of publication")
     axes.set_ylabel(f"{_metric_words(rows)} (dB)")
     marks = [Line2D([], [], marker="o", ls="", color=_DATA[k], label=_DATA_WORDS[k]) for k in _DATA]
@@ -175,6 +174,6 @@ def _name_points(axes, rows) -> None:
             lowest = min(row.value_db, lowest - 0.22)
             point, at = (row.year + _shift(row) + 0.06, row.value_db), row.year + 0.21
             axes.plot([point[0], at - 0.02], [point[1], lowest], color="#bbbbbb", lw=0.5, zorder=0)
-            name = re.sub(r" \(.*\)", "", row.system)  # the colour tells extra data
+            name = row.system.replace(" (extra data)", "")  # the colour tells
             white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
             axes.text(at, lowest, name, fontsize=6.5, va="center", color="#222222", bbox=white)
