@@ -56,12 +56,14 @@ def players(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float 
     rows = []
     for label, clip in clips.items():
         name = html.escape(label)
-        level = html.escape(_level(clip))
-        sound = "<em>silent</em>" if _silent(clip) else _tag(clip * gain, sample_rate, label)
+        if _silent(clip):
+            sound = "<em>silent</em>"
+        else:
+            sound = f"{_tag(clip * gain, sample_rate, label)}<small>{_level(clip)}</small>"
         rows.append(
             f'<div role="group" aria-label="{name}" style="display:flex;gap:1em;'
             f'align-items:center;margin:.2em 0"><span style="min-width:9em">{name}</span>'
-            f"{sound}<small>{level}</small></div>"
+            f"{sound}</div>"
         )
     text = _summary(clips, sample_rate, gain)
     return Sounds(f"<div>{''.join(rows)}{_gain_note(gain)}</div>", text, gain)
