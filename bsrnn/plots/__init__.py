@@ -20,7 +20,6 @@ _ROOMS = {
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
     ),
     "ledger": ("sdr_over_years", "leaderboard", "schemes_ablation"),
-    "ledger": ("sdr_over_years", "leaderboard", "schemes_ablation"),
     "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
 }  # fmt: skip
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
