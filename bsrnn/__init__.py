@@ -4,7 +4,8 @@
 so `bsrnn.bands.scheme("v7")` needs numpy only, and `bsrnn.load(...)` brings in torch.
 
 Conventions (the whole repository):
-    B batch, S stems, C channels, L samples, F bins, T frames, K bands, W bins in a band, N features.
+    B batch, S stems, C channels, L samples, F bins, T frames, K bands, W bins in a band,
+    N features.
     Waveforms are (..., C, L) float32; separators map (B, C, L) to (B, S, C, L).
 """
 
@@ -14,7 +15,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "audio", "stft", "bands", "masks", "losses", "metrics", "models", "cost", "data", "training",
-    "separation", "evaluation", "plots", "listen", "explore", "course", "cli",
+    "separation", "evaluation", "ledger", "plots", "listen", "explore", "course", "cli",
 )  # fmt: skip
 _SHORTCUTS = {
     "load": "models",
