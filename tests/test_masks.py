@@ -209,6 +209,15 @@ def test_band_oracle_waveforms_reach_the_bound():
     assert not masks.band_oracle(band_scheme, silent)[2].any()
 
 
+def test_band_oracles_of_a_silent_mixture_are_silent():
+    s = np.zeros((2, 1, 3000), np.float32)
+    s[0, :, 2000:] = 1.0
+    for mode in ("frame", "static", 2):
+        for name in ("equal4", "mel16"):
+            estimates = masks.band_oracle(bands.scheme(name, 44100, 256), s, mode)
+            assert np.isfinite(estimates).all() and not estimates[:, :, :1500].any(), (mode, name)
+
+
 def test_bad_arguments_say_the_fix():
     s, x = spectra(0)
     for call, words in (

@@ -1,5 +1,22 @@
-"""Evaluation (being built)."""
+"""Evaluation: a separator on a dataset, beside the ladder of references, with its protocol.
 
-from bsrnn.evaluation.museval_bridge import benchmark, museval_frames
+    from bsrnn import data, evaluation
+    report = evaluation.evaluate(separator, data.open("toy", "test"), out_dir="runs/toy")
+    report.table()                          # median SDR in dB, silence ... model ... oracle
+    report.aggregate()                      # with bootstrap intervals
+    evaluation.paired(report, "mixture", "model")
+    evaluation.compare([report, another])   # refuses to mix protocols
 
-__all__ = ["benchmark", "museval_frames"]
+Lesson 09.
+"""
+
+from bsrnn.evaluation.ladder import NAMES as LADDER
+from bsrnn.evaluation.ladder import reference_estimates
+from bsrnn.evaluation.museval_bridge import benchmark, museval_frames, museval_json
+from bsrnn.evaluation.report import Report, bootstrap_interval, compare, paired
+from bsrnn.evaluation.run import evaluate
+
+__all__ = [
+    "LADDER", "Report", "benchmark", "bootstrap_interval", "compare", "evaluate",
+    "museval_frames", "museval_json", "paired", "reference_estimates",
+]  # fmt: skip

@@ -4,11 +4,13 @@ museval (Stöter, Liutkus and Ito 2018, SiSEC) needs ffmpeg at import; so it is 
 inside functions. The JSON files need neither.
 """
 
+import json
 import time
 from unittest.mock import patch
 
 import numpy as np
 
+import bsrnn
 from bsrnn import metrics
 from bsrnn.errors import UsageError
 
@@ -55,3 +57,30 @@ def benchmark(seconds: float = 30.0, stems: int = 4, sample_rate: int = 44100) -
     return {
         "csdr_s": ours_s, "museval_s": museval_s, "difference_db": difference_db, "text": text
     }  # fmt: skip
+
+
+def museval_json(frames: dict, window_s: float = 1.0, hop_s: float = 1.0) -> str:
+    """cSDR frames, stem -> values in dB, in museval's JSON schema, for EvalStore and MethodStore.
+
+    As in museval, infinite becomes NaN and values are rounded to 1e-5 dB. SIR, SAR and ISR are
+    NaN: they need the distortion filters (`museval_frames`).
+    """
+    unknown = {"SIR": float("nan"), "SAR": float("nan"), "ISR": float("nan")}
+    targets = [
+        {
+            "name": stem,
+            "frames": [
+                {
+                    "time": t * hop_s,
+                    "duration": window_s,
+                    "metrics": {
+                        "SDR": round(value, 5) if np.isfinite(value) else float("nan"),
+                        **unknown,
+                    },
+                }
+                for t, value in enumerate(values)
+            ],
+        }
+        for stem, values in frames.items()
+    ]
+    return json.dumps({"targets": targets, "museval_version": f"bsrnn {bsrnn.__version__}"})

@@ -1,0 +1,235 @@
+"""Reports: a tidy table and a card that says under which protocol it was made.
+
+`Report.frame` has one row per song, stem, system and metric: value_db (NaN: undefined),
+frames_used, frames_total, note. `Report.card` holds the protocol; reports with different protocols
+are never put into one table. Intervals are percentile bootstraps over songs (Efron 1979), seeded.
+Lesson 09.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.evaluation.ladder import NAMES, in_order
+
+COLUMNS = (
+    "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",
+)  # fmt: skip
+TOY_NOTE = "toy data: direction only, not quality"
+GENERATED = ("toy", "film")  # rungs of the data ladder that no claim about quality may stand on
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of one evaluation: `frame` (tidy pandas DataFrame) and `card` (JSON dict)."""
+
+    frame: pd.DataFrame
+    card: dict
+
+    def __post_init__(self):
+        if not self.card.get("protocol"):
+            raise UsageError(
+                "a report without protocol says nothing: use bsrnn.evaluation.evaluate"
+            )
+
+    @property
+    def systems(self) -> list:
+        """Systems in ladder order."""
+        return in_order(self.frame["system"].unique())
+
+    @property
+    def stems(self) -> list:
+        return list(self.card["protocol"]["stems"])
+
+    @property
+    def note(self) -> str:
+        """What a reader must know before quoting a number; empty for real music."""
+        return TOY_NOTE if self.card["protocol"]["rung"] in GENERATED else ""
+
+    def pivot(self, metric: str = "usdr") -> pd.DataFrame:
+        """Values in dB: a row per song, columns (system, stem)."""
+        choose(metric, self.frame["metric"].unique(), "metric")
+        rows = self.frame[self.frame["metric"] == metric]
+        return rows.pivot(index="song", columns=["system", "stem"], values="value_db")
+
+    def table(self, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
+        """Median (or mean) over songs in dB, systems in ladder order x stems, and their mean.
+
+        Undefined values are left out; `aggregate` counts them. The note on toy data is the name of
+        the columns, so that it is printed with the table.
+        """
+        choose(statistic, ("median", "mean"), "statistic")
+        values = getattr(self.pivot(metric), statistic)().unstack("stem")
+        values = values.reindex(index=self.systems, columns=self.stems)
+        if len(self.stems) > 1:
+            values["all"] = values.mean(axis=1, skipna=False)
+        values.index.name = f"{statistic} {metric} (dB)"
+        values.columns.name = self.note or None
+        return values
+
+    def aggregate(self, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:
+        """Median and mean over songs with 95 % bootstrap intervals, per system and stem.
+
+        `songs` counts the defined values, `undefined` the others.
+        """
+        rows = []
+        for (system, stem), values in self.pivot(metric).items():
+            known = values.dropna().to_numpy()
+            row = {"system": system, "stem": stem}
+            for name, statistic in (("median", np.median), ("mean", np.mean)):
+                low, high = bootstrap_interval(known, statistic, seed)
+                value = float(statistic(known)) if len(known) else np.nan
+                row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+            rows.append(row | {"songs": len(known), "undefined": len(values) - len(known)})
+        order = {system: i for i, system in enumerate(self.systems)}
+        table = pd.DataFrame(rows).sort_values(
+            ["system", "stem"], key=lambda c: c.map(order) if c.name == "system" else c
+        )
+        return table[table["songs"] + table["undefined"] > 0].reset_index(drop=True)
+
+    def save(self, folder) -> Path:
+        """Write report.csv and report.json into `folder`, each in one step; returns `folder`."""
+        folder = Path(folder)
+        write_text(folder / "report.csv", self.frame.to_csv(index=False))
+        write_text(folder / "report.json", json.dumps(self.card, indent=1))
+        return folder
+
+    @classmethod
+    def load(cls, folder) -> "Report":
+        """The report that `save` wrote."""
+        folder = Path(folder)
+        try:
+            card = json.loads((folder / "report.json").read_text())
+            frame = pd.read_csv(folder / "report.csv", keep_default_na=False, na_values={
+                "value_db": ["", "nan"]})  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder}: no readable report ({error}): run evaluate first"
+            ) from error
+        return cls(frame, card)
+
+    def _repr_html_(self):
+        note = f"<p><b>{self.note}</b></p>" if self.note else ""
+        songs = self.card["protocol"]["songs"]
+        return f"{note}{self.table().round(2).to_html()}<p>{songs} songs</p>"
+
+
+def bootstrap_interval(values, statistic=np.median, seed: int = 0, level: float = 0.95):
+    """(low, high) of `statistic` over songs drawn again with replacement; NaN without values."""
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    found = np.sort(statistic(values[drawn], axis=1))  # (RESAMPLES, songs) -> (RESAMPLES,)
+    tail = (1 - level) / 2
+    return tuple(float(found[round(q * (RESAMPLES - 1))]) for q in (tail, 1 - tail))
+
+
+def paired(report, first, second, other=None, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:
+    """Is system `second` (of `other`, else of the same report) better than `first`? Per stem.
+
+    Only songs with both values count. median_gain_db with its bootstrap interval, won (share of
+    songs where second is better), p: two-sided Wilcoxon signed-rank test (1945) on the differences.
+    """
+    other = report if other is None else other
+    same_protocol([report, other])
+    a, b = report.pivot(metric), other.pivot(metric)
+    rows = []
+    for stem in report.stems:
+        if (first, stem) not in a or (second, stem) not in b:
+            continue
+        gain = (b[second, stem] - a[first, stem]).dropna().to_numpy()
+        low, high = bootstrap_interval(gain, np.median, seed)
+        rows.append(
+            {
+                "stem": stem,
+                "songs": len(gain),
+                "median_gain_db": float(np.median(gain)) if len(gain) else np.nan,
+                "low": low,
+                "high": high,
+                "won": float(np.mean(gain > 0)) if len(gain) else np.nan,
+                "p": _wilcoxon(gain),
+            }
+        )
+    if not rows:
+        choose(first, report.systems, "system")
+        choose(second, other.systems, "system")
+    return pd.DataFrame(rows)
+
+
+def _wilcoxon(differences) -> float:
+    from scipy.stats import wilcoxon
+
+    if not len(differences):
+        return float("nan")
+    if not np.any(differences):
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
+
+
+def same_protocol(reports) -> None:
+    """Raise UsageError naming the first difference if protocols differ."""
+    first, name = reports[0].card["protocol"], reports[0].card["name"]
+    for report in reports[1:]:
+        other = report.card["protocol"]
+        for key in [*first, *(key for key in other if key not in first)]:
+            if first.get(key) != other.get(key):
+                raise UsageError(
+                    f"protocols differ in {key}: {first.get(key)!r} in {name!r}, "
+                    f"{other.get(key)!r} in {report.card['name']!r}: evaluate both alike"
+                )
+
+
+def compare(reports, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
+    """Leaderboard of several reports of one protocol, in ladder order.
+
+    Reports of the same name are taken as seeds of one system: mean of their medians, `seeds`, and
+    `spread`, the standard deviation of the column `all` (or the only stem). `seconds_per_minute`
+    is what the system needed for a minute of audio. Refuses two protocols in one table.
+    """
+    reports = list(reports)
+    if not reports:
+        raise UsageError("nothing to compare: give at least one report")
+    same_protocol(reports)
+    tables = {}
+    for report in reports:
+        table = report.table(metric, statistic)
+        for system in table.index:
+            if system in NAMES and system in tables:
+                continue  # the ladder is the same everywhere
+            cost = report.card.get("seconds_per_minute", {}).get(system, np.nan)
+            tables.setdefault(system, []).append(table.loc[system].to_dict() | {"cost": cost})
+    rows = {}
+    for system in in_order(tables):
+        runs = pd.DataFrame(tables[system])
+        row = runs.drop(columns="cost").mean().to_dict()
+        last = runs.columns[-2]
+        row["seeds"] = len(runs)
+        row["spread"] = float(runs[last].std()) if len(runs) > 1 else np.nan
+        row["seconds_per_minute"] = runs["cost"].mean()
+        rows[system] = row
+    board = pd.DataFrame.from_dict(rows, orient="index")
+    board.index.name = f"{statistic} {metric} (dB)"
+    board.columns.name = reports[0].note or None
+    return board
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one step: a temporary name in the same folder, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

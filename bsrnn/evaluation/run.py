@@ -1,0 +1,266 @@
+"""Run a separator over a dataset, song by song, beside the ladder of references. Lesson 09."""
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import bsrnn
+from bsrnn import metrics as metrics_room
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.evaluation import ladder as ladder_room
+from bsrnn.evaluation.museval_bridge import museval_json
+from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report, write_text
+
+log = logging.getLogger(__name__)
+DEFAULT_LADDER = ("silence", "mixture", "ideal ratio mask")
+DEFAULT_METRICS = ("usdr", "csdr", "si_sdr")
+
+
+def evaluate(
+    separator,
+    dataset,
+    stems=None,
+    out_dir=None,
+    progress: bool = True,
+    ladder=DEFAULT_LADDER,
+    metrics=DEFAULT_METRICS,
+    frames: str = "joint",
+    name: str = "model",
+    separation=None,
+    seed: int = 0,
+) -> Report:
+    """Score `separator` on every song of `dataset`, beside the ladder of references.
+
+    separator: anything with `.stems` and `.sample_rate` that `bsrnn.separate` takes (`separation`
+      is a dict of its options), a function (mixture (C, L), sample_rate) -> dict stem -> (C, L),
+      or None for the ladder alone. `name` is what the table calls it.
+    stems: default all that separator and dataset share. frames: rule of `metrics.csdr`.
+    ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT.
+    out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
+      report.csv, report.json, and museval/<system>/<subset>/<song>.json in museval's format.
+    Memory is that of one song. Raises UsageError, DataError of one line naming the song.
+
+    >>> from bsrnn import data
+    >>> report = evaluate(None, data.open("toy"))                     # doctest: +SKIP
+    >>> report.table()                                                # doctest: +SKIP
+    """
+    songs = list(dataset)
+    if not songs:
+        raise DataError("the dataset has no songs: choose another subset")
+    if len({song.name for song in songs}) < len(songs):
+        raise DataError("two songs have the same name: evaluate one subset at a time")
+    for rung in ladder:
+        choose(rung, ladder_room.NAMES, "ladder rung")
+    if name in ladder_room.NAMES:
+        raise UsageError(f"the name {name!r} belongs to the ladder: call the system otherwise")
+    for metric in metrics:
+        choose(metric, metrics_room.DEFINITIONS, "metric")
+    stems = _stems(separator, songs[0], stems)
+    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
+    model = _identity(separator, name, separation)
+    job = _Job(separator, name, stems, tuple(ladder), tuple(metrics), frames, separation or {})
+    store = _Store(out_dir, {"protocol": protocol, "model": model})
+    results = []
+    for song in _watched(songs, progress):
+        result = store.read(song)
+        if result is None:
+            try:
+                result = job.song(song)
+            except UsageError as error:
+                raise type(error)(f"song {song.name!r}: {error}") from error
+            store.write(song, result)
+        results.append(result)
+    report = Report(_frame(results), _card(results, protocol, model, name, seed))
+    if out_dir is not None:
+        report.save(out_dir)
+    return report
+
+
+class _Job:
+    """What to do with one song."""
+
+    def __init__(self, separator, name, stems, ladder, metrics, frames, separation):
+        self.separator, self.name, self.stems = separator, name, stems
+        self.ladder, self.metrics, self.frames = ladder, metrics, frames
+        self.separation = separation
+
+    def song(self, song) -> dict:
+        """Rows, cSDR frames per system and stem, and seconds spent per system."""
+        sources = song.sources()
+        mixture = sum(sources.values())
+        references = {stem: sources[stem] for stem in self.stems}
+        rows, all_frames, seconds = [], {}, {}
+        for system in (*self.ladder, *([self.name] if self.separator is not None else [])):
+            started = time.perf_counter()
+            estimates = self._estimates(system, references, mixture, song.sample_rate)
+            seconds[system] = time.perf_counter() - started
+            if not estimates:  # HPSS of a song without drums
+                continue
+            rate, there = song.sample_rate, [s for s in references if s in estimates]
+            scored = metrics_room.score(references, estimates, rate, self.metrics, self.frames)
+            rows += [{"song": song.name, "system": system, **row} for row in scored]
+            s, e = (np.stack([x[stem] for stem in there]) for x in (references, estimates))
+            frames_db = metrics_room.csdr(s, e, rate, frames=self.frames).frames_db
+            all_frames[system] = dict(zip(there, frames_db.tolist(), strict=True))
+        return {
+            "song": song.name,
+            "subset": song.subset,
+            "audio_seconds": song.duration_s,
+            "seconds": seconds,
+            "rows": rows,
+            "frames": all_frames,
+        }
+
+    def _estimates(self, system, references, mixture, sample_rate):
+        if system in ladder_room.NAMES:
+            return ladder_room.reference_estimates(system, references, mixture)
+        if not hasattr(self.separator, "stems"):
+            found = self.separator(mixture, sample_rate)
+        else:
+            from bsrnn.separation import separate
+
+            found = separate(
+                self.separator, mixture, sample_rate, stems=list(self.stems), **self.separation
+            )
+        missing = [stem for stem in references if stem not in found]
+        if missing:
+            raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
+        return {stem: np.asarray(found[stem], dtype=np.float32) for stem in references}
+
+
+class _Store:
+    """Finished songs as JSON in `out_dir`, bound to one protocol and one model."""
+
+    def __init__(self, out_dir, identity):
+        self.folder = None if out_dir is None else Path(out_dir)
+        if self.folder is None:
+            return
+        path = self.folder / "evaluation.json"
+        if path.exists():
+            known = json.loads(path.read_text())
+            for part, now in identity.items():
+                for key in now:
+                    if known.get(part, {}).get(key) != json.loads(json.dumps(now[key])):
+                        raise UsageError(
+                            f"{self.folder} holds an evaluation with another {part} ({key}): "
+                            "choose an empty out_dir"
+                        )
+        try:
+            write_text(path, json.dumps(identity, indent=1))
+        except OSError as error:
+            raise DataError(
+                f"cannot write to {self.folder} ({error.strerror}): choose another out_dir"
+            ) from error
+
+    def _path(self, song):
+        return self.folder / "songs" / (song.subset or "test") / f"{_file_name(song.name)}.json"
+
+    def read(self, song):
+        """The finished result of `song`, or None."""
+        if self.folder is None or not self._path(song).exists():
+            return None
+        return json.loads(self._path(song).read_text())
+
+    def write(self, song, result) -> None:
+        if self.folder is None:
+            return
+        for system, frames in result["frames"].items():
+            path = self.folder / "museval" / system / (song.subset or "test")
+            write_text(path / f"{_file_name(song.name)}.json", museval_json(frames))
+        write_text(self._path(song), json.dumps(result))
+
+
+def _file_name(name: str) -> str:
+    return name.replace("/", "_").replace("\\", "_")
+
+
+def _stems(separator, song, stems) -> tuple:
+    have = getattr(separator, "stems", None) or song.stems
+    if stems is None:
+        stems = [stem for stem in song.stems if stem in have]
+        if not stems:
+            raise UsageError(
+                f"no stem in common: the separator gives {', '.join(have)}, "
+                f"the songs have {', '.join(song.stems)}"
+            )
+    for stem in stems:
+        choose(choose(stem, song.stems, "stem"), have, "stem of the separator")
+    return tuple(stems)
+
+
+def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
+    names = "\n".join(f"{song.subset}/{song.name}" for song in songs)
+    return {
+        "rung": getattr(dataset, "rung", "folder"),
+        "split_hash": getattr(dataset, "split_hash", ""),
+        "subset": ", ".join(sorted({song.subset or "all" for song in songs})),
+        "songs": len(songs),
+        "songs_hash": hashlib.sha256(names.encode()).hexdigest()[:16],
+        "stems": list(stems),
+        "sample_rate": songs[0].sample_rate,
+        "metrics": {metric: metrics_room.DEFINITIONS[metric] for metric in metrics},
+        "frames": frames,
+        "ladder": list(ladder),
+        "aggregation": "median over songs, undefined values left out",
+    }
+
+
+def _identity(separator, name, separation) -> dict:
+    """What tells one model from another: its weights if it has any, else its name in the code."""
+    kind = separator if isinstance(separator, type) or callable(separator) else type(separator)
+    identity = {
+        "name": name,
+        "code": getattr(kind, "__qualname__", type(kind).__qualname__),
+        "separation": separation or {},
+        "passport": getattr(separator, "passport", None) or {},
+    }
+    if hasattr(separator, "state_dict"):
+        digest = hashlib.sha256()
+        for key, tensor in separator.state_dict().items():
+            digest.update(key.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+        identity["weights"] = digest.hexdigest()[:16]
+        identity["parameters"] = sum(p.numel() for p in separator.parameters())
+    return identity
+
+
+def _watched(songs, progress):
+    """Songs under a progress bar on a terminal, with a log line each elsewhere."""
+    from tqdm import tqdm
+
+    on_terminal = progress and sys.stderr.isatty()
+    bar = tqdm(songs, unit="song", disable=not on_terminal)
+    for number, song in enumerate(bar, 1):
+        bar.set_postfix_str(song.name[:30], refresh=False)
+        if progress and not on_terminal:
+            log.info("evaluating song %d of %d: %s", number, len(songs), song.name)
+        yield song
+
+
+def _frame(results) -> pd.DataFrame:
+    rows = [row for result in results for row in result["rows"]]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _card(results, protocol, model, name, seed) -> dict:
+    audio_s = sum(result["audio_seconds"] for result in results)
+    systems = results[0]["seconds"]
+    spent = {s: sum(result["seconds"].get(s, 0.0) for result in results) for s in systems}
+    return {
+        "kind": "evaluation",
+        "name": name,
+        "note": TOY_NOTE if protocol["rung"] in GENERATED else "",
+        "protocol": protocol,
+        "model": model,
+        "seed": seed,
+        "version": bsrnn.__version__,
+        "audio_seconds": audio_s,
+        "seconds": sum(spent.values()),
+        "seconds_per_minute": {s: 60 * value / audio_s for s, value in spent.items()},
+    }

@@ -1,0 +1,333 @@
+"""Evaluation: the ladder, resuming, protocols, museval's readers, statistics."""
+
+import json
+import math
+import shutil
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bsrnn import evaluation, masks, metrics
+from bsrnn.errors import DataError, UsageError
+from bsrnn.stft import StftConfig
+
+RATE, STEMS = 1000, ("drums", "bass", "vocals")
+REAL = Path(__file__).parents[1] / ".." / "shared" / "real" / "musdb18-7s-cc"
+needs_ffmpeg = pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
+    reason="museval does not import without ffmpeg and ffprobe",
+)
+
+
+@dataclass
+class FakeSong:
+    name: str
+    seed: int
+    subset: str = "test"
+    stems: tuple = STEMS
+    sample_rate: int = RATE
+    samples: int = 5300
+    silent: str = ""
+
+    @property
+    def duration_s(self):
+        return self.samples / self.sample_rate
+
+    def sources(self):
+        rng = np.random.default_rng(self.seed)
+        out = {s: rng.standard_normal((2, self.samples)).astype(np.float32) for s in self.stems}
+        out["drums"] *= np.float32(1.5 + self.seed % 3)
+        if self.silent:
+            out[self.silent][:] = 0
+        return out
+
+
+class FakeDataset(list):
+    rung, split_hash = "folder", "abc"
+
+
+def dataset(count=4, **fields):
+    return FakeDataset(FakeSong(f"song {i}", i, **fields) for i in range(count))
+
+
+def half(mixture, sample_rate):
+    """A do-little separator."""
+    return dict.fromkeys(STEMS, 0.5 * mixture)
+
+
+class Model:
+    """The interface of a network: (B, C, L) -> (B, S, C, L) torch."""
+
+    stems, sample_rate = ("vocals", "drums"), RATE
+
+    def __init__(self, gain=0.3):
+        self.gain = gain
+
+    def __call__(self, mixture):
+        return (self.gain * mixture[:, None]).repeat(1, 2, 1, 1)  # (B, S, C, L)
+
+
+def test_table_has_the_ladder_in_order_and_every_number_is_the_metric():
+    songs = dataset()
+    report = evaluation.evaluate(half, songs, ladder=("ideal ratio mask", "silence", "mixture"))
+    table = report.table()
+    assert list(table.index) == ["silence", "mixture", "model", "ideal ratio mask"]
+    assert list(table.columns) == [*STEMS, "all"]
+    assert (table.loc["silence"] == 0).all()
+    for stem in STEMS:
+        mixed, halved, ideal = [], [], []
+        for song in songs:
+            s = song.sources()
+            x = sum(s.values())
+            mixed.append(metrics.usdr(s[stem], x))
+            halved.append(metrics.usdr(s[stem], 0.5 * x))
+            estimates = masks.oracle_estimates(
+                "ratio", np.stack(list(s.values())), StftConfig(4096, 1024)
+            )
+            ideal.append(metrics.usdr(s[stem], estimates[STEMS.index(stem)]))
+        assert table.loc["mixture", stem] == pytest.approx(np.median(mixed))
+        assert table.loc["model", stem] == pytest.approx(np.median(halved))
+        assert table.loc["ideal ratio mask", stem] == pytest.approx(np.median(ideal), abs=1e-4)
+        assert report.table(statistic="mean").loc["mixture", stem] == pytest.approx(np.mean(mixed))
+    assert tuple(report.frame.columns) == (
+        "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",
+    )  # fmt: skip
+    assert len(report.frame) == 4 * 4 * 3 * 3  # songs, systems, stems, metrics
+    assert report.note == "" and report.card["protocol"]["songs"] == 4
+
+
+def test_networks_go_through_separate_and_are_asked_for_shared_stems_only():
+    report = evaluation.evaluate(Model(), dataset(2), separation={"chunk_s": 2.0})
+    assert report.stems == ["drums", "vocals"]  # the songs' order
+    x = sum(dataset(1)[0].sources().values())
+    want = metrics.usdr(dataset(1)[0].sources()["drums"], 0.3 * x)
+    row = report.frame.query("song == 'song 0' and stem == 'drums' and system == 'model'")
+    assert row.query("metric == 'usdr'")["value_db"].item() == pytest.approx(want, abs=1e-4)
+    only = evaluation.evaluate(Model(), dataset(2), stems=["vocals"])
+    assert list(only.table().columns) == ["vocals"]
+
+
+def test_a_silent_stem_is_undefined_with_its_reason_and_left_out():
+    songs = FakeDataset([FakeSong("a", 1), FakeSong("b", 2), FakeSong("c", 3, silent="vocals")])
+    report = evaluation.evaluate(half, songs)
+    rows = report.frame.query("song == 'c' and stem == 'vocals'")
+    assert rows["value_db"].isna().all() and rows["note"].str.startswith("undefined").all()
+    counts = report.aggregate().query("stem == 'vocals' and system == 'model'")
+    assert (counts["songs"].item(), counts["undefined"].item()) == (2, 1)
+    assert np.isfinite(report.table().to_numpy()).all()
+    assert report.table("csdr").loc["silence"].isna().all()  # museval has no value there
+
+
+def test_toy_results_say_so_wherever_they_are_shown(tmp_path):
+    songs = dataset(2)
+    songs.rung = "toy"
+    report = evaluation.evaluate(half, songs)
+    note = "toy data: direction only, not quality"
+    assert report.note == note and report.card["note"] == note
+    assert note in report.table().to_string() and note in report._repr_html_()
+    assert note in evaluation.compare([report]).to_string()
+    assert note in (report.save(tmp_path) / "report.json").read_text()
+
+
+# ---------------------------------------------------------------- interruption
+
+
+def same(a, b):
+    pd.testing.assert_frame_equal(a.frame, b.frame)
+    assert a.card["protocol"] == b.card["protocol"]
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
+    whole = evaluation.evaluate(half, dataset(), out_dir=tmp_path / "whole")
+    calls = []
+
+    def half_(mixture, sample_rate):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return half(mixture, sample_rate)
+
+    half_.__qualname__ = half.__qualname__
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate(half_, dataset(), out_dir=tmp_path / "cut")
+    assert not list(tmp_path.rglob("*.tmp"))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "songs").rglob("*.json")}
+    assert len(kept) == 2
+    resumed = evaluation.evaluate(half, dataset(), out_dir=tmp_path / "cut")
+    same(whole, resumed)
+    assert all(path.stat().st_mtime_ns == was for path, was in kept.items())  # not done again
+    assert (tmp_path / "cut/report.csv").read_text() == (tmp_path / "whole/report.csv").read_text()
+    loaded = evaluation.Report.load(tmp_path / "cut")
+    same(whole, loaded)
+    pd.testing.assert_frame_equal(loaded.table("csdr"), whole.table("csdr"))
+
+
+def test_finished_songs_of_another_model_or_protocol_are_not_reused(tmp_path):
+    evaluation.evaluate(half, dataset(2), out_dir=tmp_path)
+    with pytest.raises(UsageError, match="another model .code."):
+        evaluation.evaluate(lambda x, rate: half(x, rate), dataset(2), out_dir=tmp_path)
+    with pytest.raises(UsageError, match="another protocol .songs."):
+        evaluation.evaluate(half, dataset(3), out_dir=tmp_path)
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        stems, sample_rate = ("vocals",), RATE
+
+        def __init__(self, gain):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(gain))
+
+        def forward(self, mixture):
+            return self.gain * mixture[:, None]
+
+    evaluation.evaluate(Net(0.1), dataset(1), out_dir=tmp_path / "net")
+    with pytest.raises(UsageError, match="weights"):
+        evaluation.evaluate(Net(0.2), dataset(1), out_dir=tmp_path / "net")
+
+
+# ---------------------------------------------------------------- museval
+
+
+@needs_ffmpeg
+def test_museval_reads_our_files_and_agrees(tmp_path):
+    import museval
+
+    report = evaluation.evaluate(half, dataset(), out_dir=tmp_path, metrics=("csdr",))
+    store = museval.EvalStore()
+    store.add_eval_dir(tmp_path / "museval" / "model")
+    theirs = store.agg_frames_tracks_scores()
+    ours = report.table("csdr").loc["model"]
+    for stem in STEMS:
+        assert theirs[stem, "SDR"] == pytest.approx(ours[stem], abs=2e-5)
+    methods = museval.MethodStore()
+    methods.add_eval_dir(tmp_path / "museval" / "mixture")
+    assert set(methods.df["method"]) == {"mixture"} and set(methods.df["track"]) == {
+        song.name for song in dataset()
+    }
+    track = museval.TrackStore("x")
+    track.scores = json.loads(next((tmp_path / "museval/model").rglob("*.json")).read_text())
+    track.validate()
+
+
+# ---------------------------------------------------------------- statistics and comparison
+
+
+def test_bootstrap_interval_and_paired_test():
+    rng = np.random.default_rng(0)
+    values = rng.normal(3, 1, 400)
+    low, high = evaluation.bootstrap_interval(values, np.mean)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert evaluation.bootstrap_interval(values, np.mean) == (low, high)  # seeded
+    assert evaluation.bootstrap_interval([*values, math.nan], np.mean) == (low, high)
+    assert all(map(math.isnan, evaluation.bootstrap_interval([math.nan])))
+
+    report = evaluation.evaluate(half, dataset(8))
+    gains = evaluation.paired(report, "mixture", "model").set_index("stem")
+    assert (gains.loc[["bass", "vocals"], "median_gain_db"] > 3).all()
+    assert gains.loc["bass", "won"] == 1
+    assert gains.loc["bass", "p"] == pytest.approx(2 / 2**8)  # all 8 signs equal, two-sided
+    assert (gains["low"] <= gains["median_gain_db"]).all()
+    none = evaluation.paired(report, "model", "model")
+    assert (none["p"] == 1).all() and (none["won"] == 0).all()
+    with pytest.raises(UsageError, match="mixture"):
+        evaluation.paired(report, "mixtur", "model")
+
+
+def test_compare_shows_seeds_and_refuses_to_mix_protocols():
+    songs = dataset(3)
+    seeds = [
+        evaluation.evaluate(lambda x, rate, g=g: dict.fromkeys(STEMS, g * x), songs, name="gain")
+        for g in (0.4, 0.5)
+    ]
+    other = evaluation.evaluate(half, songs, name="half")
+    board = evaluation.compare([*seeds, other])
+    assert list(board.index) == ["silence", "mixture", "gain", "half", "ideal ratio mask"]
+    each = [seed.table().loc["gain", "all"] for seed in seeds]
+    assert board.loc["gain", "all"] == pytest.approx(np.mean(each))
+    assert board.loc["gain", "spread"] == pytest.approx(np.std(each, ddof=1))
+    assert list(board["seeds"]) == [1, 1, 2, 1, 1]
+    assert board.loc["gain", "seconds_per_minute"] > 0
+    for different, words in (
+        (evaluation.evaluate(half, dataset(2)), "songs: 3 in 'gain', 2 in 'model'"),
+        (evaluation.evaluate(half, songs, frames="own"), "frames: 'joint'"),
+        (evaluation.evaluate(half, songs, stems=["bass"]), "stems"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            evaluation.compare([seeds[0], different])
+        with pytest.raises(UsageError):
+            evaluation.paired(seeds[0], "gain", "model", different)
+    with pytest.raises(UsageError, match="without protocol"):
+        evaluation.Report(other.frame, {"name": "x"})
+
+
+def test_hpss_speaks_about_drums_only():
+    report = evaluation.evaluate(None, dataset(1), ladder=("HPSS", "mixture"))
+    table = report.table()
+    assert list(table.index) == ["mixture", "HPSS"]
+    assert np.isfinite(table.loc["HPSS", "drums"]) and math.isnan(table.loc["HPSS", "bass"])
+    quiet = evaluation.evaluate(None, dataset(1), stems=["bass"], ladder=("HPSS", "mixture"))
+    assert quiet.systems == ["mixture"]
+
+
+def test_bad_input_says_the_fix():
+    nan = lambda x, rate: dict.fromkeys(STEMS, x * np.nan)  # noqa: E731
+    short = lambda x, rate: dict.fromkeys(STEMS, x[:, 1:])  # noqa: E731
+    alien = types.SimpleNamespace(stems=("piano",), sample_rate=RATE)
+    for call, error, words in (
+        (lambda: evaluation.evaluate(half, []), DataError, "no songs"),
+        (
+            lambda: evaluation.evaluate(nan, dataset(1)),
+            UsageError,
+            "song 'song 0': estimate of drums",
+        ),
+        (lambda: evaluation.evaluate(short, dataset(1)), UsageError, "pad or cut"),
+        (lambda: evaluation.evaluate(alien, dataset(1)), UsageError, "no stem in common"),
+        (lambda: evaluation.evaluate(half, dataset(1), stems=["vocal"]), UsageError, "vocals"),
+        (lambda: evaluation.evaluate(half, dataset(1), ladder=["hpss"]), UsageError, "HPSS"),
+        (lambda: evaluation.evaluate(half, dataset(1), metrics=["sdr"]), UsageError, "usdr"),
+        (lambda: evaluation.evaluate(half, dataset(1), name="mixture"), UsageError, "ladder"),
+        (lambda: evaluation.evaluate(lambda x, r: {}, dataset(1)), UsageError, "returned no drums"),
+        (lambda: evaluation.Report.load("/nowhere"), DataError, "run evaluate first"),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- real music
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"real previews are not at {REAL}")
+def test_ladder_on_real_music_equals_an_independent_computation():
+    """Mixture and ratio mask of four MUSDB18 previews, against scipy's STFT and plain sums."""
+    scipy_signal = pytest.importorskip("scipy.signal")
+    from bsrnn import data
+
+    songs = data.open(REAL)[:4]
+    report = evaluation.evaluate(
+        None, songs, metrics=("usdr",), ladder=("mixture", "ideal ratio mask")
+    )
+    values = report.pivot()
+    for song in songs:
+        s = song.sources()
+        x = sum(s.values()).astype(float)
+        for stem, wave in s.items():
+            rest = x - wave
+            spectra = [
+                scipy_signal.stft(y, nperseg=4096, noverlap=3072, boundary="even")[2]
+                for y in (wave, rest, x)
+            ]
+            ratio = abs(spectra[0]) / (abs(spectra[0]) + abs(spectra[1]) + 1e-20)
+            ideal = scipy_signal.istft(ratio * spectra[2], nperseg=4096, noverlap=3072)[1]
+            ideal = ideal[:, : x.shape[1]]
+            for system, estimate in (("mixture", x), ("ideal ratio mask", ideal)):
+                want = 10 * np.log10(
+                    (wave.astype(float) ** 2).sum() / ((wave - estimate) ** 2).sum()
+                )
+                # scipy pads the ends differently: 0.05 dB on 7 s
+                assert values.loc[song.name, (system, stem)] == pytest.approx(want, abs=0.05)
