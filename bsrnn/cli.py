@@ -10,7 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from bsrnn.errors import DataError, UsageError
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.options import configured, listed, once, typed
 
 _COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
 _GROUPS = {"course": "run, check and stamp the lessons"}
@@ -105,19 +106,6 @@ def _parameters(own):
     )  # fmt: skip
 
 
-def _once(pairs) -> dict:
-    """-p pairs as a dict; a name given twice is a mistake."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"-p {name} is given {names.count(name)} times: give it once")
-    return dict(pairs)
-
-
-def _split(stems: str | None) -> tuple[str, ...] | None:
-    return tuple(s.strip() for s in stems.split(",") if s.strip()) if stems else None
-
-
 def _file(path: str) -> Path:
     if not Path(path).is_file():
         raise UsageError(f"no file {path}: check the path")
@@ -153,7 +141,7 @@ def _run_arguments(own):
 def _course_run(args):
     from bsrnn.course import progress, runner
 
-    given = _once(args.parameters + ([["profile", args.profile]] if args.profile else []))
+    given = once(args.parameters + ([["profile", args.profile]] if args.profile else []))
     results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
     failed = [result.lesson for result in results if result.error]
     seconds, where = sum(result.seconds for result in results), results[0].page.parent
@@ -176,13 +164,9 @@ def _course_check(args):
     from bsrnn.course import outputs, progress, runner
 
     problems = outputs.check(args.lessons, args.update, progress.watcher())
-    for problem in problems:
-        print(problem)
     count = len(runner.select(args.lessons))
-    if problems:
-        return _fail(f"{len(problems)} problems in {count} lessons", 1)
-    print(f"{count} lessons are sound and fresh")
-    return 0
+    print(*problems or [f"{count} lessons are sound and fresh"], sep="\n")
+    return _fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
 
 
 @command(
@@ -194,10 +178,8 @@ def _course_check(args):
 def _course_badge(args):
     from bsrnn.course import stamp
 
-    changed = stamp.restamp(args.repository)
-    for path in changed:
-        print(path.relative_to(stamp.ROOT))
-    print(f"{len(changed)} files stamped with {stamp.repository()}")
+    changed = [str(path.relative_to(stamp.ROOT)) for path in stamp.restamp(args.repository)]
+    print(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
 
 
 # Models
@@ -220,39 +202,13 @@ def _train_arguments(own):
     _parameters(own)
 
 
-def _configs(args):
-    """(ModelConfig, TrainConfig) of the `train` command; -p fits a field of either."""
-    import dataclasses
+def _model_config(name: str):
+    """A preset, or the ModelConfig in a JSON file."""
+    from bsrnn import models
 
-    from bsrnn import models, training
-    from bsrnn.course.runner import typed
-    from bsrnn.errors import choose
-
-    if args.model.endswith(".json"):
-        model = models.ModelConfig.from_json(_file(args.model).read_text(encoding="utf-8"))
-    else:
-        presets = models.presets()
-        model = presets[choose(args.model, presets, "model preset")]
-    train = training.presets()[choose(args.train, training.presets(), "training preset")]
-    given = _once(args.parameters)
-    named = {
-        "stems": _split(args.stems), "scheme": args.scheme, "steps": args.steps,
-        "max_minutes": args.minutes, "seed": args.seed,
-    }  # fmt: skip
-    changes = {name: value for name, value in named.items() if value is not None}
-    if args.minutes and args.steps is None:
-        changes["steps"] = 10**9  # the minutes decide
-    names = {field.name for config in (model, train) for field in dataclasses.fields(config)}
-    for name, value in given.items():
-        choose(name, sorted(names), "model or training parameter")
-        owner = model if hasattr(model, name) else train
-        changes[name] = typed(name, value, getattr(owner, name))
-
-    def own(config):
-        fields = {field.name for field in dataclasses.fields(config)}
-        return dataclasses.replace(config, **{k: v for k, v in changes.items() if k in fields})
-
-    return own(model), own(train)
+    if name.endswith(".json"):
+        return models.ModelConfig.from_json(_file(name).read_text(encoding="utf-8"))
+    return models.presets()[choose(name, models.presets(), "model preset")]
 
 
 @command(
@@ -262,16 +218,25 @@ def _configs(args):
     _train_arguments,
 )
 def _train(args):
-    model, train = _configs(args)
     from bsrnn import data, training
 
+    model = _model_config(args.model)
+    train = training.presets()[choose(args.train, training.presets(), "training preset")]
+    named = {
+        "stems": listed(args.stems), "scheme": args.scheme, "steps": args.steps,
+        "max_minutes": args.minutes, "seed": args.seed,
+    }  # fmt: skip
+    if args.minutes and args.steps is None:
+        named["steps"] = 10**9  # the minutes decide
+    given = [(name, value) for name, value in named.items() if value is not None]
+    model, train = configured([model, train], once(given + args.parameters))
     result = training.fit(
         model,
         train,
         data.open(args.dataset),
         args.out,
         initial=args.initial,
-        freeze=_split(args.freeze) or (),
+        freeze=listed(args.freeze) or (),
         resume=args.resume,
         device=args.device,
     )
@@ -300,7 +265,7 @@ def _evaluate(args):
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
     songs = data.open(args.dataset)
     songs = songs if args.subset == "all" else songs.subset(args.subset)
-    report = evaluation.evaluate(separator, songs, stems=_split(args.stems), out_dir=args.out)
+    report = evaluation.evaluate(separator, songs, stems=listed(args.stems), out_dir=args.out)
     print(report.table().round(2).to_string())
 
 
@@ -324,7 +289,7 @@ def _separate(args):
     song = _file(args.song)
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
     bar = sys.stderr.isatty()
-    paths = bsrnn.separate_file(separator, song, args.out, stems=_split(args.stems), progress=bar)
+    paths = bsrnn.separate_file(separator, song, args.out, stems=listed(args.stems), progress=bar)
     print(*paths.values(), sep="\n")
 
 
@@ -336,6 +301,31 @@ def _models(args):
     for name, config in models.presets().items():
         size = f"{config.features:5}{config.repeats:4}"
         print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+
+
+def _cost_arguments(own):
+    own.add_argument("model", help="preset (see `models`) or a JSON file of a ModelConfig")
+    own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
+    _parameters(own)
+
+
+@command(
+    "cost",
+    "parameters, multiply-accumulates and activation memory of a model, before training it",
+    "cost small -p scheme tet24 -p features 64",
+    _cost_arguments,
+)
+def _cost(args):
+    from bsrnn.cost import cost
+
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
+    (config,) = configured([_model_config(args.model)], once(args.parameters))
+    whole = cost(config, args.seconds)
+    print(f"{'part':12}{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")
+    for name, part in [*whole.parts.items(), ("all", whole)]:
+        sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
+        print(f"{name:12}{part.parameters:14,}{sizes}")
 
 
 def _bands_arguments(own):
@@ -383,16 +373,14 @@ def _toy_arguments(own):
 def _toy(args):
     import inspect
 
-    from bsrnn.course.runner import typed
     from bsrnn.data import toyband
-    from bsrnn.errors import choose
 
     folder = Path(args.folder)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty: give a new folder")
     make = toyband.scenes if args.film else toyband.make
     known = {n: p.default for n, p in inspect.signature(make).parameters.items()}
-    given = _once(args.parameters)
+    given = once(args.parameters)
     for name in given:
         choose(name, [n for n in known if n not in ("root", "seed")], "option")
     make(folder, seed=args.seed, **{n: typed(n, v, known[n]) for n, v in given.items()})
@@ -404,5 +392,5 @@ def _doctor(args):
     from bsrnn import doctor
 
     lines, sound = doctor.examine()
-    print("\n".join(lines))
+    print(*lines, sep="\n")
     return 0 if sound else 1

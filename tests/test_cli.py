@@ -1,5 +1,6 @@
 """The command line: help at once, one-line errors with the right exit code, commands that work."""
 
+import dataclasses
 import json
 import os
 import re
@@ -10,7 +11,8 @@ import time
 
 import pytest
 
-from bsrnn import cli
+from bsrnn import cli, options
+from bsrnn.errors import UsageError
 
 COMMANDS = [name for name, *_ in cli._COMMANDS]
 MODULE = [sys.executable, "-m", "bsrnn"]
@@ -63,6 +65,8 @@ def test_help_is_light():
         (["train", "tiny", "--scheme", "v9", "--dataset", "DATA"], 2, "unknown .*scheme 'v9'"),
         (["train", "tiny", "--dataset", "/no/such/folder"], 1, "/no/such/folder"),
         (["train", "tiny", "--stems", "flute", "--dataset", "DATA", "--out", "OUT"], 2, "flute"),
+        (["cost", "tiny", "--seconds", "0"], 2, "above 0"),
+        (["train", "tiny", "--seed", "1", "-p", "seed", "2"], 2, "seed is given 2 times"),
         (["bands", "v9"], 2, "v9"),
         (["bands", "--json"], 2, "needs a scheme"),
         (["separate", "no.wav", "--model", "x"], 2, "no file no.wav"),
@@ -89,6 +93,24 @@ def test_unforeseen_failure_is_one_line_too(capsys, monkeypatch):
     monkeypatch.setenv("BSRNN_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli.main(["doctor"])
+
+
+def test_options_are_typed():
+    assert options.typed("lr", "1e-3", 0.1) == 0.001 and options.typed("lr", 1, 0.1) == 1.0
+    assert options.typed("on", "true", False) is True and options.typed("name", "7", "v7") == "7"
+    assert options.typed("stems", "[a, b]", ("c",)) == ("a", "b")
+    for value, default in (("yes please", False), ("2.5", 1), (True, 1), (None, 1), ("[", ())):
+        with pytest.raises(UsageError, match="'x' takes"):
+            options.typed("x", value, default)
+
+
+def test_cost(capsys):
+    from bsrnn import models
+
+    code, out, _ = call(capsys, "cost", "tiny", "-p", "stems", "[vocals, drums]", "--seconds", "3")
+    config = dataclasses.replace(models.presets()["tiny"], stems=("vocals", "drums"))
+    size = sum(weight.numel() for weight in models.BandSplitSeparator(config).parameters())
+    assert code == 0 and out.splitlines()[-1].split()[:2] == ["all", f"{size:,}"]
 
 
 def test_bands(capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bsrnn import course
-from bsrnn.course import grammar, outputs, page, runner, stamp
+from bsrnn.course import grammar, outputs, page, progress, runner, stamp
 from bsrnn.errors import UsageError
 
 SHARED = """profile: str = "smoke"  # smoke, small or full
@@ -246,18 +246,26 @@ def test_page_is_self_contained(tmp_path):
     assert notebook.cells[0].source.count("$") == 9  # the notebook itself is untouched
 
 
-def test_select_and_typed(tmp_path, write_notebook):
+def test_bars_count_lessons_and_cells(capsys, tmp_path):
+    bars = progress.Bars()
+    bars.start([tmp_path, tmp_path])
+    for name, error in (("01_a", ""), ("02_b", "cell 2: no")):
+        bars.lesson(name, 3)
+        bars.cell(2)
+        bars.done(runner.Result(name, 1.2, error, tmp_path, tmp_path))
+    bars.close()
+    captured = capsys.readouterr()
+    assert captured.out.split("\n")[:2] == ["ok    01_a  1 s", "FAIL  02_b  cell 2: no  1 s"]
+    assert "lessons: 100%" in captured.err and "02_b:" in captured.err
+
+
+def test_select(tmp_path, write_notebook):
     for name in ("04_b", "01_a"):
         write_notebook(tmp_path / f"{name}.ipynb", [("parameters", "seed: int = 0  # x")])
     assert [p.stem for p in runner.select(folder=tmp_path)] == ["01_a", "04_b"]
     assert [p.stem for p in runner.select(["04_b", "1"], tmp_path)] == ["01_a", "04_b"]
     with pytest.raises(UsageError, match="unknown lesson '07'"):
         runner.select(["7"], tmp_path)
-    assert runner.typed("lr", "1e-3", 0.1) == 0.001 and runner.typed("lr", 1, 0.1) == 1.0
-    assert runner.typed("on", "true", False) is True and runner.typed("name", "7", "v7") == "7"
-    for value, default in (("yes please", False), ("2.5", 1), (True, 1), (None, 1)):
-        with pytest.raises(UsageError, match="'x' takes"):
-            runner.typed("x", value, default)
 
 
 def test_badge_restamps_everything(tmp_path, monkeypatch, lesson):

@@ -9,7 +9,7 @@ from pathlib import Path
 from bsrnn.course.stamp import write_text
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_NOTE = "<p><em>A widget: open the lesson in Jupyter to use it. It starts like this.</em></p>"
+_NOTE = "<p><em>A widget: open the lesson in Jupyter to use it.</em></p>"
 _REMOTE = re.compile(r"cdnjs|unpkg|MathJax|jupyter\.widget|\ssrc=")  # what a template loads
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 _MATH = re.compile(
@@ -113,10 +113,13 @@ def _markdown(text: str, attachments: dict) -> str:
 def _formula(tex: str, display: bool) -> str:
     """A formula as an SVG picture with its TeX as alt text; as code where it cannot be drawn."""
     from matplotlib import mathtext
+    from matplotlib.font_manager import FontProperties
 
     tex, buffer = " ".join(tex.split()), io.BytesIO()
+    font = FontProperties(size=15 if display else 12, math_fontfamily="cm")
+    drawn = tex.replace(r"\frac", r"\dfrac") if display else tex
     try:
-        mathtext.math_to_image(f"${tex}$", buffer, dpi=72, format="svg")
+        mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")
     except ValueError:
         return f"<code>{html.escape(tex)}</code>"
     source = base64.b64encode(buffer.getvalue()).decode()

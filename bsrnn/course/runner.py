@@ -5,18 +5,16 @@ cell, a dead kernel, a hung cell and an error that a widget swallowed each fail 
 by name. Executed notebooks and self-contained HTML pages land in the output folder.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
 import time
 from pathlib import Path
 
-import yaml
-
 from bsrnn.course import grammar
 from bsrnn.course.stamp import NOTEBOOKS, ROOT, write_text
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.options import typed
 
 CELL_TIMEOUT_S = 3600
 START_TIMEOUT_S = 180  # of a kernel, on a busy machine
@@ -64,30 +62,6 @@ def select(names=(), folder: Path | None = None) -> list[Path]:
             stem = numbers.get(number, name)
             paths.append(lessons[stem] if stem in lessons else choose(number, numbers, "lesson"))
     return sorted(set(paths or lessons.values()), key=lambda path: path.name)
-
-
-def typed(name: str, value, default):
-    """`value` (text of the command line, or a Python value) as the type of `default`.
-
-    >>> typed("lr", "1e-3", 0.1), typed("seed", "3", 0), typed("stems", "3", "vocals")
-    (0.001, 3, '3')
-
-    Raises:
-        UsageError: it is not of that type.
-    """
-    kind = type(default)
-    if kind is str and isinstance(value, str):
-        return value
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError, yaml.YAMLError):
-            value = float(value) if kind is float else yaml.safe_load(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if default is not None and type(value) is not kind:
-        raise UsageError(
-            f"parameter {name!r} takes {kind.__name__} (default {default!r}), not {value!r}"
-        )
-    return value
 
 
 def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
