@@ -1,0 +1,176 @@
+"""Published networks: equal to the original's output, there and back bit for bit, strict."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from golden_fill import GOLDEN, Fixture, draw
+
+from bsrnn import losses
+from bsrnn.errors import DataError, UsageError
+from bsrnn.models.published import FAMILIES, from_state_dict, to_published
+
+NO_NETWORKS = ("losses", "metrics", "oracles", "chunking", "weights", "expected", "train_steps")
+FILES = sorted(
+    path
+    for pattern in ("magronp_*", "amanteur_*", "crlandsc_*", "sahandevs_*", "bandit*", "banquet_*")
+    for path in GOLDEN.glob(f"{pattern}.npz")
+    if not any(word in path.stem for word in NO_NETWORKS)
+) + sorted(GOLDEN.glob("roformer/*.npz"))
+ONE_EACH = [
+    "magronp_obsrnn_vocals", "magronp_bscnn", "amanteur_v7_stereo", "crlandsc_drums_mono",
+    "sahandevs_v7", "bandit_musical48", "bandit_single_vox7_3stem", "banditv2_musical48_44k",
+    "banquet_film", "roformer/bs62_1stem_hop441", "roformer/mel60_1stem_hop441",
+]  # fmt: skip
+UNSTORED = {"amanteur_drums_mono": {"stft": {"hop": 1024}}}  # not in the original's settings
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build(fixture, name="", state=None, family=True):
+    config = {**fixture.meta["config"], **UNSTORED.get(name, {})}
+    return from_state_dict(
+        fixture.state if state is None else state,
+        family=fixture.meta["family"] if family else None,
+        config=config,
+        stems=fixture.meta.get("stems"),
+    )
+
+
+def run(separator, fixture, gain=1.0):
+    query = None
+    if separator.config.query:
+        shape = (len(fixture.mixture), separator.config.query)
+        query = torch.from_numpy(draw(fixture.meta["seed"], "query", shape).astype(np.float32))
+    with torch.inference_mode():
+        return separator(fixture.mixture * gain, query=query)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_output_equals_the_original_and_weights_round_trip(path):
+    fixture = Fixture(path)
+    separator = build(fixture, path.stem)
+    assert fixture.error(run(separator, fixture)) <= fixture.limit
+    if "output_quiet" in fixture.arrays:  # small constants in the norms
+        quiet = fixture.arrays["output_quiet"]
+        gain = float(
+            fixture.meta["extra_arrays"]["output_quiet"].split("multiplied by ")[1].split()[0]
+        )
+        error = fixture.error(run(separator, fixture, gain), quiet)
+        assert error <= fixture.limit / np.abs(fixture.expected).max() * np.abs(quiet).max()
+    back = to_published(separator)
+    computed = {name for name, *_ in fixture.meta.get("buffers", [])}
+    assert set(back) - computed == set(fixture.state)
+    for name, tensor in fixture.state.items():
+        assert torch.equal(back[name], tensor), name
+
+
+def test_every_fixture_is_there():
+    assert len(FILES) == 26 + 6 + 2 + 4 + 22 + 2 + 2 + 13
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_tampering_is_noticed(name):
+    fixture = Fixture(GOLDEN / f"{name}.npz")
+    chance = random.Random(name)
+    names = sorted(fixture.state)
+
+    dropped = dict(fixture.state)
+    dropped.pop(chance.choice(names))
+    with pytest.raises(DataError, match="misses|separates"):
+        build(fixture, name, dropped)
+    with pytest.raises(DataError, match="unknown tensors, such as"):
+        extra = fixture.state | {names[0].rsplit(".", 2)[0] + ".extra": torch.zeros(3)}
+        build(fixture, name, extra)
+    with pytest.raises(DataError, match="of shape"):
+        build(fixture, name, fixture.state | {names[0]: torch.zeros(1, 2, 3)})
+    with pytest.raises(DataError, match="not finite|but differ"):
+        victim = chance.choice(names)
+        broken = torch.full_like(fixture.state[victim], float("nan"))
+        build(fixture, name, fixture.state | {victim: broken})
+
+    victim = chance.choice(names)
+    changed = fixture.state[victim].clone()
+    changed.view(-1)[0] += 0.5
+    assert noticed(fixture, name, fixture.state | {victim: changed}), victim
+
+    shapes: dict = {}
+    for victim in names:
+        shapes.setdefault(fixture.state[victim].shape, []).append(victim)
+    one, two = chance.sample(chance.choice([v for v in shapes.values() if len(v) > 1]), 2)
+    swapped = {one: fixture.state[two], two: fixture.state[one]}
+    assert noticed(fixture, name, fixture.state | swapped), (one, two)
+
+
+def noticed(fixture, name, state):
+    """True if `state` is refused or gives another output."""
+    try:
+        separator = build(fixture, name, state)
+    except DataError:
+        return True
+    return fixture.error(run(separator, fixture)) > fixture.limit
+
+
+def test_families_are_recognised_by_their_names():
+    for name in ONE_EACH:
+        fixture = Fixture(GOLDEN / f"{name}.npz")
+        if not name.startswith("crlandsc"):  # the same names as amanteur's
+            assert fixture.error(run(build(fixture, name, family=False), fixture)) <= fixture.limit
+    with pytest.raises(DataError, match="no known network has weights named encoder.weight"):
+        from_state_dict({"encoder.weight": torch.zeros(2)})
+    with pytest.raises(UsageError, match="did you mean magronp"):
+        from_state_dict({"BN.0.0.weight": torch.zeros(2)}, family="magron")
+    assert len(FAMILIES) == 10
+
+
+def test_what_cannot_be_known_is_asked_for():
+    fixture = Fixture(GOLDEN / "amanteur_v7_stereo.npz")
+    with pytest.raises(UsageError, match=r"give stems=\["):
+        from_state_dict(fixture.state, config=fixture.meta["config"])
+
+
+def test_the_fork_scrambles_its_masks():
+    """The same weights and settings: only the order in which a mask's memory is read differs."""
+    plain, fork = (Fixture(GOLDEN / f"{who}_v7_stereo.npz") for who in ("amanteur", "crlandsc"))
+    assert all(torch.equal(plain.state[name], fork.state[name]) for name in plain.state)
+    assert fork.error(run(build(plain), plain)) > 1000 * fork.limit
+
+
+def test_three_training_steps_equal_bandits():
+    """Losses, gradients and weights of Adam with clipping, step by step."""
+    path = GOLDEN / "bandit_train_steps.npz"
+    with np.load(path) as arrays:
+        arrays = {name: arrays[name] for name in arrays.files}
+    fixture = Fixture(path)
+    meta, seed = fixture.meta, fixture.meta["seed"]
+    separator = build(fixture, family=False).train()
+    shape = (2, 1, 12000)
+    sources = [
+        torch.from_numpy((0.1 * draw(seed, stem, shape)).astype(np.float32))
+        for stem in meta["config"]["stems"]
+    ]
+    target = torch.stack(sources, 1)
+    optimiser = torch.optim.Adam(separator.parameters(), 1e-3)
+    for step in range(meta["steps"]):
+        estimate = separator.estimate(sum(sources))
+        loss = losses.loss("l1_snr", *estimate, target, separator.config.stft)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(separator.parameters(), 5.0)
+        found = (loss.item(), norm.item())
+        assert found == pytest.approx(arrays["loss_and_gradnorm"][step], rel=1e-4), step
+        optimiser.step()
+    after = to_published(separator)
+    norms = [after[name].norm().item() for name, _ in meta["filled"]]
+    assert norms == pytest.approx(arrays["param_norm_after"], rel=1e-3, abs=2e-4)
+    for name, expected in arrays.items():
+        if name.startswith("after/"):
+            got = after[name.removeprefix("after/")].detach().numpy()
+            assert np.abs(got - expected).max() < 2e-4, name
