@@ -48,7 +48,8 @@ class TrainConfig:
     batch: int = 8  # examples per update
     seconds_per_segment: float = 2.0  # length of an example in s; the paper takes 3
     recipe: str = "paper"  # how examples are mixed: a name of bsrnn.data.mixing.recipes()
-    mono: bool = False  # one random channel per source: half the cost if channels are independent
+    mono: bool = False  # one random channel per source: half the cost; models that look across
+    # channels (joint channels, TAC) hear all of them all the same
     distinct_items: int = 0  # repeat so many examples for ever; `batch` of them: the overfit check
     loss: str = "l1_both"  # a name of bsrnn.losses
     optimizer: str = "adamw"  # "adam" as in the paper, or "adamw"
@@ -109,9 +110,21 @@ class TrainConfig:
 
 def presets() -> dict[str, TrainConfig]:
     """Training presets: "smoke" (seconds), "small" (minutes), "paper" (days on GPUs)."""
+    # The first two are for few songs and one CPU. L2 instead of the paper's L1: SDR counts squares;
+    # on the 7 s previews vocals had 3.6 dB validation uSDR after 200 steps against 2.5 dB with L1.
+    quick = TrainConfig(mono=True, recipe="few-songs", loss="l2_both")
     return {
-        "smoke": TrainConfig(steps=150, batch=6, seconds_per_segment=1.0, checkpoint_every=50),
-        "small": TrainConfig(steps=2000, batch=8, seconds_per_segment=1.5, checkpoint_every=250),
+        "smoke": dataclasses.replace(
+            quick, steps=300, batch=4, seconds_per_segment=1.0, lr=1e-2, warmup_steps=10
+        ),
+        "small": dataclasses.replace(
+            quick,
+            steps=1500,
+            seconds_per_segment=1.5,
+            lr=3e-3,
+            warmup_steps=30,
+            checkpoint_every=200,
+        ),
         "paper": TrainConfig(
             steps=1_000_000,  # 100 epochs of 10,000 batches
             batch=16,  # 2 on each of 8 GPUs
@@ -167,6 +180,7 @@ def fit(
     out_dir = _writable(out_dir)
     torch.manual_seed(train_config.seed)
     separator, origin = _build(model_config, initial, freeze)
+    model = separator.config
     train = dataset.subset("train")
     if valid is None:
         valid = [song for song in dataset.songs if song.subset == "valid"]
@@ -178,10 +192,10 @@ def fit(
     mixer = mixing.RandomMixer(
         train,
         separator.stems,
-        round(train_config.seconds_per_segment * train.sample_rate),
+        model.chunk_samples or round(train_config.seconds_per_segment * train.sample_rate),
         mixing.recipe(train_config.recipe),
         train_config.seed,
-        channels=1 if train_config.mono else None,
+        channels=1 if train_config.mono and model.joint_channels == 1 and not model.tac else None,
         distinct=train_config.distinct_items,
     )
     run = Run(out_dir, separator, train_config, mixer, valid, freeze)
