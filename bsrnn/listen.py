@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import itertools
+import math
 import zlib
 
 import numpy as np
@@ -30,7 +31,7 @@ def level_db(waveform: np.ndarray) -> float:
     -20.0
     """
     power = float(np.mean(np.square(waveform, dtype=np.float64))) if np.size(waveform) else 0.0
-    return 10 * np.log10(power) if power else float("-inf")
+    return 10 * math.log10(power) if power else float("-inf")
 
 
 class Sounds:

@@ -268,7 +268,7 @@ def separate_file(
     """
     engine = _Engine(separator, stems, chunk_s, overlap, rule, batch)
     info = audio.info(path)
-    folder = Path(out_dir) / Path(path).name.removesuffix(Path(path).suffix)
+    folder = Path(out_dir) / Path(path).stem.removesuffix(".stem")
     names = (*engine.stems, RESIDUAL) if residual else engine.stems
     rate, channels = info.sample_rate, info.channels
     existed = folder.exists()

@@ -1,5 +1,7 @@
 """Audio files: exact lengths, partial reads, atomic writes, resampling, bad files."""
 
+import doctest
+import importlib
 import os
 import struct
 import subprocess
@@ -248,6 +250,12 @@ def test_full_disk_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="cannot write"):
         audio.write(tmp_path / "a.wav", smooth(100000), 44100)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", ["audio", "listen", "separation", "data.splits"])
+def test_examples_in_docstrings(room):
+    found = doctest.testmod(importlib.import_module(f"bsrnn.{room}"))
+    assert found.attempted and not found.failed
 
 
 def test_import_is_light():

@@ -158,6 +158,14 @@ def test_other_channel_counts_go_channel_by_channel(separator, channels):
     assert np.abs(swapped - noise(3000)[::-1]).max() < 1e-6
 
 
+def test_mono_in_a_stereo_network_is_the_mean_of_both_outputs():
+    class Uneven(Stereo):
+        def __call__(self, mixture):
+            return super().__call__(mixture) * torch.tensor([[1.0], [0.5]])
+
+    assert np.allclose(separate(Uneven(), noise(99, 1), RATE)["all"], 0.75 * noise(99, 1))
+
+
 def test_only_the_stems_asked_for_are_computed_in_the_order_asked_for():
     picky = Picky()
     found = separate(picky, noise(100), RATE, stems=("minus", "half"))

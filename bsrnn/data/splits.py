@@ -45,7 +45,7 @@ def validation(names) -> set[str]:
        three artists every song counts as its own.
 
     >>> sorted(validation(["A - 1", "A - 2", "B - 1", "C - 1", "D - 1"]))
-    ['C - 1']
+    ['D - 1']
     """
     names = sorted(names)
     official = [name for name in names if name in MUSDB_VALIDATION]
