@@ -141,17 +141,14 @@ def band_sound(waveform, scheme, bands, config=None) -> np.ndarray:
 
     config = config or StftConfig(n_fft=scheme.n_fft, hop=scheme.n_fft // 4)
     chosen = [bands] if np.isscalar(bands) else list(bands)
-    total, kept = np.zeros(scheme.bins), np.zeros(scheme.bins)
-    for number, (low, high) in enumerate(scheme.ranges):
-        weights = np.ones(high - low) if scheme.weights is None else scheme.weights[number]
-        total[low:high] += weights
-        if number in chosen:
-            kept[low:high] += weights
-    missing = [band for band in chosen if not 0 <= band < len(scheme.ranges)]
+    missing = [band for band in chosen if not 0 <= band < len(scheme)]
     if missing:
         raise UsageError(f"no band {missing[0]}: {scheme.name} has bands 0 to {len(scheme) - 1}")
+    gains = np.zeros(scheme.bins, np.float32)  # (F,)
+    for number in chosen:
+        low, high = scheme.ranges[number]
+        gains[low:high] += 1 if scheme.weights is None else scheme.weights[number]
     waveform = np.asarray(waveform, np.float32)
-    gains = (kept / np.where(total > 0, total, 1)).astype(np.float32)  # (F,)
     spectrum = stft(waveform, config) * gains[:, None]  # (C, F, T)
     return istft(spectrum, config, waveform.shape[-1]).astype(np.float32)  # (C, L)
 
