@@ -7,8 +7,10 @@ References: Watcharasupat et al. 2024, arXiv 2309.02539 (BandIt, v1: code at kwa
 Lessons 06 and 12.
 """
 
+import contextlib
 import re
 
+from bsrnn.bands import scheme
 from bsrnn.errors import UsageError
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.layouts import (
@@ -18,8 +20,10 @@ from bsrnn.models.layouts import (
     mask_plan,
     pair,
     rnn_block,
+    rnn_of,
     split_plan,
     stems_of,
+    widths_of,
 )
 from bsrnn.stft import StftConfig
 
@@ -32,6 +36,8 @@ COMPUTED = ("window", "freq_weights/", "query_encoder.", "metrics.", "fader.")
 def _scheme(given: dict, stem: str | None) -> str:
     """The name of our scheme for their band_specs, band_specs_map or band_type."""
     wanted = given.get("band_specs") or given.get("band_type") or given.get("band_specs_map")
+    if not wanted and "scheme" in given:
+        return given["scheme"]
     if not wanted:
         raise UsageError("the settings do not name the bands: add band_specs, such as 'musical'")
     if given.get("band_specs_map") == "musdb:all":
@@ -44,9 +50,55 @@ def _scheme(given: dict, stem: str | None) -> str:
     raise UsageError(f"unknown bands {wanted!r} in the settings")
 
 
+NAMED = tuple(f"{family}{k}" for family in PERCEPTUAL for k in (48, 64, 32))
+NAMED = ("v7-bandit", "drums-bandit", "bass-bandit", *NAMED)
+
+
+def bandit_sizes(state) -> dict:
+    """The settings that shapes tell, in BandIt's words; bands as `scheme`."""
+    prefix = "bsrnn." if any(name.startswith("bsrnn.") for name in state) else ""
+    combined = f"{prefix}band_split.norm_fc_modules.0.combined.0.weight" in state
+    norm, linear = ("combined.0", "combined.1") if combined else ("norm", "fc")
+    split = f"{prefix}band_split.norm_fc_modules.{{}}."
+    features, _ = state[f"{split.format(0)}{linear}.weight"].shape
+    head = next(name for name in state if ".norm_mlp.0.hidden.0.weight" in name)
+    out = state[head.replace("hidden", "output")].shape[0]
+    stems = [name.split(".")[-5] for name in state if name.endswith(".norm_mlp.0.norm.weight")]
+    sizes = {
+        "emb_dim": features,
+        "mlp_dim": state[head].shape[0],
+        "complex_mask": out == 2 * state[f"{split.format(0)}{norm}.weight"].shape[0],
+        "heads": [] if stems == ["mask_estim"] or "mask_estim" not in head else stems,
+    }
+    for channels in (1, 2):
+        widths = widths_of(state, f"{split}{norm}.weight", 2 * channels)
+        scheme, rate = scheme_of_any(widths)
+        if scheme:
+            sizes |= {"in_channel": channels, "scheme": scheme, "fs": rate}
+            break
+    rnn = f"{prefix}tf_model.seqband.0.rnn."
+    if f"{rnn}weight_hh_l0" in state:
+        found = rnn_of(state, rnn)
+        count = sum(".seqband." in name and name.endswith("weight_hh_l0") for name in state)
+        sizes |= {"rnn_type": found["kind"], "rnn_dim": found["units"]}
+        sizes |= {"bidirectional": found["two"], "n_sqm_modules": count // 2}
+    return sizes
+
+
+def scheme_of_any(widths) -> tuple[str, int]:
+    """(scheme, rate) of BandIt's bands with these widths at n_fft 2048, or ("", 0)."""
+    for rate in (44100, 48000):
+        for name in NAMED:
+            if name.endswith("-bandit") or name.endswith(str(len(widths))):
+                with contextlib.suppress(UsageError):
+                    if scheme(name, rate, 2048).widths == tuple(widths):
+                        return name, rate
+    return "", 0
+
+
 def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
     given = {**given, **given.get("model", {}).get("kwargs", {})}
-    stems = stems_of(given, _stems_named(given))
+    stems = stems_of(given, _stems_named(given) or given.get("heads"))
     channels = given.get("in_channel") or given.get("in_channels") or 1
     core = given.get("rnn_type", "GRU").lower()
     if any(".tf.self_attn." in name for name in state):
@@ -163,18 +215,18 @@ def stems_apart(state) -> dict:
 
 
 BANDIT = Family(
-    "bandit", ("bsrnn.band_split.",), bandit_config, bandit_plan, computed=COMPUTED,
+    "bandit", ("bsrnn.band_split.",), bandit_sizes, bandit_config, bandit_plan, computed=COMPUTED,
     aliases=("BandIt",),
 )  # fmt: skip
 DEDICATED = Family(
-    "bandit-dedicated", ("bsrnn.",), bandit_config, dedicated_plan, computed=COMPUTED,
+    "bandit-dedicated", ("bsrnn.",), bandit_sizes, bandit_config, dedicated_plan, computed=COMPUTED,
     dedicated=stems_apart,
 )  # fmt: skip
 BANDIT2 = Family(
-    "bandit-v2", ("band_split.norm_fc_modules.0.combined.",), bandit2_config, bandit2_plan,
-    computed=COMPUTED,
+    "bandit-v2", ("band_split.norm_fc_modules.0.combined.",), bandit_sizes, bandit2_config,
+    bandit2_plan, computed=COMPUTED,
 )  # fmt: skip
 BANQUET = Family(
-    "banquet", ("band_split.norm_fc_modules.0.norm.",), bandit2_config, banquet_plan,
-    computed=COMPUTED, aliases=("query-bandit (Banquet)",),
+    "banquet", ("band_split.norm_fc_modules.0.norm.",), bandit_sizes, bandit2_config,
+    banquet_plan, computed=COMPUTED, aliases=("query-bandit (Banquet)",),
 )  # fmt: skip

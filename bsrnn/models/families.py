@@ -14,12 +14,17 @@ from bsrnn.models.layouts import (
     Entry,
     Family,
     Layout,
+    grid_of,
     mask_plan,
+    numbered,
     pair,
     rnn_block,
+    rnn_of,
     rnn_plan,
+    scheme_of,
     split_plan,
     stems_of,
+    widths_of,
 )
 from bsrnn.stft import StftConfig
 
@@ -27,6 +32,43 @@ from bsrnn.stft import StftConfig
 
 MAGRONP_BANDS = {name: f"{name}-magronp" for name in ("bass", "drums", "other")}
 MAGRONP_BANDS["vocals"] = "v7-magronp"
+
+
+def magronp_sizes(state) -> dict:
+    """The settings that shapes tell, in magronp's words; no target, hop or group number."""
+    if any(".in_layer." in name for name in state):
+        return {}  # BSCNN: its settings are needed
+    head = "maskers.0.mask.0" if "maskers.0.mask.0.1.weight" in state else "mask.0"
+    features = state["BN.0.1.weight"].shape[0]
+    net = "separator.0.{}_net.{}"
+    own = state[net.format("time", "norm.weight")].shape[0]
+    channels, n_fft = grid_of(state, "BN.{}.0.weight")
+    sizes = {
+        "feature_dim": features,
+        "num_repeat": numbered(state, "separator.{}."),
+        "n_heads": features // own,
+        "fac_mask": state[f"{head}.1.weight"].shape[0] // features,
+        "n_att_head": numbered(state, "separator.0.attn_block.attn_conv_Q_{}."),
+        "n_fft": n_fft,
+        "n_hop": n_fft // 4,
+        "joint_bandsplit": numbered(state, "BN.{}.") == 57,
+        "stereo": "naive" if channels == 2 else None,
+    }
+    for axis in ("time", "band"):
+        conv = state.get(net.format(axis, "main_layer.0.weight"))
+        if conv is not None:
+            return {}  # convolutions do not tell units from directions
+        rnn = rnn_of(state, net.format(axis, "main_layer."))
+        sizes[f"{axis}_layer"] = rnn["kind"]
+        sizes |= {"fac_sep": rnn["units"] // own, "bidirectional": rnn["two"]}
+    if sizes["n_att_head"]:
+        name = "separator.0.attn_block.attn_conv_Q_0.0.weight"
+        sizes["attn_enc_dim"] = state[name].shape[0]
+    tac = "separator.0.tac_module.transform"
+    if f"{tac}.0.weight" in state:
+        sizes["stereo"], sizes["fac_tac"] = "tac", state[f"{tac}.0.weight"].shape[0] // features
+        sizes["act_tac"] = "prelu" if f"{tac}.1.weight" in state else "tanh"
+    return sizes
 
 
 def magronp_config(given: dict, state) -> ModelConfig:
@@ -74,9 +116,14 @@ def magronp_config(given: dict, state) -> ModelConfig:
         mask_hidden=given.get("fac_mask", 4) * features,
         mask_hidden_layers=2,
         mask_context=given.get("mask_ctxt", 0),
-        residual_last=bool(given.get("subtract_last_trgt")) and len(targets) > 1,
+        residual_last=_one_head_less(given, targets, state),
         **layers,
     )
+
+
+def _one_head_less(given, targets, state) -> bool:
+    heads = numbered(state, "maskers.{}.mask") or 1
+    return len(targets) > 1 and given.get("subtract_last_trgt", len(targets) == heads + 1)
 
 
 def magronp_plan(config: ModelConfig):
@@ -143,6 +190,7 @@ def _magronp_attention(config, ours, theirs):
 MAGRONP = Family(
     "magronp",
     ("BN.",),
+    magronp_sizes,
     magronp_config,
     magronp_plan,
     renames=(("mask.", "maskers.0.mask."), ("masker.mask.", "maskers.0.mask.")),
@@ -152,19 +200,44 @@ MAGRONP = Family(
 # ---- amanteur and its fork crlandsc ------------------------------------------------------------
 
 
+def amanteur_sizes(state) -> dict:
+    """The settings that shapes tell, in amanteur's words; bands as `scheme`."""
+    channels, n_fft = grid_of(state, "bandsplit.layernorms.{}.weight")
+    widths = widths_of(state, "bandsplit.layernorms.{}.weight", 2 * channels)
+    att = "bandsequence.dptransformers.0.0.linear.weight" in state
+    layers = "bandsequence.dptransformers" if att else "bandsequence.bsrnn"
+    rnn = rnn_of(state, f"{layers}.0.0.recurrent." if att else f"{layers}.0.0.rnn.")
+    scheme, _ = scheme_of(widths, ("v7", "bass", "drums"), n_fft, (44100,))
+    return {
+        "sr": 44100,
+        "n_fft": n_fft,
+        "scheme": scheme,
+        "is_mono": channels == 1,
+        "bottleneck_layer": "att" if att else "rnn",
+        "t_timesteps": state["bandsplit.layernorms.0.weight"].shape[1],
+        "fc_dim": state["bandsplit.fcs.0.weight"].shape[0],
+        "rnn_dim": rnn["units"],
+        "rnn_type": rnn["kind"],
+        "bidirectional": rnn["two"],
+        "num_layers": numbered(state, layers + ".{}."),
+        "mlp_dim": state["maskest.mlp.0.mlp.0.weight"].shape[0],
+    }
+
+
 def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
-    model = given.get("model", given)
+    model = {**given, **given.get("model", {})}
     transform = given.get("featurizer", {}).get("direct_transform", {})
-    hop = transform.get("hop_length") or given.get("stft", {}).get("hop", 512)
-    sample_rate, n_fft = model["sr"], model["n_fft"]
-    scheme = from_regions(
-        [tuple(region) for region in model["bandsplits"]], sample_rate, n_fft,
-        name="amanteur", source="bandsplits of the checkpoint's settings",
-    )  # fmt: skip
+    hop = transform.get("hop_length") or given.get("hop") or given.get("stft", {}).get("hop", 512)
+    sample_rate, n_fft, scheme = model["sr"], model["n_fft"], model["scheme"]
+    if hop > n_fft:
+        raise UsageError(f"n_fft {n_fft} with a hop of {hop}: give config={{'hop': ...}}")
+    if "bandsplits" in model:
+        regions = [tuple(region) for region in model["bandsplits"]]
+        scheme = from_regions(regions, sample_rate, n_fft, name="bandsplits").to_json()
     rnn = model.get("rnn_type", "LSTM").lower()
     return ModelConfig(
         stems=stems_of(given, given.get("audio_params", {}).get("target")),
-        scheme=scheme.to_json(),
+        scheme=scheme,
         sample_rate=sample_rate,
         channels=1 if model["is_mono"] else 2,
         stft=StftConfig(n_fft, hop),
@@ -216,6 +289,7 @@ def amanteur_plan(config: ModelConfig):
 AMANTEUR = Family(
     "amanteur",
     ("bandsplit.layernorms.",),
+    amanteur_sizes,
     amanteur_config,
     amanteur_plan,
     aliases=("amanteur BandSplitRNN",),
@@ -224,6 +298,7 @@ AMANTEUR = Family(
 CRLANDSC = Family(
     "crlandsc",
     ("bandsplit.layernorms.",),
+    amanteur_sizes,
     crlandsc_config,
     amanteur_plan,
     aliases=("crlandsc BandSplitRNN",),
@@ -232,8 +307,26 @@ CRLANDSC = Family(
 # ---- Refined BSRNN of sahandevs -----------------------------------------------------------------
 
 
+def sahandevs_sizes(state) -> dict:
+    """The settings that shapes tell, in the original's words."""
+    hidden = [
+        state[f"masks.0.layers.{band}.1.weight"].shape[0]
+        for band in range(numbered(state, "masks.0.layers.{}."))
+    ]
+    _, n_fft = grid_of(state, "split.layer_norms.{}.weight")
+    widths = widths_of(state, "split.layer_norms.{}.weight", 2)
+    return {
+        "n_fft": n_fft,
+        "generic_bands": scheme_of(widths, ("v7", "tet24"), n_fft, (44100,))[0] != "v7",
+        "feature_dim": state["split.layer_fcs.0.weight"].shape[0],
+        "num_blstm_layers": numbered(state, "sequence.rnns.{}."),
+        "mlp_dim": hidden[0],
+        "reduce_size": len(set(hidden)) > 1,
+    }
+
+
 def sahandevs_config(given: dict, state) -> ModelConfig:
-    n_fft = given.get("n_fft", 2048)
+    n_fft = given["n_fft"]
     return ModelConfig(
         stems=stems_of(given, given.get("parts")),
         scheme="tet24" if given["generic_bands"] else "v7",
@@ -271,6 +364,7 @@ def sahandevs_plan(config: ModelConfig):
 SAHANDEVS = Family(
     "sahandevs",
     ("split.layer_norms.",),
+    sahandevs_sizes,
     sahandevs_config,
     sahandevs_plan,
     renames=(("mask.layers.", "masks.0.layers."),),

@@ -1,18 +1,21 @@
 """What is needed to describe a publication's checkpoints: Family, Entry, Layout and common plans.
 
-A Family has two functions. `configure(given, state)` turns the original's own settings into a
-ModelConfig. `plan(config)` lists, weight by weight, where the original keeps what ours holds:
-Entry(ours, index, theirs, layout) says that `ours[index]` is the tensor `theirs`, read and written
-through `layout`. The same list serves both directions, and what is not on it is an error.
+A Family has three functions. `sizes(state)` says which of the original's settings the shapes tell.
+`configure(given, state)` turns those settings into a ModelConfig. `plan(config)` lists, weight by
+weight, where the original keeps what ours holds: Entry(ours, index, theirs, layout) says that
+`ours[index]` is the tensor `theirs`, read and written through `layout`. The same list serves both
+directions, and what is not on it is an error.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 
-from bsrnn.errors import UsageError
+from bsrnn import bands
+from bsrnn.errors import DataError, UsageError
 from bsrnn.models.bandsplit import equal_widths
 from bsrnn.models.config import ModelConfig
 
@@ -45,6 +48,7 @@ class Family:
 
     name: str
     marks: tuple[str, ...]
+    sizes: Callable
     configure: Callable
     plan: Callable
     renames: tuple[tuple[str, str], ...] = ()
@@ -86,8 +90,8 @@ def places(theirs: str, gate: int = 1, channels: int = 1, parts: int = 2, bins: 
 
 def each_band(config: ModelConfig):
     """(our group, place in it, band, width in bins) of every band."""
-    for group, (width, bands) in enumerate(equal_widths(config.bands)):
-        for place, band in enumerate(bands):
+    for group, (width, members) in enumerate(equal_widths(config.bands)):
+        for place, band in enumerate(members):
             yield group, place, band, width
 
 
@@ -151,7 +155,57 @@ def rnn_block(config, ours, theirs, norm="norm", rnn="rnn", linear="fc"):
 
 def stems_of(given: dict, named=None) -> tuple[str, ...]:
     """The stems in the original's order: `stems` in the settings, or what the family calls them."""
-    stems = given.get("stems") or named
+    stems = given.get("stems") or named or given.get("stem_of_file")
     if not stems:
         raise UsageError("the checkpoint does not say what it separates: give stems=[...]")
     return (stems,) if isinstance(stems, str) else tuple(stems)
+
+
+def numbered(state, pattern: str, step: int = 1) -> int:
+    """How many names `pattern` with {} = 0, 1, 2 ... (times `step`) begin a name of `state`.
+
+    >>> numbered({"a.0.w": 1, "a.1.w": 1}, "a.{}.")
+    2
+    """
+    count = 0
+    while any(name.startswith(pattern.format(count * step)) for name in state):
+        count += 1
+    return count
+
+
+def widths_of(state, pattern: str, per_bin: int) -> tuple[int, ...]:
+    """Bins in each band, from the sizes of the tensors `pattern` with {} = band."""
+    count = numbered(state, pattern)
+    return tuple(state[pattern.format(band)].shape[0] // per_bin for band in range(count))
+
+
+def grid_of(state, pattern: str) -> tuple[int, int]:
+    """(channels in the features, n_fft) of disjoint bands: n_fft is a power of two."""
+    values = sum(widths_of(state, pattern, 2))
+    for channels in (1, 2):
+        n_fft = 2 * (values // channels - 1)
+        if values % channels == 0 and n_fft & (n_fft - 1) == 0:
+            return channels, n_fft
+    raise DataError(f"the bands hold {values} values: no channels and n_fft fit")
+
+
+def scheme_of(widths, names, n_fft: int, rates=(44100, 48000)) -> tuple[str, int]:
+    """(scheme, sample rate in Hz) of the first named scheme with these widths; else a partition
+    of one's own, as JSON, at the first rate."""
+    for rate in rates:
+        for name in names:
+            try:
+                if bands.scheme(name, rate, n_fft).widths == tuple(widths):
+                    return name, rate
+            except UsageError:
+                continue  # no such scheme on this grid
+    edges = [0, *accumulate(widths)]
+    own = bands.BandScheme("checkpoint", tuple(pairwise(edges)), rates[0], n_fft)
+    return own.validate().to_json(), rates[0]
+
+
+def rnn_of(state, prefix: str) -> dict:
+    """kind ("lstm", "gru"), units and direction of the RNN whose names begin with `prefix`."""
+    rows, units = state[f"{prefix}weight_hh_l0"].shape
+    kind = {4: "lstm", 3: "gru"}[rows // units]
+    return {"kind": kind, "units": units, "two": f"{prefix}weight_hh_l0_reverse" in state}

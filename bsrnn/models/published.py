@@ -1,17 +1,19 @@
 """Published checkpoints: their weights into our one model, and back, strictly.
 
+    separator = load("obsrnn/vocals.ckpt")               # any checkpoint file, or a folder of them
     separator = from_state_dict(state, config={...})     # the original's names and settings
     state = to_published(separator)                      # bit for bit the original's again
 
 The families are data in `families`, `bandit` and `roformer`.
 """
 
+from pathlib import Path
+
 import torch
 
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.models import bandit, families, roformer
+from bsrnn.models import bandit, checkpoints, families, roformer
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
-from bsrnn.models.checkpoints import load_strictly
 from bsrnn.models.layouts import Family
 
 FAMILIES = {
@@ -22,6 +24,53 @@ FAMILIES = {
         roformer.BS_ROFORMER, roformer.MEL_ROFORMER,
     )
 }  # fmt: skip
+STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
+
+
+def load(path, device="cpu", config=None, stems=None, family=None, average=False):
+    """A separator in evaluation mode from a checkpoint file, or a folder with one file per stem.
+
+    path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
+    recognised; or a folder of those. What the file does not tell comes from a YAML file beside it
+    (hparams.yaml, config.yaml or the file's own name), from `config` (the original's settings: a
+    dictionary or a YAML file), `stems` and `family`. `average`: use the averaged copy of the
+    weights that some training code keeps. Strict; runs no code of the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in checkpoints.SUFFIXES)
+        if not files:
+            raise UsageError(f"{path}: holds no checkpoint ({', '.join(checkpoints.SUFFIXES)})")
+        if len(files) > 1:
+            return SeparatorBag([load(file, device, config, None, family) for file in files])
+        path = files[0]
+    if not path.is_file():
+        raise UsageError(f"{path}: no such checkpoint")
+    if checkpoints.is_own(path):
+        return checkpoints.load_own(path).to(device).eval()
+    found = checkpoints.read(path)
+    if isinstance(config, str | Path):
+        config = checkpoints.read_settings(config)
+    given = {**found.settings, **(config or {})}
+    state = found.state
+    if average:
+        state = _averaged(state, found.average, path)
+    if not stems and path.stem in STEM_NAMES:
+        given.setdefault("stem_of_file", path.stem)
+    try:
+        separator = from_state_dict(state, family, given, stems)
+    except (UsageError, DataError) as error:
+        raise type(error)(f"{path.name}: {error}") from None
+    separator.passport["file"] = path.name
+    return separator.to(device).eval()
+
+
+def _averaged(state: dict, average, path) -> dict:
+    """The averaged copy, a list in the order of the parameters, under their names."""
+    names = [name for name in state if "window" not in name]
+    if average is None or len(average) != len(names):
+        raise DataError(f"{path.name}: holds no averaged copy of its weights")
+    return dict(zip(names, average, strict=True))
 
 
 def from_state_dict(state, family=None, config=None, stems=None):
@@ -89,12 +138,18 @@ def _kind(state, family) -> Family:
 
 def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
     """One network of `kind` with the settings `given` and the weights `state`."""
+    what = f"the {kind.name} checkpoint"
     try:
-        model = kind.configure(given, state)
+        sizes = kind.sizes(state)
+    except (KeyError, IndexError, ValueError, StopIteration):
+        sizes = {}  # broken or of a kind that shapes do not tell: the settings must say it all
+    try:
+        model = kind.configure({**sizes, **given}, state)
     except KeyError as error:
-        raise UsageError(
-            f"the settings of this {kind.name} checkpoint are not known: give config with {error}"
-        ) from None
+        name = error.args[0]
+        if "." in str(name):
+            raise DataError(f"{what} misses {name}") from None
+        raise UsageError(f"{what} does not tell {name}: give config={{{name!r}: ...}}") from None
     passport = {"family": kind.name}
     for old, new in kind.renames:
         if any(name.startswith(old) for name in state):
@@ -104,8 +159,7 @@ def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
     state = {
         name: x for name, x in state.items() if not any(part in name for part in kind.computed)
     }
-    what = f"the {kind.name} checkpoint"
-    load_strictly(separator, _to_ours(kind, separator, state, what), what)
+    checkpoints.load_strictly(separator, _to_ours(kind, separator, state, what), what)
     return separator.eval()
 
 

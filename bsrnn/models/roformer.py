@@ -7,13 +7,48 @@ References: Lu et al. 2023, arXiv 2309.02612; Wang et al. 2023, arXiv 2310.01809
 as in github ZFTurbo/Music-Source-Separation-Training. Lesson 14.
 """
 
-from itertools import accumulate, pairwise
-
-from bsrnn.bands import BandScheme
 from bsrnn.errors import UsageError
 from bsrnn.models.config import ModelConfig
-from bsrnn.models.layouts import SAME, Entry, Family, mask_plan, pair, rms, split_plan, stems_of
+from bsrnn.models.layouts import (
+    SAME,
+    Entry,
+    Family,
+    grid_of,
+    mask_plan,
+    numbered,
+    pair,
+    rms,
+    scheme_of,
+    split_plan,
+    stems_of,
+    widths_of,
+)
 from bsrnn.stft import StftConfig
+
+
+def roformer_sizes(state) -> dict:
+    """The settings that shapes tell, in the original's words. Not told: hop, scale of the STFT,
+    skip connections, silent DC; they are the defaults of the code, the hop is asked for."""
+    first = "layers.0.0.layers.0.0."
+    linear = f"{first}temperature" in state
+    attention = "layers.0.1.layers.0.0." if linear else first
+    heads, dim = state[f"{attention}to_gates.weight"].shape
+    places = numbered(state, "mask_estimators.0.to_freqs.0.0.{}.weight", step=2)
+    hidden = state["mask_estimators.0.to_freqs.0.0.0.weight"].shape[0]
+    return {
+        "dim": dim,
+        "depth": numbered(state, "layers.{}."),
+        "heads": heads,
+        "dim_head": state[f"{attention}to_qkv.weight"].shape[0] // 3 // heads,
+        "linear_transformer_depth": numbered(state, "layers.0.0.layers.{}.") if linear else 0,
+        "time_transformer_depth": numbered(state, f"layers.0.{int(linear)}.layers.{{}}."),
+        "freq_transformer_depth": numbered(state, f"layers.0.{1 + linear}.layers.{{}}."),
+        "use_pope": f"{attention}pope_embed.bias" in state,
+        "num_stems": numbered(state, "mask_estimators.{}."),
+        "linears": places,
+        "num_bands": numbered(state, "band_split.to_features.{}."),
+        "mlp_expansion_factor": hidden // dim if places > 1 else 4,
+    }
 
 
 def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConfig:
@@ -31,7 +66,7 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
         sample_rate=given.get("sample_rate", 44100),
         channels=2 if given.get("stereo") else 1,
         stft=StftConfig(
-            n_fft, given.get("stft_hop_length", 512),
+            n_fft, given["stft_hop_length"],
             scale="length" if given.get("stft_normalized") else "none",
         ),
         channel_handling="joint",
@@ -55,21 +90,32 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
     )  # fmt: skip
 
 
+def _flat(given: dict) -> dict:
+    """The `model` and `training` parts of a settings file beside flat settings."""
+    training = given.get("training", {})
+    named = {key: training[key] for key in ("instruments", "target_instrument") if key in training}
+    return {**named, **given, **given.get("model", {})}
+
+
+def bs_sizes(state) -> dict:
+    channels, n_fft = grid_of(state, "band_split.to_features.{}.0.gamma")
+    widths = widths_of(state, "band_split.to_features.{}.0.gamma", 2 * channels)
+    bands = {"freqs_per_bands": widths, "stereo": channels == 2, "stft_n_fft": n_fft}
+    return {**roformer_sizes(state), **bands}
+
+
 def bs_config(given: dict, state) -> ModelConfig:
-    widths = given.get("freqs_per_bands")
-    scheme = "bs-roformer"
-    if widths:
-        edges = [0, *accumulate(widths)]
-        n_fft, rate = given.get("stft_n_fft", 2048), given.get("sample_rate", 44100)
-        own = BandScheme("freqs_per_bands", tuple(pairwise(edges)), rate, n_fft)
-        scheme = own.validate().to_json()
-    depth = given.get("mask_estimator_depth", 2)
+    given = _flat(given)
+    widths, rate = tuple(given["freqs_per_bands"]), given.get("sample_rate", 44100)
+    scheme, _ = scheme_of(widths, ("bs-roformer",), given.get("stft_n_fft", 2048), (rate,))
+    depth = given.get("mask_estimator_depth", given.get("linears", 2))
     return _config(given, scheme, depth - 1, last_norm=True)
 
 
 def mel_config(given: dict, state) -> ModelConfig:
-    depth = given.get("mask_estimator_depth", 1)
-    scheme = f"mel-roformer{given.get('num_bands', 60)}"
+    given = {"stereo": True, **_flat(given)}
+    depth = given.get("mask_estimator_depth", given.get("linears", 2) - 1)
+    scheme = f"mel-roformer{given['num_bands']}"
     return _config(given, scheme, depth, axis_norm=True, overlap="mean")
 
 
@@ -121,10 +167,10 @@ def _position(config, ours, theirs):
 
 
 BS_ROFORMER = Family(
-    "bs-roformer", ("band_split.to_features.", "final_norm."), bs_config, roformer_plan,
+    "bs-roformer", ("band_split.to_features.", "final_norm."), bs_sizes, bs_config, roformer_plan,
     aliases=("bs_roformer", "BSRoformer"),
 )  # fmt: skip
 MEL_ROFORMER = Family(
-    "mel-roformer", ("band_split.to_features.", "layers.0.0.norm."), mel_config, roformer_plan,
-    aliases=("mel_band_roformer", "MelBandRoformer"),
+    "mel-roformer", ("band_split.to_features.", "layers.0.0.norm."), roformer_sizes, mel_config,
+    roformer_plan, aliases=("mel_band_roformer", "MelBandRoformer"),
 )  # fmt: skip
