@@ -299,6 +299,57 @@ def test_bad_input_says_the_fix():
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+# ---------------------------------------------------------------- figures
+
+
+def test_figures_show_the_numbers_of_the_report():
+    from bsrnn.plots import results
+
+    songs = FakeDataset([*dataset(4), FakeSong("quiet", 9, silent="vocals")])
+    songs.rung = "toy"
+    report = evaluation.evaluate(half, songs, ladder=("silence", "mixture", "HPSS"))
+    table = report.table()
+    picture = results.ladder(report)
+    labels = [text.get_text() for text in picture.axes[0].get_yticklabels()]
+    assert labels == list(table.index)
+    drawn = [text.get_text() for text in picture.axes[2].texts]
+    assert drawn == [f"{value:.1f}" for value in table["vocals"].dropna()]
+    assert "toy data" in picture.get_suptitle() and "vocals model" in picture.description
+    points = [line for line in results.per_song(report).axes[2].lines if line.get_marker() == "."]
+    assert [len(line.get_xdata()) for line in points] == [4, 4, 4]  # vocals of one song are silent
+    gains = results.paired(report, "mixture", "model")
+    dots = next(line for line in gains.axes[1].lines if line.get_marker() == "o")
+    want = report.pivot()["model", "bass"] - report.pivot()["mixture", "bass"]
+    np.testing.assert_allclose(dots.get_ydata(), np.sort(want))
+    for one in (picture, gains):
+        assert one.png()[:4] == b"\x89PNG" and one.description
+
+
+def test_curves_and_band_figures():
+    from bsrnn import bands
+    from bsrnn.plots import results
+
+    steps = np.arange(0, 50, 10)
+    runs = [
+        pd.DataFrame({"step": steps, "loss": 1 / (1 + steps), "valid_usdr": steps * gain})
+        for gain in (0.1, 0.2, 0.3)
+    ]
+    assert len(results.training_curves(runs[0].drop(columns="valid_usdr")).axes) == 1
+    assert "validation SDR ends at 4.0 dB" in results.training_curves(runs[0]).description
+    picture = results.transfer_curves({"frozen": runs, "scratch": runs[:1]})
+    np.testing.assert_allclose(picture.axes[0].lines[0].get_ydata(), steps * 0.2)
+    assert "frozen ends at 8.0 dB (4.0 to 12.0, 3 seeds)" in picture.description
+    with pytest.raises(UsageError, match="validation songs"):
+        results.transfer_curves({"a": [runs[0].assign(valid_usdr=np.nan)]})
+
+    rng = np.random.default_rng(0)
+    s = rng.standard_normal((1, 4000))
+    low = s + np.sin(2 * np.pi * 60 * np.arange(4000) / 8000)
+    scheme = bands.from_edges_hz([0, 200, 1000, 4000], 8000, 256)
+    picture = results.error_per_band(scheme, {"hum": metrics.band_error(s, low, scheme)})
+    assert "between 16 and 219 Hz" in picture.description  # the hum is below the first border
+
+
 # ---------------------------------------------------------------- real music
 
 

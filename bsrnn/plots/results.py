@@ -1,0 +1,229 @@
+"""Figures of results: reports, training histories, errors per band. Data in, Figure out.
+
+Every figure of scores shows the ladder beside the model (lesson 03) and carries the report's note
+on toy data in its title. Intervals are 95 % bootstraps over songs. Lessons 07, 09 and 10.
+"""
+
+import numpy as np
+
+from bsrnn.errors import UsageError
+from bsrnn.evaluation import LADDER
+from bsrnn.evaluation import paired as paired_table
+from bsrnn.plots.style import PALETTE, describe, figure, legend, log_hz_axis, stem_colour
+
+GREY = "#888888"  # rungs of the ladder; systems under test are in colour
+METRICS = {"usdr": "uSDR", "csdr": "cSDR", "si_sdr": "SI-SDR", "si_snr": "SI-SNR",
+           "sd_sdr": "SD-SDR", "snr": "SNR"}  # fmt: skip
+
+
+def ladder(report, metric: str = "usdr"):
+    """Median of every system with its interval: a panel per stem, systems in ladder order."""
+    rows, unit = report.aggregate(metric), METRICS[metric]
+    systems, stems = report.systems, report.stems
+    picture, axes = figure(
+        _title(f"The ladder: median {unit} over {_songs(report)}", report),
+        columns=len(stems),
+        height=1.3 + 0.32 * len(systems),
+        sharey=True,
+        squeeze=False,
+    )
+    words = []
+    for ax, stem in zip(axes[0], stems, strict=True):
+        ax.axvline(0, color=GREY, linewidth=0.8)
+        for y, system in enumerate(systems):
+            row = rows[(rows["system"] == system) & (rows["stem"] == stem)]
+            if row.empty or np.isnan(row["median"].item()):
+                continue
+            median, low, high = (row[c].item() for c in ("median", "median_low", "median_high"))
+            colour = GREY if system in LADDER else stem_colour(stem)
+            ax.plot([low, high], [y, y], color=colour, linewidth=2)
+            ax.plot(median, y, "o", color=colour, markersize=6)
+            ax.annotate(
+                f"{median:.1f}", (median, y), (0, 5), textcoords="offset points",
+                ha="center", va="bottom", fontsize=7,
+            )  # fmt: skip
+            words.append(f"{stem} {system} {median:.1f} dB")
+        _label(ax, stem, f"{unit} (dB)")
+        ax.set_ylim(-0.6, len(systems) - 0.3)
+        ax.margins(x=0.12)
+    axes[0][0].set_yticks(range(len(systems)), systems)
+    return describe(picture, f"Median {unit} per stem and system: {', '.join(words)}.")
+
+
+def per_song(report, metric: str = "usdr"):
+    """Box plots over songs with every song as a point: a panel per stem."""
+    values, unit = report.pivot(metric), METRICS[metric]
+    systems, stems = report.systems, report.stems
+    picture, axes = figure(
+        _title(f"{unit} of each of {_songs(report)}", report),
+        columns=len(stems),
+        height=1.3 + 0.42 * len(systems),
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, stem in zip(axes[0], stems, strict=True):
+        ax.axvline(0, color=GREY, linewidth=0.8)
+        for y, system in enumerate(systems):
+            if (system, stem) not in values:
+                continue
+            points = values[system, stem].dropna().to_numpy()
+            colour = GREY if system in LADDER else stem_colour(stem)
+            _box(ax, points, y, colour)
+            # a fixed spread instead of chance: the same data give the same picture
+            offsets = 0.18 * np.sin(2.4 * np.arange(len(points)))
+            ax.plot(points, y + offsets, ".", color=colour, alpha=0.7, markersize=4)
+        _label(ax, stem, f"{unit} (dB)")
+        ax.set_ylim(-0.6, len(systems) - 0.4)
+    axes[0][0].set_yticks(range(len(systems)), systems)
+    return describe(
+        picture,
+        f"Box plots of {unit} over {_songs(report)}, systems {', '.join(systems)}, a panel for "
+        f"each of {', '.join(stems)}; each point is a song, the line in a box is the median.",
+    )
+
+
+def _box(ax, points, y, colour) -> None:
+    """Quartiles as a box, the median as a line, whiskers to the last point within 1.5 box lengths.
+
+    (Drawn by hand: matplotlib 3.9 to 3.11 disagree on how to ask for horizontal box plots.)"""
+    if not len(points):
+        return
+    low, middle, high = np.percentile(points, (25, 50, 75))
+    reach = 1.5 * (high - low)
+    ends = points[points >= low - reach].min(), points[points <= high + reach].max()
+    ax.hlines((y, y), (ends[0], high), (low, ends[1]), color=colour, linewidth=1)
+    ax.barh(y, high - low, 0.6, left=low, facecolor="none", edgecolor=colour)
+    ax.vlines(middle, y - 0.3, y + 0.3, color="black")
+
+
+def paired(report, first, second, other=None, metric: str = "usdr"):
+    """Gain of `second` over `first` song by song, sorted, with the median and its interval."""
+    table = paired_table(report, first, second, other, metric).set_index("stem")
+    a, b = report.pivot(metric), (other or report).pivot(metric)
+    picture, axes = figure(
+        _title(f"{second} against {first}, song by song", report),
+        columns=len(table),
+        height=3.2,
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, (stem, row) in zip(axes[0], table.iterrows(), strict=True):
+        gain = np.sort((b[second, stem] - a[first, stem]).dropna().to_numpy())
+        colour = stem_colour(stem)
+        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.axhspan(row["low"], row["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.axhline(row["median_gain_db"], color=colour)
+        ax.plot(range(1, len(gain) + 1), gain, "o", color=colour, markersize=4)
+        p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
+        _label(ax, f"{stem}: {row['median_gain_db']:+.1f} dB\n{p}", "song (sorted)")
+    axes[0][0].set_ylabel(f"gain in {METRICS[metric]} (dB)")
+    words = [
+        f"{stem} {row['median_gain_db']:+.1f} dB ({row['low']:.1f} to {row['high']:.1f})"
+        for stem, row in table.iterrows()
+    ]
+    return describe(picture, f"Median gain of {second} over {first}: {', '.join(words)}.")
+
+
+def error_per_band(scheme, errors: dict, title: str = "Where the error sits"):
+    """SDR inside each band, and share of the whole error, for estimates by label.
+
+    errors: label -> `metrics.BandError` of the same scheme.
+    """
+    picture, axes = figure(title, rows=2, height=4.6, sharex=True)
+    step = scheme.sample_rate / scheme.n_fft
+    edges = np.array([max(lo, 0.5) * step for lo, _ in scheme.ranges])
+    ends = np.array([hi * step for _, hi in scheme.ranges])
+    words = []
+    for number, (label, error) in enumerate(errors.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        share = 100 * error.error / max(error.error.sum() + error.outside[1], 1e-300)
+        for ax, values in zip(axes, (error.sdr_db, share), strict=True):
+            ax.hlines(values, edges, ends, color=colour, linewidth=2.5, label=label)
+        worst = int(np.argmax(share))
+        words.append(
+            f"{label} has {share[worst]:.0f} % of its error between {edges[worst]:.0f} and "
+            f"{ends[worst]:.0f} Hz"
+        )
+    axes[0].axhline(0, color=GREY, linewidth=0.8)
+    _label(axes[0], f"{len(scheme)} bands of {scheme.name}", ylabel="SDR in the band (dB)")
+    _label(axes[1], "", ylabel="share of the error (%)")
+    log_hz_axis(axes[1].xaxis, high_hz=min(20000.0, scheme.sample_rate / 2))
+    legend(axes[0], loc="lower right")
+    return describe(picture, f"SDR and share of the error per band: {'; '.join(words)}.")
+
+
+def training_curves(history, title: str = "Training"):
+    """Loss and validation SDR over steps, from `FitResult.history` (column step, loss, valid_usdr,
+    valid_usdr_<stem>). A dict label -> history draws several runs in the same panels."""
+    runs = history if isinstance(history, dict) else {"": history}
+    measured = any("valid_usdr" in run and run["valid_usdr"].notna().any() for run in runs.values())
+    picture, axes = figure(title, columns=1 + measured, squeeze=False)
+    words = []
+    for number, (label, run) in enumerate(runs.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        loss = run.dropna(subset=["loss"])
+        axes[0][0].plot(loss["step"], loss["loss"], color=colour, label=label or "training loss")
+        words.append(f"{label} loss from {loss['loss'].iloc[0]:.3g} to {loss['loss'].iloc[-1]:.3g}")
+        if not measured:
+            continue
+        columns = [c for c in run if c.startswith("valid_usdr_")] or ["valid_usdr"]
+        if len(runs) > 1:
+            columns = ["valid_usdr"]
+        for column in [c for c in columns if c in run]:
+            stem = column.removeprefix("valid_usdr").strip("_")
+            known = run.dropna(subset=[column])
+            axes[0][1].plot(
+                known["step"], known[column], "o-", markersize=3,
+                color=stem_colour(stem) if stem and not label else colour,
+                label=" ".join(part for part in (label, stem) if part) or "validation",
+            )  # fmt: skip
+            if len(known):
+                words.append(
+                    f"{label} {stem} validation SDR ends at {known[column].iloc[-1]:.1f} dB"
+                )
+    _label(axes[0][0], "training loss", "step", "loss")
+    if measured:
+        axes[0][1].axhline(0, color=GREY, linewidth=0.8)
+        _label(axes[0][1], "validation", "step", "uSDR (dB)")
+        legend(axes[0][1])
+    if len(runs) > 1:
+        legend(axes[0][0])
+    return describe(picture, "; ".join(" ".join(part.split()) for part in words) + ".")
+
+
+def transfer_curves(runs: dict, column: str = "valid_usdr", title: str = "Transfer learning"):
+    """Mean over seeds with a band from the worst to the best seed: label -> list of histories."""
+    picture, ax = figure(title, height=3.4)
+    words = []
+    for number, (label, histories) in enumerate(runs.items()):
+        known = [h.dropna(subset=[column]).set_index("step")[column] for h in histories]
+        if not known or any(series.empty for series in known):
+            raise UsageError(f"{label}: a history has no {column}: train with validation songs")
+        steps = sorted(set.intersection(*(set(series.index) for series in known)))
+        values = np.stack([series.loc[steps].to_numpy() for series in known])  # (seeds, steps)
+        colour = PALETTE[number % len(PALETTE)]
+        seeds = f"{len(values)} seeds" if len(values) > 1 else "1 seed"
+        ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+        ax.plot(steps, values.mean(0), "o-", color=colour, markersize=3, label=f"{label} ({seeds})")
+        last = values[:, -1]
+        words.append(
+            f"{label} ends at {last.mean():.1f} dB ({last.min():.1f} to {last.max():.1f}, {seeds})"
+        )
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    _label(ax, "mean over seeds, band from worst to best", "step", "validation uSDR (dB)")
+    legend(ax)
+    return describe(picture, f"{title}: {'; '.join(words)}.")
+
+
+def _label(ax, title, xlabel="", ylabel="") -> None:
+    ax.set_title(title, fontsize=9)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def _songs(report) -> str:
+    count = report.card["protocol"]["songs"]
+    return f"{count} songs" if count > 1 else "1 song"
+
+
+def _title(text: str, report) -> str:
+    return f"{text} ({report.note})" if report.note else text
