@@ -207,7 +207,10 @@ def test_light_output():
     def one(data, **metadata):
         return outputs.light(nbformat.v4.new_output("display_data", data, metadata=metadata))
 
-    assert one({"text/html": "<audio src='data:x'>"}).data == {"text/plain": outputs._SOUND}
+    sound = {"text/html": "<audio src='data:x'>", "text/plain": "vocals 3 s, -20 dB"}
+    assert one(sound).data == {"text/plain": f"{outputs._SOUND}\nvocals 3 s, -20 dB"}
+    sound["text/plain"] = "<IPython.lib.display.Audio object>"
+    assert one(sound).data == {"text/plain": outputs._SOUND}
     assert one({"application/json": {}}) is None
     assert outputs.light(nbformat.v4.new_output("stream", name="stderr", text="bar")) is None
     bar = nbformat.v4.new_output("stream", text=" 10%\r 100%\rdone\n")

@@ -8,7 +8,7 @@ import pytest
 from conftest import NOTEBOOKS
 
 from bsrnn.course import grammar, outputs, runner
-from bsrnn.errors import UsageError
+from bsrnn.errors import DataError, UsageError
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
@@ -150,3 +150,23 @@ def test_parameter_must_be_known_to_every_chosen_lesson(tmp_path, write_notebook
     write_notebook(tmp_path / "02_b.ipynb", [("parameters", "seed: int = 0  # of all")])
     with pytest.raises(UsageError, match="02_b"):
         runner.run((), {"rate": "0.1"}, out=tmp_path / "out", folder=tmp_path)
+
+
+def test_refuses_a_damaged_notebook_and_a_place_it_cannot_write(tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "01_a.ipynb", [("parameters", PARAMETERS)])
+    with pytest.raises(UsageError, match="cannot write to .*: choose --out"):
+        runner.run([path], out=path / "below_a_file")
+    path.write_text('{"cells": [')
+    with pytest.raises(DataError, match="01_a.ipynb cannot be read"):
+        runner.run([path], out=tmp_path / "out")
+
+
+def test_a_dataset_path_means_the_same_from_the_kernel(tmp_path, write_notebook, monkeypatch):
+    path = write_notebook(tmp_path / "01_a.ipynb", [("parameters", PARAMETERS)])
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "toy").mkdir()  # a name goes before a folder
+    monkeypatch.chdir(tmp_path)
+    assert runner.resolve([path], {"dataset": "songs"}) == {
+        path: {"dataset": str(tmp_path / "songs")}
+    }
+    assert runner.resolve([path], {"dataset": "toy"}) == {path: {"dataset": "toy"}}

@@ -52,22 +52,27 @@ def show(figure) -> None:
     Raises:
         UsageError: the figure has no description in words.
     """
-    import base64
-    import io
-
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
+    house = hasattr(figure, "_repr_mimebundle_")
+    data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    plt.close(figure)
+    display({**data, "text/plain": words}, raw=True, metadata={"image/png": {"alt": words}})
+    display(Markdown(f"*In words: {words}*"))
+
+
+def _png(figure) -> str:
+    """A plain matplotlib figure as base64 PNG; figures of `bsrnn.plots` make their own."""
+    import base64
+    import io
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    bundle = {"image/png": picture, "text/plain": words}
-    display(bundle, raw=True, metadata={"image/png": {"alt": words}})
-    display(Markdown(f"*In words: {words}*"))
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def attempt(check, *answers) -> str:

@@ -93,7 +93,8 @@ def light(output):
     if any("widget" in kind for kind in data):
         kept = {"text/plain": _WIDGET}
     elif "<audio" in "".join(data.get("text/html", "")):
-        kept = {"text/plain": _SOUND}
+        words = data.get("text/plain", "")  # of bsrnn.listen: labels, seconds and levels
+        kept = {"text/plain": f"{_SOUND}\n{words}" if "object" not in words else _SOUND}
     else:
         kept = {kind: data[kind] for kind in _KEPT if kind in data}
     if "image/png" in kept:

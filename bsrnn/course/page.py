@@ -10,7 +10,7 @@ from bsrnn.course.stamp import write_text
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>A widget: open the lesson in Jupyter to use it.</em></p>"
-_REMOTE = re.compile(r"cdnjs|unpkg|MathJax|jupyter\.widget|\ssrc=")  # what a template loads
+_REMOTE = re.compile(r"^<script[^>]*\ssrc=|cdnjs|unpkg|MathJax|jupyter\.widget")  # a template's
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 _MATH = re.compile(
     r"(?<!\\)\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", re.DOTALL
