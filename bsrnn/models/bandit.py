@@ -72,7 +72,7 @@ def bandit_sizes(state) -> dict:
     }
     for channels in (1, 2):
         widths = widths_of(state, f"{split}{norm}.weight", 2 * channels)
-        scheme, rate = scheme_of_any(widths)
+        scheme, rate = scheme_of_any(widths, (48000, 44100) if combined else (44100, 48000))
         if scheme:
             sizes |= {"in_channel": channels, "scheme": scheme, "fs": rate}
             break
@@ -85,9 +85,10 @@ def bandit_sizes(state) -> dict:
     return sizes
 
 
-def scheme_of_any(widths) -> tuple[str, int]:
-    """(scheme, rate) of BandIt's bands with these widths at n_fft 2048, or ("", 0)."""
-    for rate in (44100, 48000):
+def scheme_of_any(widths, rates) -> tuple[str, int]:
+    """(scheme, rate) of BandIt's bands with these widths at n_fft 2048, or ("", 0). The musical
+    bands have one width at all rates: the first rate, that of the published files, is taken."""
+    for rate in rates:
         for name in NAMED:
             if name.endswith("-bandit") or name.endswith(str(len(widths))):
                 with contextlib.suppress(UsageError):

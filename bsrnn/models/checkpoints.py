@@ -194,7 +194,7 @@ def _read_torch(path: Path):
         named = re.search(r"(?:GLOBAL|global|Unsupported)[^.]*? ([\w.]+) was not", reason)
         what = f"it wants to run {named[1]}" if named else "it is no plain torch file"
         raise DataError(f"{path}: refused, because {what}; get another file") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a broken file makes the reader fail in any way
         raise DataError(f"{path}: not a readable torch file ({str(error)[:80]})") from None
 
 
