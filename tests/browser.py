@@ -206,7 +206,7 @@ class Tab:
         picture or other text, apart from the control itself. `value`: option of a dropdown."""
         control = self.controls(kind).nth(number)
         control.scroll_into_view_if_needed()
-        before = self._shown(control)
+        before = self._settled(control)
         if value is not None:
             control.select_option(label=value)
         else:
@@ -214,16 +214,29 @@ class Tab:
             for key in _CONTROLS[kind][1]:
                 self.tab.keyboard.press(key)
         self.idle()
-        for _ in range(20):  # a picture may take a moment to be painted
-            after = self._shown(control)
+        for _ in range(20):  # the kernel may take a moment to answer
+            after = self._settled(control)
             if after != before:
                 break
-            self.tab.wait_for_timeout(250)
         self.shoot(f"{kind}_{number}")
         assert after["errors"] == 0, f"{kind} {number}: an error is shown"
         assert after != before, f"{kind} {number} is dead: nothing on the page changed"
         if after["pictures"] != before["pictures"]:
             assert after["pixels"] != before["pixels"], f"{kind} {number}: new picture not visible"
+
+    def _settled(self, control) -> dict:
+        """What the cell shows once two looks agree: outputs are replaced one after the other."""
+        from playwright.sync_api import Error
+
+        last = None
+        for _ in range(40):
+            with contextlib.suppress(Error):  # a picture went while it was looked at
+                now = self._shown(control)
+                if now == last:
+                    break
+                last = now
+            self.tab.wait_for_timeout(250)
+        return last
 
     def _shown(self, control) -> dict:
         """What the cell of a control shows: pictures, their pixels, players and text."""

@@ -335,6 +335,8 @@ def test_every_scheme_plot_has_words_and_the_right_marks():
             plots.bands_over_spectrogram(v7, spectrum, 0.01, axis),
             plots.energy_per_band(v7, {"vocals": energy, "drums": 0 * energy}, axis),
             plots.cost_per_band(v7, 1e6 * ones, ones, axis),
+            plots.band_owners(v7, {"vocals": 3 * ones, "drums": np.r_[4, ones[1:]]}, axis),
+            plots.band_owners(musical, {"vocals": np.zeros(64)}, axis),
         ]
         assert all(picture.description and picture.axes for picture in pictures)
         assert [len(p.axes[0].collections[0].get_paths()) for p in pictures[:2]] == [41, 64]
@@ -342,5 +344,9 @@ def test_every_scheme_plot_has_words_and_the_right_marks():
         assert [len(boxes.get_paths()) for boxes in faced] == [41, 32]
         assert len(pictures[4].axes[0].lines) == 40  # inner borders
         assert "drums silent" in pictures[5].description
+        assert "vocals 40, drums 1." in pictures[7].description
+        vocals, drums = (part.get_data() for part in pictures[7].axes[0].patches)
+        assert vocals.values[1] == 0.75 and np.allclose(drums.values, 1)  # stacked up to one
+        assert pictures[8].description.endswith("vocals 0.")
     with pytest.raises(UsageError, match="axis"):
         plots.scheme(v7, "logarithmic")

@@ -9,6 +9,11 @@ import importlib
 
 _ROOMS = {
     "Panel": "panel",
+    "Listening": "board",
+    "loss_board": "board",
+    "loss_view": "board",
+    "stem_mix": "mixer",
+    "stem_mixer": "mixer",
 }
 
 __all__ = list(_ROOMS)

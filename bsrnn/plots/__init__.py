@@ -14,7 +14,7 @@ _ROOMS = {
     ),
     "schemes": (
         "scheme", "compare", "coverage", "bands_over_spectrogram", "energy_per_band",
-        "cost_per_band",
+        "band_owners", "cost_per_band",
     ),
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",

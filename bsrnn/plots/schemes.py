@@ -268,6 +268,53 @@ def energy_per_band(schemes, energies, axis="log"):
     return describe(picture, f"Energy per band of each stem: {'; '.join(clauses)}.")
 
 
+def band_owners(scheme, energies, axis="log"):
+    """Which stem owns each band: shares of the band's energy, stacked; below, the band's level.
+
+    energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`). Shares are of the sum of the
+    stems' energies; a band in which all stems are silent stays white. Lesson 01.
+    """
+    choose(axis, AXES, "frequency axis")
+    names = list(energies)
+    energy = np.array([np.asarray(energies[name], float) for name in names])  # (S, K)
+    total = energy.sum(axis=0)  # (K,)
+    share = energy / np.where(total > 0, total, 1)  # (S, K)
+    place = _place(scheme, axis)
+    edges = np.append(place[:, 0], place[-1, 1])
+    if scheme.overlapping:  # borders halfway between the centres of neighbours
+        centre = place.mean(axis=1)
+        edges[1:-1] = (centre[1:] + centre[:-1]) / 2
+    picture, (top, below) = figure(
+        f"Who owns each of the {len(scheme)} bands of {scheme.name}?", rows=2, height=4.2,
+        sharex=True, height_ratios=[2.2, 1],
+    )  # fmt: skip
+    floor = np.zeros(len(scheme))
+    for name, part in zip(names, share, strict=True):
+        top.stairs(
+            floor + part, edges, baseline=floor, fill=True, color=stem_colour(name), label=name,
+            ec="white", lw=0.4,
+        )  # fmt: skip
+        floor = floor + part
+    top.set_ylim(0, 1)
+    top.set_ylabel("share of the energy")
+    top.grid(False)
+    picture.legend(loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
+    level = 10 * np.log10(np.maximum(total / (total.sum() or 1), 1e-12))
+    below.stairs(np.maximum(level, -90), edges, baseline=-90, fill=True, color="#999999")
+    below.set_ylim(-90, 0)
+    below.set_ylabel("band (dB of all)")
+    _frequency_axis(below, axis, scheme)
+    top.tick_params(bottom=False, labelbottom=False)
+    heard = total > 0
+    owned = {name: int((share.argmax(axis=0)[heard] == i).sum()) for i, name in enumerate(names)}
+    words = ", ".join(f"{name} {count}" for name, count in owned.items())
+    return describe(
+        picture,
+        f"Share of each stem in the energy of the {len(scheme)} bands of {scheme.name}; bands in "
+        f"which a stem is the strongest: {words}.",
+    )
+
+
 def cost_per_band(scheme, parameters, macs, axis="log"):
     """Parameters and MACs of each band (two arrays (K,)): what a scheme spends, and where."""
     choose(axis, AXES, "frequency axis")

@@ -1,0 +1,131 @@
+"""A mixing desk: solo, mute and gain of each stem; see and hear the mix of what is on. Lesson 01.
+
+`stem_mix` is the static twin: the same picture and players from fixed settings.
+"""
+
+import ipywidgets as widgets
+import numpy as np
+
+from bsrnn import bands, listen, plots
+from bsrnn.errors import UsageError, choose
+from bsrnn.explore.panel import Panel
+from bsrnn.plots import signals, style
+from bsrnn.stft import StftConfig, stft
+
+VIEWS = ("spectrogram", "spectra", "bands")
+GAINS_DB = (-24.0, 12.0)
+MAX_S = 6.0  # two players of this length keep a change of a control below a second
+
+
+def audible(stems, mute=(), solo=()) -> list[str]:
+    """Which stems of the desk are heard: the soloed ones if there are any, without the muted ones.
+
+    >>> audible(["bass", "drums", "vocals"], mute=["bass"])
+    ['drums', 'vocals']
+    >>> audible(["bass", "drums", "vocals"], mute=["bass"], solo=["bass", "drums"])
+    ['drums']
+    """
+    return [name for name in stems if name not in mute and (not solo or name in solo)]
+
+
+def stem_mix(
+    stems: dict, sample_rate: int, gains_db=None, mute=(), solo=(), view="spectrogram", scheme=None
+) -> list:
+    """Picture and players of one setting of the desk: what `stem_mixer` shows.
+
+    stems: name -> (C, L), all of one shape. gains_db: name -> gain in dB (default 0). view:
+    "spectrogram" of the mix on the colour scale of the untouched mix; "spectra" of what is on and
+    of its mix; "bands", the share of each stem in each band of `scheme` (a BandScheme; default:
+    the paper's V7). Returns [Picture, Sounds]: your mix beside all stems untouched, one gain for
+    both. Raises UsageError for an unknown stem or view, or stems of different shapes.
+    """
+    choose(view, VIEWS, "view")
+    stems, gains_db = _checked(stems), dict(gains_db or {})
+    for name in (*gains_db, *mute, *solo):
+        choose(name, stems, "stem")
+    heard = {
+        name: stems[name] * np.float32(10 ** (gains_db.get(name, 0.0) / 20))
+        for name in audible(stems, mute, solo)
+    }
+    full = sum(stems.values())  # (C, L)
+    mix = sum(heard.values()) if heard else np.zeros_like(full)
+    draw = {"spectrogram": _spectrogram, "spectra": _spectra, "bands": _bands}[view]
+    picture = draw(heard, mix, full, sample_rate, scheme)
+    words = ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in heard)
+    style.describe(picture, f"On: {words or 'nothing'}. {picture.description}")
+    sounds = listen.players({"your mix": mix, "all stems": full}, sample_rate, max_s=MAX_S)
+    return [picture, sounds]
+
+
+def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -> Panel:
+    """The desk as a widget: a row of solo, mute and gain for each stem, and the view below.
+
+    Arguments as in `stem_mix`; the first 6 s are used.
+
+    >>> desk = stem_mixer({"bass": np.zeros((1, 4096)), "vocals": np.zeros((1, 4096))}, 44100)
+    >>> sorted(desk.controls)[:2]
+    ['gain bass', 'gain vocals']
+    """
+    choose(view, VIEWS, "view")
+    stems = {name: x[:, : round(MAX_S * sample_rate)] for name, x in _checked(stems).items()}
+    controls = {"show": widgets.Dropdown(options=VIEWS, value=view, description="view")}
+    low, high = GAINS_DB
+    for name in stems:
+        controls[f"solo {name}"] = _tick(f"solo {name}")
+        controls[f"mute {name}"] = _tick(f"mute {name}")
+        controls[f"gain {name}"] = widgets.FloatSlider(
+            0.0, min=low, max=high, step=1.0, description=f"{name} gain (dB)", readout_format=".0f"
+        )
+
+    def setting(show, **values):
+        gains_db = {name: values[f"gain {name}"] for name in stems}
+        mute, solo = ([n for n in stems if values[f"{what} {n}"]] for what in ("mute", "solo"))
+        return stem_mix(stems, sample_rate, gains_db, mute, solo, show, scheme)
+
+    panel = Panel(setting, "Stem mixer", **controls)
+    rows = [[controls["show"]]]
+    rows += [[controls[f"{what} {name}"] for what in ("solo", "mute", "gain")] for name in stems]
+    flow = widgets.Layout(flex_flow="row wrap")  # one row per stem; on a narrow page it wraps
+    desk = widgets.VBox([widgets.HBox(row, layout=flow) for row in rows])
+    panel.children = (panel.children[0], desk, panel.output)
+    return panel
+
+
+def _tick(words: str):
+    return widgets.Checkbox(False, description=words, indent=False, layout={"width": "9em"})
+
+
+def _checked(stems: dict) -> dict:
+    """Float arrays (C, L) of one shape."""
+    if not stems:
+        raise UsageError("no stems to mix: give a dict name -> waveform (C, L)")
+    arrays = {name: np.asarray(x, np.float32) for name, x in stems.items()}
+    shapes = {name: x.shape for name, x in arrays.items()}
+    if len(set(shapes.values())) > 1 or next(iter(arrays.values())).ndim != 2:
+        raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
+    return arrays
+
+
+def _spectrogram(heard, mix, full, sample_rate, _scheme):
+    top_db = signals.levels_grid(full, sample_rate)[2].max()
+    picture, axes = style.figure(f"Your mix: {' + '.join(heard) or 'nothing'}", height=3.2)
+    mesh = signals.draw_spectrogram(axes, mix, sample_rate, top_db=top_db)
+    axes.set_xlabel("time (s)")
+    picture.colorbar(mesh, ax=axes, label="level (dB re full-scale sine)", pad=0.01)
+    below = listen.level_db(mix) - listen.level_db(full)
+    words = f"{below:+.1f} dB beside all stems" if np.isfinite(below) else "silent"
+    return style.describe(picture, f"Spectrogram of the mix on a log axis; level: {words}.")
+
+
+def _spectra(heard, mix, _full, sample_rate, _scheme):
+    return plots.spectra({**heard, "mixture": mix}, sample_rate, "Spectra of what is on")
+
+
+def _bands(heard, mix, _full, sample_rate, scheme):
+    scheme = scheme or bands.scheme("v7", sample_rate)
+    config = StftConfig(n_fft=scheme.n_fft, hop=scheme.n_fft // 4)
+    energies = {
+        name: bands.energy_per_band(scheme, stft(x, config)).sum(axis=0)  # (C, F, T) -> (K,)
+        for name, x in (heard or {"mixture": mix}).items()
+    }
+    return plots.band_owners(scheme, energies)
