@@ -46,12 +46,11 @@ def validation(separator, songs) -> dict[str, float]:
         for stem, found in values.items():
             if np.any(references[stem]):
                 found.append(metrics.usdr(references[stem], estimates[stem]))
-    medians = {f"valid_usdr_{stem}": _median(found) for stem, found in values.items()}
-    return {"valid_usdr": float(np.nanmean(list(medians.values())))} | medians
-
-
-def _median(values: list[float]) -> float:
-    return float(np.median(values)) if values else math.nan
+    silent = [stem for stem, found in values.items() if not found]
+    if silent:
+        raise DataError(f"{silent[0]} is silent in every validation song: give other songs")
+    medians = {f"valid_usdr_{stem}": float(np.median(found)) for stem, found in values.items()}
+    return {"valid_usdr": float(np.mean(list(medians.values())))} | medians
 
 
 class _Module(lightning.LightningModule):
@@ -124,15 +123,19 @@ class _Keeper(lightning.Callback):
         run.count(float(outputs["loss"]))
         self.bar.update()
         done = run.finished()
-        if done or run.interrupted or run.step % run.config.checkpoint_every == 0:
-            row = run.checkpoint(validate=not run.interrupted)
-            shown = {k: f"{row[k]:.4g}" for k in ("loss", "valid_usdr") if k in row}
-            self.bar.set_postfix(shown)
-            if self.lines:
-                text = ", ".join(f"{k} {v}" for k, v in shown.items())
-                tqdm.tqdm.write(f"step {run.step}/{run.config.steps}: {text}", file=sys.stderr)
+        if done or run.step % run.config.checkpoint_every == 0:
+            self.show(run.checkpoint())
+        elif run.interrupted:
+            run.save()
         if done or run.interrupted:
             trainer.should_stop = True
+
+    def show(self, row: dict) -> None:
+        shown = {name: f"{row[name]:.4g}" for name in ("loss", "valid_usdr") if name in row}
+        self.bar.set_postfix(shown)
+        if self.lines:
+            text = ", ".join(f"{name} {value}" for name, value in shown.items())
+            tqdm.tqdm.write(f"step {row['step']}/{self.run.config.steps}: {text}", file=sys.stderr)
 
     def teardown(self, trainer, module, stage):
         self.close()
@@ -249,28 +252,34 @@ class Run:
 
     # -- checkpoints --------------------------------------------------------------------------
 
-    def checkpoint(self, validate: bool = True) -> dict:
-        row = self._row()
-        if validate and len(self.valid):
+    def checkpoint(self) -> dict:
+        """Validate, keep the best, save; returns the row of the log."""
+        row, score = self._row(), float(self.step)  # without validation the last is the best
+        if len(self.valid):
             row |= validation(self.separator, self.valid)
-        score = row.get("valid_usdr", -math.inf if len(self.valid) else float(self.step))
-        passport = {"trained": self.card()}
-        if score > self.best or not self.best_path.exists():
+            score = row["valid_usdr"]
+        if score > self.best:
             self.best, self.best_step = score, self.step
-            models.save(self.separator, self.best_path, passport)
-        models.save(self.separator, self.out_dir / "last.safetensors", passport)
-        # the state is written last: a kill before it repeats these steps and writes the same files
-        _atomic(self.state_path, lambda p: torch.save(self._state(), p))
-        _atomic(self.out_dir / "history.csv", lambda p: self.frame().to_csv(p, index=False))
-        _atomic(
-            self.out_dir / "card.json", lambda p: p.write_text(json.dumps(self.card(), indent=2))
-        )
+            models.save(self.separator, self.best_path, {"trained": self.card()})
+        self.save()
         return row
 
+    def save(self) -> None:
+        """Write everything a resume or a reader needs.
+
+        The state comes last: a kill before it repeats some steps and writes the same files again.
+        """
+        models.save(self.separator, self.out_dir / "last.safetensors", {"trained": self.card()})
+        _atomic(self.out_dir / "history.csv", lambda p: self.frame().to_csv(p, index=False))
+        card = json.dumps(self.card(), indent=2)
+        _atomic(self.out_dir / "card.json", lambda p: p.write_text(card))
+        _atomic(self.state_path, lambda p: torch.save(self._state(), p))
+
     def _identity(self) -> dict:
-        """What a resume must share with the run it continues; length and workers may change."""
+        """What a resume must share with the run it continues. Length, rate and bookkeeping may
+        change: a longer run, a lower lr after a divergence, more workers."""
         config = dataclasses.asdict(self.config)
-        for free in ("steps", "max_minutes", "workers", "checkpoint_every", "log_every"):
+        for free in ("steps", "max_minutes", "lr", "workers", "checkpoint_every", "log_every"):
             del config[free]
         model = json.loads(self.separator.config.to_json())
         return {"train": config, "model": model, "freeze": list(self.freeze)} | self.facts
@@ -336,7 +345,7 @@ class Run:
 
 def _difference(theirs: dict, ours: dict) -> str:
     """Words for the first setting in which two nested dicts differ."""
-    for name in theirs.keys() | ours.keys():
+    for name in sorted(theirs.keys() | ours.keys()):
         one, two = theirs.get(name), ours.get(name)
         if one != two:
             if isinstance(one, dict) and isinstance(two, dict):

@@ -197,8 +197,8 @@ def test_resume_refuses_other_settings_and_returns_a_finished_run(tmp_path):
     again = train(tmp_path, resume=True)
     assert equal(weights(done.separator), weights(again.separator))
     assert len(again.history) == len(done.history)
-    with pytest.raises(UsageError, match="lr 0.003 there, 0.1 now"):
-        train(tmp_path, dataclasses.replace(QUICK, lr=0.1), resume=True)
+    with pytest.raises(UsageError, match="batch 2 there, 3 now"):
+        train(tmp_path, dataclasses.replace(QUICK, batch=3), resume=True)
     with pytest.raises(UsageError, match="features"):
         train(tmp_path, model=dataclasses.replace(TINY, features=4), resume=True)
 
@@ -315,7 +315,8 @@ def test_numbers_that_break_by_themselves_stop_the_run(tmp_path, monkeypatch):
     assert (tmp_path / "bad_batch.pt").exists()
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
     monkeypatch.setattr("bsrnn.losses.loss", real)
-    assert train(tmp_path, resume=True).card["steps"] == 4
+    lower = dataclasses.replace(QUICK, lr=1e-3)
+    assert train(tmp_path, lower, resume=True).card["steps"] == 4
 
 
 @pytest.mark.parametrize(
