@@ -155,7 +155,7 @@ def rnn_block(config, ours, theirs, norm="norm", rnn="rnn", linear="fc"):
 
 def stems_of(given: dict, named=None) -> tuple[str, ...]:
     """The stems in the original's order: `stems` in the settings, or what the family calls them."""
-    stems = given.get("stems") or named or given.get("stem_of_file")
+    stems = given.get("stems") or named or given.get("expected_stems")
     if not stems:
         raise UsageError("the checkpoint does not say what it separates: give stems=[...]")
     return (stems,) if isinstance(stems, str) else tuple(stems)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.models import bandit, checkpoints, families, roformer
+from bsrnn.models import bandit, checkpoints, families, registry, roformer
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.layouts import Family
 
@@ -28,40 +28,43 @@ STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
 
 
 def load(path, device="cpu", config=None, stems=None, family=None, average=False):
-    """A separator in evaluation mode from a checkpoint file, or a folder with one file per stem.
+    """A separator in evaluation mode from a checkpoint file, a folder with one file per stem, or
+    the name of published weights (`registry.passports()`), which are downloaded once.
 
     path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
-    recognised; or a folder of those. What the file does not tell comes from a YAML file beside it
-    (hparams.yaml, config.yaml or the file's own name), from `config` (the original's settings: a
-    dictionary or a YAML file), `stems` and `family`. `average`: use the averaged copy of the
-    weights that some training code keeps. Strict; runs no code of the file.
+    recognised; or a folder of those; or a name. What the file does not tell comes from a YAML file
+    beside it (hparams.yaml, config.yaml or the file's own name), from `config` (the original's
+    settings: a dictionary or a YAML file), `family` and `stems` (names of the outputs, in the
+    file's order). `average`: use the averaged copy of the weights that some training code keeps.
+    Strict; runs no code of the file.
     """
-    path = Path(path)
+    path, known = Path(path), {}
+    given = checkpoints.read_settings(config) if isinstance(config, str | Path) else config or {}
+    if not path.exists() and not path.suffix and len(path.parts) == 1:
+        known = registry.passport(path.name)
+        given = {**registry.settings(path.name), **given}
+        path, family = registry.fetch(path.name), family or given.pop("family", None)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in checkpoints.SUFFIXES)
         if not files:
             raise UsageError(f"{path}: holds no checkpoint ({', '.join(checkpoints.SUFFIXES)})")
         if len(files) > 1:
-            return SeparatorBag([load(file, device, config, None, family) for file in files])
+            return SeparatorBag([load(file, device, given, None, family) for file in files], known)
         path = files[0]
     if not path.is_file():
         raise UsageError(f"{path}: no such checkpoint")
     if checkpoints.is_own(path):
         return checkpoints.load_own(path).to(device).eval()
     found = checkpoints.read(path)
-    if isinstance(config, str | Path):
-        config = checkpoints.read_settings(config)
-    given = {**found.settings, **(config or {})}
-    state = found.state
-    if average:
-        state = _averaged(state, found.average, path)
-    if not stems and path.stem in STEM_NAMES:
-        given.setdefault("stem_of_file", path.stem)
+    state = _averaged(found.state, found.average, path) if average else found.state
+    given = {**found.settings, **given}
+    if path.stem in STEM_NAMES:
+        given["expected_stems"] = [path.stem]
     try:
         separator = from_state_dict(state, family, given, stems)
     except (UsageError, DataError) as error:
         raise type(error)(f"{path.name}: {error}") from None
-    separator.passport["file"] = path.name
+    separator.passport.update({**known, "file": path.name})
     return separator.to(device).eval()
 
 
