@@ -78,7 +78,8 @@ def test_a_pick_says_where_the_samples_come_from():
 
 
 def picks(recipe, count=600):
-    return [mixer(recipe).picks(index) for index in range(count)]
+    one = mixer(recipe)
+    return [one.picks(index) for index in range(count)]
 
 
 def test_statistics_of_the_paper_recipe():
@@ -121,6 +122,7 @@ def test_activity_counts_chunks():
     waveform[0, :400] = 0.1
     assert mixing.activity(waveform) == pytest.approx(0.4)
     assert mixing.activity(waveform * 1e-3) == 0
+    assert mixing.activity(waveform * np.nan) == 1  # so that a broken stem is met, not avoided
 
 
 def test_distinct_items_repeat():

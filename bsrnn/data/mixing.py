@@ -119,7 +119,7 @@ def activity(waveform: np.ndarray, chunks: int = ACTIVITY_CHUNKS) -> float:
         return float(np.any(np.abs(waveform) > ACTIVE_RMS))
     power = np.square(waveform[:, :samples], dtype=np.float64).mean(axis=0)  # (C, L) -> (L,)
     rms = np.sqrt(power.reshape(chunks, -1).mean(axis=1))  # (L,) -> (chunks,)
-    return float((rms > ACTIVE_RMS).mean())
+    return float((~(rms <= ACTIVE_RMS)).mean())  # NaN counts as heard: it must not be hidden
 
 
 class RandomMixer:
