@@ -121,6 +121,13 @@ def test_a_folder_of_files_is_one_separator(tmp_path):
         assert torch.equal(one, two)
 
 
+def test_what_cannot_be_known_is_asked_for():
+    with pytest.raises(UsageError, match=r"give stems=\["):
+        models.load(GOLDEN / "amanteur_plain_small.pt", config={"hop": 128})
+    with pytest.raises(UsageError, match="give config=.'hop'"):
+        models.load(GOLDEN / "amanteur_plain_small.pt", stems=["vocals"])
+
+
 def test_settings_beside_the_file(tmp_path):
     fixture = Fixture(GOLDEN / "roformer" / "bs62_1stem_hop441.npz")
     path = tmp_path / "model.ckpt"

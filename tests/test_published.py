@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden_fill import GOLDEN, Fixture, draw
 
-from bsrnn import losses
+from bsrnn import bands, losses
 from bsrnn.errors import DataError, UsageError
 from bsrnn.models.published import FAMILIES, from_state_dict, to_published
 
@@ -130,10 +130,31 @@ def test_families_are_recognised_by_their_names():
     assert len(FAMILIES) == 10
 
 
-def test_what_cannot_be_known_is_asked_for():
-    fixture = Fixture(GOLDEN / "amanteur_v7_stereo.npz")
-    with pytest.raises(UsageError, match=r"give stems=\["):
-        from_state_dict(fixture.state, config=fixture.meta["config"])
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_the_originals_settings_are_enough(name):
+    """No names of stems; then the fixture's whole record instead of its settings."""
+    fixture = Fixture(GOLDEN / f"{name}.npz")
+    separator = from_state_dict(fixture.state, fixture.meta["family"], fixture.meta["config"])
+    assert len(separator.stems) == len(fixture.meta["stems"])
+    record = {name: value for name, value in fixture.meta.items() if name != "filled"}
+    arrays = {name: tensor.numpy() for name, tensor in fixture.state.items()}
+    assert list(from_state_dict(arrays, config=record).stems) == fixture.meta["stems"]
+
+
+def test_stored_windows_and_band_weights_are_checked():
+    fixture = Fixture(GOLDEN / "bandit_erb48.npz")
+    state, weights = dict(fixture.state), bands.scheme("erb48").weights
+    for stem in fixture.meta["stems"]:
+        for band, values in enumerate(weights):
+            state[f"bsrnn.mask_estim.{stem}.freq_weights/{band}"] = torch.tensor(values)
+    state["stft.window"] = torch.hann_window(2048)
+    build(fixture, state=state)
+    for name, wrong in [
+        ("stft.window", torch.hamming_window(2048)),
+        ("bsrnn.mask_estim.music.freq_weights/9", torch.tensor(weights[10])),
+    ]:
+        with pytest.raises(DataError, match=f"{name} is not what its settings give"):
+            build(fixture, state=state | {name: wrong})
 
 
 def test_the_fork_scrambles_its_masks():

@@ -72,7 +72,8 @@ def magronp_sizes(state) -> dict:
 
 
 def magronp_config(given: dict, state) -> ModelConfig:
-    targets = stems_of(given, given.get("targets") or given.get("target"))
+    heads = numbered(state, "maskers.{}.") or 1
+    targets = stems_of(given, given.get("targets") or given.get("target"), heads)
     time, band = given.get("time_layer", "lstm"), given.get("band_layer", "lstm")
     cnn = any(".in_layer." in name for name in state)
     older = any(name.startswith("mask.") for name in state)
@@ -328,7 +329,7 @@ def sahandevs_sizes(state) -> dict:
 def sahandevs_config(given: dict, state) -> ModelConfig:
     n_fft = given["n_fft"]
     return ModelConfig(
-        stems=stems_of(given, given.get("parts")),
+        stems=stems_of(given, given.get("parts"), numbered(state, "masks.{}.") or 1),
         scheme="tet24" if given["generic_bands"] else "v7",
         sample_rate=given.get("sample_rate", 44100),
         channels=1,

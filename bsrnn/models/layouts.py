@@ -153,9 +153,12 @@ def rnn_block(config, ours, theirs, norm="norm", rnn="rnn", linear="fc"):
     yield from pair(f"{ours}.project", ..., f"{theirs}{linear}")
 
 
-def stems_of(given: dict, named=None) -> tuple[str, ...]:
-    """The stems in the original's order: `stems` in the settings, or what the family calls them."""
+def stems_of(given: dict, named=None, count: int = 1) -> tuple[str, ...]:
+    """The stems in the original's order: `stems` in the settings, or what the family calls them,
+    or what is expected of a file of that name; in memory, `count` placeholders will do."""
     stems = given.get("stems") or named or given.get("expected_stems")
+    if not stems and given.get("anonymous"):
+        stems = ["target"] if count == 1 else [f"target{n}" for n in range(1, count + 1)]
     if not stems:
         raise UsageError("the checkpoint does not say what it separates: give stems=[...]")
     return (stems,) if isinstance(stems, str) else tuple(stems)

@@ -15,6 +15,7 @@ from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.models import bandit, checkpoints, families, registry, roformer
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.layouts import Family
+from bsrnn.stft import WINDOWS
 
 FAMILIES = {
     family.name: family
@@ -57,7 +58,7 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
         return checkpoints.load_own(path).to(device).eval()
     found = checkpoints.read(path)
     state = _averaged(found.state, found.average, path) if average else found.state
-    given = {**found.settings, **given}
+    given = {**found.settings, **given, "anonymous": False}
     if path.stem in STEM_NAMES:
         given["expected_stems"] = [path.stem]
     try:
@@ -80,14 +81,20 @@ def from_state_dict(state, family=None, config=None, stems=None):
     """A separator in evaluation mode from a published network's weights in memory.
 
     state: name -> tensor, as the original names them; family: who published it (None: recognised
-    from the names); config: the original's own settings, a dictionary; stems: what the outputs
-    are called, if the settings do not say. Strict: a missing, unknown, misshapen or not finite
-    tensor raises a DataError. Networks with an encoder for each stem become a SeparatorBag.
+    from the names); config: the original's own settings, a dictionary, or a record that holds them
+    as `config` beside `stems`, `stft` and `family`; stems: what the outputs are called, in order.
+    Strict: a missing, unknown, misshapen or not finite tensor raises a DataError. Networks with an
+    encoder for each stem become a SeparatorBag.
     """
-    kind = _kind(state, family)
     given = dict(config or {})
+    if isinstance(given.get("config"), dict):
+        given = {**given, **given["config"]}
+        family = family or given.get("family")
     if stems:
         given["stems"] = list(stems)
+    given.setdefault("anonymous", True)  # without a name, a stem is called "target"
+    state = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
+    kind = _kind(state, family)
     if kind.dedicated is None:
         return _one(kind, given, state)
     parts = {stem: part for stem, part in kind.dedicated(state).items() if stem}
@@ -159,11 +166,25 @@ def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
             passport["renamed"] = [old, new]
             state = {_renamed(name, old, new): tensor for name, tensor in state.items()}
     separator = BandSplitSeparator(model, passport)
-    state = {
-        name: x for name, x in state.items() if not any(part in name for part in kind.computed)
-    }
+    computed = {name for name in state if any(part in name for part in kind.computed)}
+    for name in computed:
+        _check_computed(model, name, state[name], what)
+    state = {name: tensor for name, tensor in state.items() if name not in computed}
     checkpoints.load_strictly(separator, _to_ours(kind, separator, state, what), what)
     return separator.eval()
+
+
+def _check_computed(config, name: str, tensor, what: str) -> None:
+    """What the original computes and stores must be what ours computes: window, band weights."""
+    expected = None
+    if "freq_weights/" in name and config.bands.weights is not None:
+        expected = torch.tensor(config.bands.weights[int(name.rsplit("/", 1)[1])])
+    elif name.endswith("window") and "fader" not in name:
+        expected = WINDOWS[config.stft.window](config.stft.n_fft)
+    if expected is not None and not (
+        tensor.shape == expected.shape and torch.allclose(tensor.float(), expected, atol=1e-3)
+    ):
+        raise DataError(f"{what}: {name} is not what its settings give; check the settings")
 
 
 def _renamed(name: str, old: str, new: str) -> str:

@@ -55,8 +55,8 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
     n_fft = given.get("stft_n_fft", 2048)
     if given.get("stft_win_length", n_fft) != n_fft:
         raise UsageError("a window shorter than n_fft is not supported")
-    stems = stems_of(given, given.get("target_instrument") or given.get("instruments"))
     count = given.get("num_stems", 1)
+    stems = stems_of(given, given.get("target_instrument") or given.get("instruments"), count)
     if len(stems) != count:
         raise UsageError(f"the checkpoint has {count} stems: name as many, not {list(stems)}")
     linear = given.get("linear_transformer_depth", 0)
