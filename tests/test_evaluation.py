@@ -265,6 +265,29 @@ def test_compare_shows_seeds_and_refuses_to_mix_protocols():
         evaluation.Report(other.frame, {"name": "x"})
 
 
+def test_another_ladder_is_comparable_an_excerpt_is_not():
+    songs = dataset(3)
+    full = evaluation.evaluate(half, songs, name="half", ladder=("silence", "mixture"))
+    bare = evaluation.evaluate(half, songs, name="bare", ladder=())
+    assert list(evaluation.compare([bare, full]).index) == ["silence", "mixture", "bare", "half"]
+    assert (evaluation.paired(full, "half", "bare", bare)["p"] == 1).all()
+    short = evaluation.evaluate(half, dataset(3, samples=5200), name="short")
+    with pytest.raises(UsageError, match="songs_hash"):
+        evaluation.compare([full, short])
+
+
+def test_estimates_are_what_is_scored():
+    song = dataset(1)[0]
+    references = {"vocals": song.sources()["vocals"]}
+    mixture = sum(song.sources().values())
+    found = evaluation.estimates(Model(), "model", references, mixture, RATE)
+    assert list(found) == ["vocals"]
+    np.testing.assert_allclose(found["vocals"], 0.3 * mixture, atol=1e-5)
+    assert evaluation.estimates(None, "silence", references, mixture, RATE)["vocals"].any() == 0
+    with pytest.raises(UsageError, match="returned no vocals"):
+        evaluation.estimates(lambda x, rate: {}, "mine", references, mixture, RATE)
+
+
 def test_hpss_speaks_about_drums_only():
     report = evaluation.evaluate(None, dataset(1), ladder=("HPSS", "mixture"))
     table = report.table()

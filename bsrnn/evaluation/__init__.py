@@ -14,9 +14,9 @@ from bsrnn.evaluation.ladder import NAMES as LADDER
 from bsrnn.evaluation.ladder import reference_estimates
 from bsrnn.evaluation.museval_bridge import benchmark, museval_frames, museval_json
 from bsrnn.evaluation.report import Report, bootstrap_interval, compare, paired
-from bsrnn.evaluation.run import evaluate
+from bsrnn.evaluation.run import estimates, evaluate
 
 __all__ = [
-    "LADDER", "Report", "benchmark", "bootstrap_interval", "compare", "evaluate",
+    "LADDER", "Report", "benchmark", "bootstrap_interval", "compare", "estimates", "evaluate",
     "museval_frames", "museval_json", "paired", "reference_estimates",
 ]  # fmt: skip

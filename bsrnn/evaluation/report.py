@@ -176,12 +176,15 @@ def _wilcoxon(differences) -> float:
 
 
 def same_protocol(reports) -> None:
-    """Raise UsageError naming the first difference if protocols differ."""
+    """Raise UsageError naming the first difference if protocols differ.
+
+    Which rungs of the ladder stand beside a model changes no value, so they may differ.
+    """
     first, name = reports[0].card["protocol"], reports[0].card["name"]
     for report in reports[1:]:
         other = report.card["protocol"]
         for key in [*first, *(key for key in other if key not in first)]:
-            if first.get(key) != other.get(key):
+            if key != "ladder" and first.get(key) != other.get(key):
                 raise UsageError(
                     f"protocols differ in {key}: {first.get(key)!r} in {name!r}, "
                     f"{other.get(key)!r} in {report.card['name']!r}: evaluate both alike"

@@ -98,14 +98,16 @@ class _Job:
         rows, all_frames, seconds = [], {}, {}
         for system in (*self.ladder, *([self.name] if self.separator is not None else [])):
             started = time.perf_counter()
-            estimates = self._estimates(system, references, mixture, song.sample_rate)
+            found = estimates(
+                self.separator, system, references, mixture, song.sample_rate, self.separation
+            )
             seconds[system] = time.perf_counter() - started
-            if not estimates:  # HPSS of a song without drums
+            if not found:  # HPSS of a song without drums
                 continue
-            rate, there = song.sample_rate, [s for s in references if s in estimates]
-            scored = metrics_room.score(references, estimates, rate, self.metrics, self.frames)
+            rate, there = song.sample_rate, [s for s in references if s in found]
+            scored = metrics_room.score(references, found, rate, self.metrics, self.frames)
             rows += [{"song": song.name, "system": system, **row} for row in scored]
-            s, e = (np.stack([x[stem] for stem in there]) for x in (references, estimates))
+            s, e = (np.stack([x[stem] for stem in there]) for x in (references, found))
             frames_db = metrics_room.csdr(s, e, rate, frames=self.frames).frames_db
             all_frames[system] = dict(zip(there, frames_db.tolist(), strict=True))
         return {
@@ -117,21 +119,23 @@ class _Job:
             "frames": all_frames,
         }
 
-    def _estimates(self, system, references, mixture, sample_rate):
-        if system in ladder_room.NAMES:
-            return ladder_room.reference_estimates(system, references, mixture)
-        if not hasattr(self.separator, "stems"):
-            found = self.separator(mixture, sample_rate)
-        else:
-            from bsrnn.separation import separate
 
-            found = separate(
-                self.separator, mixture, sample_rate, stems=list(self.stems), **self.separation
-            )
-        missing = [stem for stem in references if stem not in found]
-        if missing:
-            raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
-        return {stem: np.asarray(found[stem], dtype=np.float32) for stem in references}
+def estimates(separator, system, references, mixture, sample_rate, separation=None) -> dict:
+    """What `evaluate` scores: stem -> (C, L) float32 of one system, a rung of the ladder or else
+    `separator` (as `evaluate` takes it). references: stem -> (C, L); HPSS may lack stems."""
+    if system in ladder_room.NAMES:
+        return ladder_room.reference_estimates(system, references, mixture)
+    if not hasattr(separator, "stems"):
+        found = separator(mixture, sample_rate)
+    else:
+        from bsrnn.separation import separate
+
+        stems = list(references)
+        found = separate(separator, mixture, sample_rate, stems=stems, **(separation or {}))
+    missing = [stem for stem in references if stem not in found]
+    if missing:
+        raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
+    return {stem: np.asarray(found[stem], dtype=np.float32) for stem in references}
 
 
 class _Store:
@@ -195,7 +199,10 @@ def _stems(separator, song, stems) -> tuple:
 
 
 def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
-    names = "\n".join(f"{song.subset}/{song.name}" for song in songs)
+    names = "\n".join(
+        f"{song.subset}/{song.name} {getattr(song, 'first', 0)} {song.duration_s:.4f}"
+        for song in songs  # an excerpt is another test than the whole song
+    )
     return {
         "rung": getattr(dataset, "rung", "folder"),
         "split_hash": getattr(dataset, "split_hash", ""),

@@ -12,8 +12,17 @@ _ROOMS = {
     "Listening": "board",
     "loss_board": "board",
     "loss_view": "board",
+    "compare_schemes": "schemes",
+    "schemes_compared": "schemes",
+    "mask_threshold": "masks",
+    "mask_view": "masks",
+    "freeze_board": "freezing",
+    "freeze_plan": "freezing",
+    "freeze_view": "freezing",
     "stem_mix": "mixer",
     "stem_mixer": "mixer",
+    "track_browser": "tracks",
+    "track_view": "tracks",
 }
 
 __all__ = list(_ROOMS)
