@@ -190,7 +190,7 @@ def _train_arguments(own):
     own.add_argument("--train", default="smoke", help="preset: smoke (default), small or paper")
     _dataset(own)
     _stems(own)
-    own.add_argument("--scheme", help="band scheme (see `bands`)")
+    own.add_argument("--scheme", help="band scheme (see `bands`), or a .json or .csv file of one")
     own.add_argument("--steps", type=int, help="optimiser updates")
     own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
     own.add_argument("--seed", type=int, help="of weights and examples")
@@ -218,9 +218,12 @@ def _model_config(name: str):
     _train_arguments,
 )
 def _train(args):
-    from bsrnn import data, training
+    from bsrnn import bands, data, training
 
     model = _model_config(args.model)
+    if (args.scheme or "").endswith((".json", ".csv")):  # own bands, such as the explorer saves
+        own = bands.read(args.scheme, model.sample_rate, model.stft.n_fft)
+        args.scheme = own.to_json()
     train = training.presets()[choose(args.train, training.presets(), "training preset")]
     named = {
         "stems": listed(args.stems), "scheme": args.scheme, "steps": args.steps,

@@ -16,6 +16,8 @@ _ROOMS = {
         "scheme", "compare", "coverage", "bands_over_spectrogram", "energy_per_band",
         "band_owners", "cost_per_band",
     ),
+    "bounds": ("gallery", "face_to_face", "bound_curves"),
+    "oracles": ("masks", "draw_mask"),
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
     ),
