@@ -183,6 +183,65 @@ def _bands(scheme: str, sample_rate: int, n_fft: int):
     return bands.scheme(scheme, sample_rate, n_fft)
 
 
+# name: (the preset it starts from, what differs). The published ones have their published size.
+PRESETS = {
+    "paper": ("", {}),
+    "tiny": ("paper", {
+        "scheme": "v4", "stft": StftConfig(1024, 512), "features": 16, "repeats": 2, "hidden": 24,
+        "mask_hidden": 16,
+    }),
+    "compact": ("paper", {
+        "scheme": "v6", "stft": StftConfig(hop=1024), "features": 32, "repeats": 2, "hidden": 32,
+        "mask_hidden": 64,
+    }),
+    "small": ("paper", {"features": 32, "repeats": 4, "mask_hidden": 64}),
+    "magronp": ("paper", {
+        "scheme": "v7-magronp", "features": 64, "repeats": 8, "mask_hidden_layers": 2,
+    }),
+    "magronp-large": ("magronp", {"features": 128, "repeats": 12}),
+    "obsrnn": ("magronp-large", {"tac": "prelu", "attention_heads": 2}),
+    "obsrnn-simo": ("obsrnn", {
+        "scheme": "joint-magronp", "stems": ("vocals", "bass", "drums", "other"),
+    }),
+    "bscnn": ("magronp", {"scheme": "joint-magronp", "rnn": "dilated", "hidden": 64}),
+    "amanteur": ("paper", {
+        "channel_handling": "joint", "standardise": True, "split_norm": "frames",
+        "mask_norm": "frames", "norm_groups": 0, "norm_eps": 1e-5, "frames": 263,
+        "mask_bottleneck": True,
+    }),
+    "crlandsc": ("amanteur", {"mask_order": "scrambled"}),
+    "refined": ("amanteur", {
+        "stems": ("drums",), "channels": 1, "channel_handling": "independent", "frames": 87,
+        "stft": StftConfig(window="hamming"), "features": 32, "hidden": 32, "output": "spectrum",
+        "mask_bottleneck": False, "mask_width": "narrow-for-wide",
+    }),
+    "refined-24tet": ("refined", {"scheme": "tet24"}),
+    "bandit": ("paper", {
+        "stems": ("speech", "music", "effects"), "scheme": "musical64", "channels": 1,
+        "stft": StftConfig(padding="constant", scale="window"), "rnn": "gru", "repeats": 8,
+        "split_norm": "layer", "block_norm": "layer", "mask_norm": "layer", "norm_eps": 1e-5,
+    }),
+    "bandit-v7": ("bandit", {"scheme": "v7-bandit"}),
+    "bandit-v2": ("bandit", {
+        "stems": ("speech", "music", "sfx"), "sample_rate": 48000,
+        "stft": StftConfig(scale="window"),
+    }),
+    "banquet": ("bandit", {
+        "stems": ("target",), "channels": 2, "channel_handling": "joint", "query": 768,
+        "stft": StftConfig(scale="window"),
+    }),
+    "bs-roformer": ("paper", {
+        "scheme": "bs-roformer", "stft": StftConfig(hop=441), "channel_handling": "joint",
+        "split_norm": "rms", "mask_norm": "none", "norm_eps": 1e-12, "rnn": "roformer",
+        "features": 512, "last_norm": True, "zero_dc": True,
+    }),
+    "mel-roformer": ("bs-roformer", {
+        "scheme": "mel-roformer60", "features": 384, "repeats": 6, "mask_hidden_layers": 2,
+        "last_norm": False, "axis_norm": True, "overlap": "mean",
+    }),
+}  # fmt: skip
+
+
 def presets() -> dict[str, ModelConfig]:
     """Named configurations. "tiny" (under 100 k parameters), "compact" (real music in 20 CPU
     minutes) and "small" learn on a CPU; "paper" is the BSRNN of Luo and Yu; the others are
@@ -192,102 +251,7 @@ def presets() -> dict[str, ModelConfig]:
     >>> replace(presets()["tiny"], stems=("drums",), scheme="drums").stems
     ('drums',)
     """
-    paper = ModelConfig()
-    magronp = replace(
-        paper,
-        scheme="v7-magronp",
-        features=64,
-        repeats=8,
-        hidden=128,
-        mask_hidden=256,
-        mask_hidden_layers=2,
-    )
-    large = replace(magronp, features=128, repeats=12, hidden=256, mask_hidden=512)
-    obsrnn = replace(large, tac="prelu", attention_heads=2)
-    four = ("vocals", "bass", "drums", "other")
-    amanteur = replace(
-        paper,
-        channel_handling="joint",
-        standardise=True,
-        split_norm="frames",
-        mask_norm="frames",
-        norm_groups=0,
-        norm_eps=1e-5,
-        frames=263,
-        mask_bottleneck=True,
-    )
-    refined = replace(
-        amanteur,
-        stems=("drums",),
-        channels=1,
-        stft=StftConfig(window="hamming"),
-        frames=87,
-        features=32,
-        hidden=32,
-        mask_bottleneck=False,
-        mask_width="narrow-for-wide",
-        channel_handling="independent",
-        output="spectrum",
-    )
-    bandit = replace(
-        paper,
-        stems=("speech", "music", "effects"),
-        scheme="musical64",
-        channels=1,
-        rnn="gru",
-        stft=StftConfig(padding="constant", scale="window"),
-        split_norm="layer",
-        repeats=8,
-        block_norm="layer",
-        mask_norm="layer",
-        norm_eps=1e-5,
-    )
-    reflecting = StftConfig(scale="window")
-    roformer = replace(
-        paper,
-        scheme="bs-roformer",
-        stft=StftConfig(hop=441),
-        channel_handling="joint",
-        split_norm="rms",
-        mask_norm="none",
-        norm_eps=1e-12,
-        rnn="roformer",
-        zero_dc=True,
-        last_norm=True,
-        features=512,
-    )
-    return {
-        "tiny": replace(
-            paper, scheme="v4", stft=StftConfig(1024, 512), features=16, repeats=2, hidden=24,
-            mask_hidden=16,
-        ),
-        "compact": replace(
-            paper, scheme="v6", stft=StftConfig(hop=1024), features=32, repeats=2, hidden=32,
-            mask_hidden=64,
-        ),
-        "small": replace(paper, features=32, repeats=4, mask_hidden=64),
-        "paper": paper,
-        "magronp": magronp,
-        "magronp-large": large,
-        "obsrnn": obsrnn,
-        "obsrnn-simo": replace(obsrnn, stems=four, scheme="joint-magronp"),
-        "bscnn": replace(magronp, scheme="joint-magronp", rnn="dilated", hidden=64),
-        "amanteur": amanteur,
-        "crlandsc": replace(amanteur, mask_order="scrambled"),
-        "refined": refined,
-        "refined-24tet": replace(refined, scheme="tet24"),
-        "bandit": bandit,
-        "bandit-v7": replace(bandit, scheme="v7-bandit"),
-        "bandit-v2": replace(
-            bandit, stems=("speech", "music", "sfx"), sample_rate=48000, stft=reflecting
-        ),
-        "banquet": replace(
-            bandit, stems=("target",), channels=2, stft=reflecting, channel_handling="joint",
-            query=768,
-        ),
-        "bs-roformer": roformer,
-        "mel-roformer": replace(
-            roformer, scheme="mel-roformer60", last_norm=False, axis_norm=True, overlap="mean",
-            features=384, repeats=6, mask_hidden_layers=2,
-        ),
-    }  # fmt: skip
+    found: dict[str, ModelConfig] = {}
+    for name, (base, changes) in PRESETS.items():
+        found[name] = replace(found[base], **changes) if base else ModelConfig(**changes)
+    return found
