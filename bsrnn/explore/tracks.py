@@ -46,9 +46,10 @@ def track_view(
     """Picture and sounds of one stem of one song: what `track_browser` shows.
 
     report: an `evaluation.Report`; dataset: the songs it was made of; separator: what was
-    evaluated, as `evaluate` takes it (None: ladder alone). system: a system of the report
-    (default: the report's own, else its first); metric: one of the report's. scheme: a BandScheme
-    (default: the paper's V7). made: dict that keeps the last estimates between calls.
+    evaluated, as `evaluate` takes it (None: ladder alone), or a dict system -> separator.
+    system: a system of the report (default: the report's own, else its first); metric: one of the
+    report's. scheme: a BandScheme (default: the paper's V7). made: dict that keeps the last
+    estimates between calls.
     Returns [Picture, Sounds]: rank of the song, reference and error over time, SDR and share of
     the error per band; reference, estimate and error on one timeline (the 4 s with most error).
     A system that has no such stem gives a line of words instead. Raises UsageError for an unknown
@@ -129,6 +130,8 @@ def _sounds(report, track, separator, system, stem, made):
         sources = track.sources()
         references = {name: sources[name] for name in report.stems}
         mixture = sum(sources.values())  # (C, L)
+        if isinstance(separator, dict):
+            separator = separator.get(system)
         found = evaluation.estimates(separator, system, references, mixture, track.sample_rate)
         made.update(key=(track.name, system), references=references, estimates=found)
     return made["references"][stem], made["estimates"][stem]

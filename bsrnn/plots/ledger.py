@@ -1,6 +1,6 @@
 """Figures of published results: SDR over the years, leaderboards, the paper's band-split schemes.
 
-Rows come from `bsrnn.ledger`. `save_published` draws them all into a folder. Lesson 09.
+Rows come from `bsrnn.ledger`. `published` draws all, `save_published` saves them. Lesson 09.
 """
 
 import textwrap
@@ -130,12 +130,10 @@ def schemes_ablation(rows):
     return describe(picture, f"Vocals uSDR in dB by band-split scheme of the paper: {values}.")
 
 
-def save_published(out_dir) -> list[Path]:
-    """Draw every figure of published results into `out_dir` (PNG) and return the paths."""
+def published() -> dict:
+    """Every figure of published results, by the name of its file: file name -> Picture."""
     from bsrnn import ledger
 
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     rows = ledger.results(stem="average")
     music = rows[
         rows["test_set"].str.startswith("MUSDB18") & ~rows["test_set"].str.contains("valid")
@@ -147,12 +145,19 @@ def save_published(out_dir) -> list[Path]:
     for metric in ("csdr", "usdr"):
         board = ledger.leaderboard(metric, _HQ, rows=music)
         boards[metric] = board.drop_duplicates(["system", "setting"], ignore_index=True)
-    pictures = {
+    return {
         "published-sdr-over-years": sdr_over_years(music[music["metric"] == "csdr"]),
         "published-leaderboard-csdr": leaderboard(boards["csdr"]),
         "published-leaderboard-usdr": leaderboard(boards["usdr"]),
         "published-schemes-ablation": schemes_ablation(ledger.results(file="bsrnn_paper_ablation")),
     }
+
+
+def save_published(out_dir, pictures=None) -> list[Path]:
+    """Save the pictures of `published` as `out_dir`/<name>.png and return the paths."""
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    pictures = pictures or published()
     return [picture.save(out_dir / f"{name}.png") for name, picture in pictures.items()]
 
 
