@@ -220,6 +220,9 @@ def test_config_round_trip_and_errors():
         ({"stems": ("a", "a")}, "each once"),
         ({"split_norm": "frames"}, "number of frames"),
         ({"heads": 3}, "divide"),
+        ({"attention_heads": 3}, "divide"),
+        ({"features": 0}, "at least 1"),
+        ({"tac": "tanh", "channel_handling": "joint"}, "independent"),
         ({"residual_last": True}, "two stems"),
     ]:
         with pytest.raises(UsageError, match=hint):
@@ -236,6 +239,8 @@ def test_bad_mixtures_say_what_is_needed():
         separator(noise(2, 6000))
     with pytest.raises(UsageError, match="did you mean vocals"):
         separator(noise(1, 2, 6000), stems=["vocal"])
+    with pytest.raises(UsageError, match="name some of vocals"):
+        separator(noise(1, 2, 6000), stems=[])
     with pytest.raises(UsageError, match="pad with zeros"):
         separator(noise(1, 2, 100))
     with pytest.raises(UsageError, match="no query"):

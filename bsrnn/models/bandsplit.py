@@ -14,6 +14,7 @@ section III. Lessons 05 and 06.
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ ACTIVATIONS = {
     "relu": F.relu,
     "elu": F.elu,
     "gelu": F.gelu,
+    "leaky-relu": F.leaky_relu,
 }
 
 
@@ -125,9 +127,9 @@ class MaskGroup(nn.Module):
             widest = max(hi - lo for lo, hi in config.bands.ranges)
             hidden = 3 * (widest - width + 1)
         sizes = [config.features] + [hidden] * config.mask_hidden_layers
-        self.activation = ACTIVATIONS.get(config.mask_activation)
-        if self.activation is None:
-            self.activation = lambda x: F.leaky_relu(x, config.mask_slope)
+        self.activation = ACTIVATIONS[config.mask_activation]
+        if config.mask_activation == "leaky-relu":
+            self.activation = partial(F.leaky_relu, negative_slope=config.mask_slope)
         self.norm = None
         if config.mask_norm != "none":
             self.norm = Norm(
@@ -282,6 +284,7 @@ class BandSplitSeparator(nn.Module):
         config = self.config
         stems = config.stems if stems is None else tuple(stems)
         self._check(mixture, stems, query)
+        channels = mixture.shape[1]
         spectrum = stft(mixture, config.stft)  # (B, C, F, T)
         folded = config.channel_handling == "independent"
         if folded:
@@ -290,20 +293,19 @@ class BandSplitSeparator(nn.Module):
             spectrum, mean, deviation = standardise(spectrum)
         z = self.sequence(self.split(spectrum))  # (B, K, T, N)
         if self.film is not None:
-            z = self.film(z, query)
+            z = self.film(z, query.repeat_interleave(channels, 0) if folded else query)
         subtract = config.residual_last and config.stems[-1] in stems  # needs every head
         heads = tuple(self.masks) if subtract else stems
         spectra = self.merge(spectrum, {stem: self.masks[stem](z) for stem in heads}, stems)
         if config.standardise:
             spectra = spectra * deviation[:, None] + mean[:, None]  # (B, 1, 1, 1, 1)
         if folded:
-            spectra = spectra.unflatten(0, mixture.shape[:2]).squeeze(3).transpose(1, 2)
+            spectra = spectra.unflatten(0, (-1, channels)).squeeze(3).transpose(1, 2)
         return Estimate(istft(spectra, config.stft, mixture.shape[-1]), spectra)
 
     def merge(self, spectrum, masks, stems):
         """Mixture (B, C, F, T) and masks (B, C, F, T) by stem -> spectra (B, S, C, F, T)."""
-        config = self.config
-        found = masks
+        config, found = self.config, dict(masks)
         if config.output == "mask":
             found = {stem: spectrum * mask for stem, mask in masks.items()}
         if config.mask_context:
@@ -321,6 +323,8 @@ class BandSplitSeparator(nn.Module):
         config = self.config
         for stem in stems:
             choose(stem, config.stems, "stem of this separator")
+        if not stems:
+            raise UsageError(f"no stems asked for: name some of {', '.join(config.stems)}")
         if mixture.dim() != 3:
             raise UsageError(f"mixture has shape {tuple(mixture.shape)}: give (B, C, L)")
         channels, samples = mixture.shape[1:]

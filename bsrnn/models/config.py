@@ -131,8 +131,18 @@ class ModelConfig:
             raise UsageError("residual_last needs at least two stems")
         if "frames" in (self.split_norm, self.mask_norm) and not self.frames:
             raise UsageError('norm "frames" needs the number of frames: set `frames`')
-        if self.features % self.heads:
-            raise UsageError(f"{self.features} features do not divide into {self.heads} heads")
+        if self.features < 1 or self.repeats < 0 or self.channels < 1:
+            raise UsageError("features and channels must be at least 1, repeats at least 0")
+        parts = {"heads": self.heads, "attention_heads": self.attention_heads or 1}
+        if self.channel_handling == "shared":
+            parts["channels"] = self.channels
+        for name, count in parts.items():
+            if self.features % count:
+                raise UsageError(f"{self.features} features do not divide into {count} {name}")
+        if self.tac and self.channel_handling != "independent":
+            raise UsageError(
+                'tac joins channels that are apart: set channel_handling "independent"'
+            )
 
     @property
     def bands(self):
