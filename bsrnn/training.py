@@ -115,7 +115,7 @@ def presets() -> dict[str, TrainConfig]:
     quick = TrainConfig(mono=True, recipe="few-songs", loss="l2_both")
     return {
         "smoke": dataclasses.replace(
-            quick, steps=300, batch=4, seconds_per_segment=1.0, lr=1e-2, warmup_steps=10
+            quick, steps=300, batch=4, seconds_per_segment=1.0, lr=2e-2, warmup_steps=10
         ),
         "small": dataclasses.replace(
             quick,

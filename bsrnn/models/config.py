@@ -197,8 +197,8 @@ def _bands(scheme: str, sample_rate: int, n_fft: int):
 PRESETS = {
     "paper": ("", {}),
     "tiny": ("paper", {
-        "scheme": "v4", "stft": StftConfig(1024, 512), "features": 16, "repeats": 2, "hidden": 24,
-        "mask_hidden": 16,
+        "scheme": "v4", "stft": StftConfig(hop=1024), "features": 16, "repeats": 1, "hidden": 16,
+        "mask_hidden": 10,
     }),
     "compact": ("paper", {
         "scheme": "v6", "stft": StftConfig(hop=1024), "features": 32, "repeats": 2, "hidden": 32,
