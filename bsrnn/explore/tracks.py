@@ -175,7 +175,7 @@ def _draw_waveform(axis, reference, error, sample_rate, colour) -> str:
         )
     axis.set_title("reference and error over time", fontsize=9)
     axis.set(xlabel="time (s)", ylabel="amplitude")
-    style.legend(axis, loc="lower right", ncols=2)
+    style.legend(axis, loc="lower left", ncols=2)
     level, rest = listen.level_db(reference), listen.level_db(error)
     if not np.isfinite(level):
         return "reference silent"

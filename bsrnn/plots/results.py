@@ -116,6 +116,7 @@ def paired(report, first, second, other=None, metric: str = "usdr"):
         ax.plot(range(1, len(gain) + 1), gain, "o", color=colour, markersize=4)
         p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
         _label(ax, f"{stem}: {row['median_gain_db']:+.1f} dB\n{p}", "song (sorted)")
+        ax.locator_params(axis="x", integer=True)
     axes[0][0].set_ylabel(f"gain in {METRICS[metric]} (dB)")
     words = [
         f"{stem} {row['median_gain_db']:+.1f} dB ({row['low']:.1f} to {row['high']:.1f})"
