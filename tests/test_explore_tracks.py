@@ -166,6 +166,8 @@ def test_estimates_are_made_once_per_song_and_system(evaluated):
     assert len(calls) == 1
     browser.controls["song"].value = browser.controls["song"].options[-1][1]
     assert len(calls) == 2
+    explore.track_view(report, songs, {"half": counted, "other": None}, songs[0].name, "bass")
+    assert len(calls) == 3
 
 
 def test_bad_input_is_one_line(evaluated):
