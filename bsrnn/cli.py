@@ -251,7 +251,8 @@ def _evaluate_arguments(own):
     _dataset(own)
     own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
     _stems(own)
-    own.add_argument("--out", help="folder for the report as CSV and JSON")
+    own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
+    own.add_argument("--workers", type=int, default=1, help="songs at a time [1]")
     _device(own)
 
 
@@ -262,14 +263,23 @@ def _evaluate_arguments(own):
     _evaluate_arguments,
 )
 def _evaluate(args):
-    import bsrnn
-    from bsrnn import data, evaluation
+    import logging
 
+    import bsrnn
+    from bsrnn import data, evaluation, explore
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bsrnn").setLevel(logging.INFO)  # a line per song where no bar can be drawn
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
     songs = data.open(args.dataset)
     songs = songs if args.subset == "all" else songs.subset(args.subset)
-    report = evaluation.evaluate(separator, songs, stems=listed(args.stems), out_dir=args.out)
+    report = evaluation.evaluate(
+        separator, songs, stems=listed(args.stems), out_dir=args.out, workers=args.workers
+    )
     print(report.table().round(2).to_string())
+    if args.out:
+        page = explore.report_page(report, Path(args.out) / "report.html", songs, separator)
+        print(f"report: {page}")
 
 
 def _separate_arguments(own):

@@ -192,7 +192,7 @@ def _resampled(blocks, from_hz: int, to_hz: int, channels: int):
 
 
 @contextlib.contextmanager
-def _evaluating(separator):
+def evaluating(separator):
     """Dropout and the like off while separating, as they were afterwards."""
     training = getattr(separator, "training", False)
     if training:
@@ -235,7 +235,7 @@ def separate(
     channels, samples = mixture.shape
     found = np.zeros((len(engine.stems), channels, samples), np.float32)  # (S, C, L)
     position = 0
-    with _evaluating(separator), _bar(samples, sample_rate, progress) as bar:
+    with evaluating(separator), _bar(samples, sample_rate, progress) as bar:
         for block in engine.stream([mixture], samples, channels, sample_rate) if samples else ():
             found[..., position : position + block.shape[-1]] = block
             position += block.shape[-1]
@@ -276,7 +276,7 @@ def separate_file(
         with contextlib.ExitStack() as files:
             source, again = (files.enter_context(audio.Reader(path)) for _ in range(2))
             bar = files.enter_context(_bar(info.samples, rate, progress))
-            files.enter_context(_evaluating(separator))
+            files.enter_context(evaluating(separator))
             writers = {
                 name: files.enter_context(
                     audio.Writer(folder / f"{name}{suffix}", rate, channels, samples=info.samples)

@@ -147,7 +147,12 @@ def test_train_separate_evaluate(capsys, songs, tmp_path):
         capsys, "evaluate", best, "--dataset", songs, "--out", tmp_path / "report"
     )
     assert code == 0, err
-    assert "mixture" in out and "silence" in out and any((tmp_path / "report").iterdir())
+    assert "mixture" in out and "silence" in out
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "toy data: direction only" in page
+    for words in ("Protocol", "ideal ratio mask", "Worst vocals", "<audio", 'alt="'):
+        assert words in page, words
+    assert "http://" not in page and "https://" not in page
 
 
 def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):

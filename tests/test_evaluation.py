@@ -136,6 +136,16 @@ def test_toy_results_say_so_wherever_they_are_shown(tmp_path):
 # ---------------------------------------------------------------- interruption
 
 
+def test_songs_in_parallel_give_the_same_report(tmp_path):
+    songs = dataset(5)
+    one = evaluation.evaluate(half, songs, progress=False)
+    three = evaluation.evaluate(half, songs, progress=False, workers=3, out_dir=tmp_path)
+    same(one, three)
+    assert len(list((tmp_path / "songs").rglob("*.json"))) == 5
+    with pytest.raises(UsageError, match="0 workers: give at least 1"):
+        evaluation.evaluate(half, songs, progress=False, workers=0)
+
+
 def same(a, b):
     pd.testing.assert_frame_equal(a.frame, b.frame)
     assert a.card["protocol"] == b.card["protocol"]

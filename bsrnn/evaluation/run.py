@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def evaluate(
     name: str = "model",
     separation=None,
     seed: int = 0,
+    workers: int = 1,
 ) -> Report:
     """Score `separator` on every song of `dataset`, beside the ladder of references.
 
@@ -44,7 +46,8 @@ def evaluate(
     ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT.
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
       report.csv, report.json, and museval/<system>/<subset>/<song>.json in museval's format.
-    Memory is that of one song. Raises UsageError, DataError of one line naming the song.
+    workers: songs at a time, in threads; the values do not depend on it.
+    Memory is that of one song per worker. Raises UsageError, DataError of one line naming the song.
 
     >>> from bsrnn import data
     >>> report = evaluate(None, data.open("toy"))                     # doctest: +SKIP
@@ -66,16 +69,7 @@ def evaluate(
     model = _identity(separator, name, separation)
     job = _Job(separator, name, stems, tuple(ladder), tuple(metrics), frames, separation or {})
     store = _Store(out_dir, {"protocol": protocol, "model": model})
-    results = []
-    for song in _watched(songs, progress):
-        result = store.read(song)
-        if result is None:
-            try:
-                result = job.song(song)
-            except UsageError as error:
-                raise type(error)(f"song {song.name!r}: {error}") from error
-            store.write(song, result)
-        results.append(result)
+    results = _all(job, store, songs, workers, progress)
     report = Report(_frame(results), _card(results, protocol, model, name, seed))
     if out_dir is not None:
         report.save(out_dir)
@@ -118,6 +112,30 @@ class _Job:
             "rows": rows,
             "frames": all_frames,
         }
+
+
+def _all(job, store, songs, workers: int, progress: bool) -> list:
+    """Results of all songs in their order; those in the store are not made again."""
+    from bsrnn.separation import evaluating
+
+    def one(song) -> dict:
+        result = store.read(song)
+        if result is None:
+            try:
+                result = job.song(song)
+            except UsageError as error:
+                raise type(error)(f"song {song.name!r}: {error}") from error
+            store.write(song, result)
+        return result
+
+    if workers < 1:
+        raise UsageError(f"{workers} workers: give at least 1")
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with evaluating(job.separator):  # here: threads must not switch each other's mode
+            return list(_watched(songs, pool.map(one, songs), progress))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def estimates(separator, system, references, mixture, sample_rate, separation=None) -> dict:
@@ -237,17 +255,18 @@ def _identity(separator, name, separation) -> dict:
     return identity
 
 
-def _watched(songs, progress):
-    """Songs under a progress bar on a terminal, with a log line each elsewhere."""
+def _watched(songs, results, progress):
+    """`results` of `songs` under a progress bar on a terminal, with a log line each elsewhere."""
     from tqdm import tqdm
 
     on_terminal = progress and sys.stderr.isatty()
-    bar = tqdm(songs, unit="song", disable=not on_terminal)
-    for number, song in enumerate(bar, 1):
+    bar = tqdm(zip(songs, results, strict=True), "evaluate", len(songs), unit="song",
+               disable=not on_terminal)  # fmt: skip
+    for number, (song, result) in enumerate(bar, 1):
         bar.set_postfix_str(song.name[:30], refresh=False)
         if progress and not on_terminal:
-            log.info("evaluating song %d of %d: %s", number, len(songs), song.name)
-        yield song
+            log.info("evaluated song %d of %d: %s", number, len(songs), song.name)
+        yield result
 
 
 def _frame(results) -> pd.DataFrame:

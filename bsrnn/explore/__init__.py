@@ -19,6 +19,7 @@ _ROOMS = {
     "freeze_board": "freezing",
     "freeze_plan": "freezing",
     "freeze_view": "freezing",
+    "report_page": "page",
     "stem_mix": "mixer",
     "stem_mixer": "mixer",
     "track_browser": "tracks",

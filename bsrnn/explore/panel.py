@@ -58,10 +58,10 @@ class Panel(widgets.VBox):
         shown = self.view(**self.values)
         shown = shown if isinstance(shown, (list, tuple)) else [shown]
         # Assigned in one step: no flicker, and no capturing that could hide an error.
-        self.output.outputs = tuple(_bundle(item) for item in shown)
+        self.output.outputs = tuple(bundle(item) for item in shown)
 
 
-def _bundle(item) -> dict:
+def bundle(item) -> dict:
     """One thing to show as a display message: HTML where there is some, always words."""
     if isinstance(item, str):
         data = {"text/plain": item}
