@@ -268,7 +268,7 @@ def energy_per_band(schemes, energies, axis="log"):
     return describe(picture, f"Energy per band of each stem: {'; '.join(clauses)}.")
 
 
-def band_owners(scheme, energies, axis="log"):
+def band_owners(scheme, energies, axis="log", title=None):
     """Which stem owns each band: shares of the band's energy, stacked; below, the band's level.
 
     energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`). Shares are of the sum of the
@@ -285,8 +285,8 @@ def band_owners(scheme, energies, axis="log"):
         centre = place.mean(axis=1)
         edges[1:-1] = (centre[1:] + centre[:-1]) / 2
     picture, (top, below) = figure(
-        f"Who owns each of the {len(scheme)} bands of {scheme.name}?", rows=2, height=4.2,
-        sharex=True, height_ratios=[2.2, 1],
+        title or f"Who owns each of the {len(scheme)} bands of {scheme.name}?", rows=2,
+        height=4.2, sharex=True, height_ratios=[2.2, 1],
     )  # fmt: skip
     floor = np.zeros(len(scheme))
     for name, part in zip(names, share, strict=True):
