@@ -32,18 +32,29 @@ SILENT = 1e-8  # |X| below this is silence (BandIt)
 AGAINST = ("rest", "stems")
 
 
-def _ratio(power: int):
-    def mask(stem, rest, mixture):
-        s, n = stem.abs() ** power, rest.abs() ** power
-        return s / (s + n)
+def binary_mask(stem, rest, threshold_db: float = 0.0) -> torch.Tensor:
+    """1 where the stem is more than `threshold_db` louder than the rest, else 0; any one shape.
 
-    return mask
+    At 0 dB it is the best mask of zeros and ones: a kept bin costs |N|^2, a dropped one |S|^2.
+    """
+    return (stem.abs() > 10 ** (threshold_db / 20) * rest.abs()).to(stem.real.dtype)
+
+
+def ratio_mask(stem, rest, exponent: float = 1.0) -> torch.Tensor:
+    """|S|^p / (|S|^p + |N|^p): p = 1 ratio, 2 Wiener, infinity binary. 0/0 is NaN; any one shape.
+
+    Computed from the quotient |N| / |S|, so that no power leaves the range of float32.
+
+    >>> ratio_mask(torch.tensor([3.0 + 0j]), torch.tensor([1.0 + 0j])).item()
+    0.75
+    """
+    return 1 / (1 + (rest.abs() / stem.abs()) ** exponent)
 
 
 KINDS = {
-    "binary": lambda s, n, x: (s.abs() > n.abs()).to(s.real.dtype),
-    "ratio": _ratio(1),
-    "wiener": _ratio(2),
+    "binary": lambda s, n, x: binary_mask(s, n),
+    "ratio": lambda s, n, x: ratio_mask(s, n),
+    "wiener": lambda s, n, x: ratio_mask(s, n, 2.0),
     "phase_sensitive": lambda s, n, x: (s * x.conj()).real / x.abs().square(),
     "amplitude": lambda s, n, x: s.abs() / x.abs(),
     "complex": lambda s, n, x: s / x,

@@ -110,6 +110,19 @@ def test_one_stem_needs_its_mixture_only():
     assert metrics.usdr(s[0], both[0]) > metrics.usdr(s[0], s.sum(0)) + 6
 
 
+def test_threshold_and_exponent():
+    s, x = spectra(5)
+    n = x - s
+    lost = [error(s, masks.binary_mask(s, n, db), x) for db in (-20, -6, -1, 0, 1, 6, 20)]
+    assert all((lost[3] <= other + 1e-12).all() for other in lost)  # 0 dB is the best threshold
+    assert masks.binary_mask(s, n, -300).all() and not masks.binary_mask(s, n, 300).any()
+    want = s.abs() ** 3 / (s.abs() ** 3 + n.abs() ** 3)
+    np.testing.assert_allclose(masks.ratio_mask(s, n, 3.0), want, rtol=1e-12)
+    sharp = masks.ratio_mask(s.to(torch.complex64), n.to(torch.complex64), 200.0)  # no overflow
+    assert torch.isfinite(sharp).all()
+    assert (sharp.round() == masks.binary_mask(s, n)).all()
+
+
 # ---------------------------------------------------------------- in bands
 
 schemes = st.sampled_from(["equal1", "equal4", "equal7", "own", "mel8"])
