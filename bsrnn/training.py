@@ -261,6 +261,8 @@ def _build(model_config, initial, freeze):
             raise UsageError("give a model_config, or initial=PATH to go on with its model")
         return models.BandSplitSeparator(model_config), None
     base = initial if isinstance(initial, torch.nn.Module) else models.load(initial)
+    if not isinstance(base, models.BandSplitSeparator):
+        raise UsageError("initial holds several networks: give the file of one of them")
     separator = models.BandSplitSeparator(model_config or base.config)
     report = transfer(separator, base, freeze)
     source = pathlib.Path(initial).name if isinstance(initial, (str, pathlib.Path)) else "module"
