@@ -24,6 +24,8 @@ _ROOMS = {
     "stem_mixer": "mixer",
     "track_browser": "tracks",
     "track_view": "tracks",
+    "window_lab": "windows",
+    "window_view": "windows",
 }
 
 __all__ = list(_ROOMS)
