@@ -249,6 +249,13 @@ def test_page_is_self_contained(tmp_path):
     assert notebook.cells[0].source.count("$") == 9  # the notebook itself is untouched
 
 
+def test_an_answer_stays_inside_its_fold(tmp_path):
+    quiz = "<details><summary>Answer</summary>\n\nInside.\n\n</details>"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(quiz)])
+    text = page.write_page(notebook, tmp_path / "p.html").read_text()
+    assert text.index("<details>") < text.index("Inside.") < text.index("</details>")
+
+
 def test_bars_count_lessons_and_cells(capsys, tmp_path):
     bars = progress.Bars()
     bars.start([tmp_path, tmp_path])

@@ -33,7 +33,7 @@ def write_page(notebook, path) -> Path:
     from nbconvert import HTMLExporter
 
     resources = {"metadata": {"name": Path(path).stem}}
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    exporter = HTMLExporter(template_name="lab")  # embed_images=True would empty <details>
     text, _ = exporter.from_notebook_node(_still(notebook), resources)
     text = re.sub(r"<script\b.*?</script>", _local_script, text, flags=re.DOTALL)
     write_text(Path(path), text.replace("</head>", f"{_STYLE}</head>", 1))
