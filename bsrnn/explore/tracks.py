@@ -111,7 +111,7 @@ def track_browser(report, dataset, separator=None, scheme=None, metric="usdr") -
 
 
 def _choice(words, options, value):
-    width = {"width": "30em" if words.startswith("song") else "14em"}
+    width = {"width": "34em" if words.startswith("song") else "18em"}
     return widgets.Dropdown(options=options, value=value, description=words, layout=width)
 
 
