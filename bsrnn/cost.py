@@ -114,7 +114,7 @@ def cost(config, seconds: float = 6.0) -> Cost:
         parts["split"].add(split[width])
         parts["masks"].add(mask[width], heads)
     if config.query:
-        parts["film"] = _film(config, items * len(widths) * frames)
+        parts["film"] = _film(config, items, items * len(widths) * frames)
     total = Tally()
     for part in parts.values():
         total.add(part)
@@ -159,12 +159,12 @@ def _mask_band(config, width, items, frames, widest) -> Tally:
     return band
 
 
-def _film(config, rows) -> Tally:
+def _film(config, items, rows) -> Tally:
     film, size = Tally(), config.features
     film.norm("group", size, rows)
     for _ in range(2):
-        film.linear(config.query, size, 1)
-        film.linear(size, size, 1)
+        film.linear(config.query, size, items)
+        film.linear(size, size, items)
     return film
 
 

@@ -87,7 +87,7 @@ def test_every_control_over_its_range_changes_what_is_shown():
         for value in [v for v in values if v != control.value]:
             before, began = board.output.outputs, time.process_time()
             control.value = value
-            assert time.process_time() - began < 1, f"{name}: over a second"
+            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
             assert board.output.outputs[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
     assert set(board.controls) == {"split", "sequence", "masks", "scheme", "stems"}
 

@@ -105,7 +105,7 @@ def test_every_control_over_its_range_changes_what_is_shown(listening, history):
         for value in values:
             before, began = panel.output.outputs, time.process_time()
             panel.controls[name].value = value
-            assert time.process_time() - began < 1, f"{name}: over a second"
+            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
             assert panel.values[name] == value
             assert panel.output.outputs != before, f"{name} = {value}: dead"
             if name != "hear":

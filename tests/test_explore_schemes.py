@@ -91,7 +91,7 @@ def test_every_control_over_its_range_changes_what_is_shown(songs, tmp_path):
         for value in values:
             before, began = panel.output.outputs, time.process_time()
             panel.controls[name].value = value
-            assert time.process_time() - began < 2, f"{name}: slow"  # half of it alone
+            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
             shown = [output["data"] for output in panel.output.outputs]
             assert shown != [output["data"] for output in before], f"{name} = {value}: dead"
             assert "Not possible" not in panel.text, (name, value, panel.text)
@@ -151,10 +151,8 @@ def test_the_saved_scheme_trains(songs, tmp_path, capsys):
     assert cli.main([str(word) for word in words + short]) == 0, capsys.readouterr().err
     from bsrnn.models import load
 
-    assert (
-        load(next(out.glob("*.safetensors"))).config.bands.ranges
-        == saved.project(44100, 1024).ranges
-    )
+    trained = load(next(out.glob("*.safetensors"))).config
+    assert trained.bands.ranges == saved.project(44100, trained.stft.n_fft).ranges
     panel.save_name.value = "../six"
     panel.save_button.click()
     assert panel.saved.value.startswith("Not possible")

@@ -122,7 +122,7 @@ def test_every_control_over_its_range_changes_what_is_shown(evaluated):
             before, began = browser.output.outputs, time.process_time()
             control.value = value
             spent = time.process_time() - began  # median filters take their time, not the view
-            assert spent < 1 or value == "HPSS", f"{name} = {value}: {spent:.1f} s"
+            assert spent < 5 or value == "HPSS", f"{name} = {value}: {spent:.1f} s"
             assert browser.output.outputs != before, f"{name} = {value}: dead"
     assert len(browser.output.outputs) == 2  # a picture and sounds again
 

@@ -12,7 +12,9 @@ from bsrnn.models import BandSplitSeparator, ModelConfig, presets
 from bsrnn.models.bandsplit import SeparatorBag
 from bsrnn.stft import StftConfig
 
-TINY = replace(presets()["tiny"], features=8, hidden=8, mask_hidden=8, repeats=1)
+TINY = ModelConfig(
+    scheme="v4", stft=StftConfig(1024, 512), features=8, hidden=8, mask_hidden=8, repeats=1
+)
 SHORT = StftConfig(256, 64)
 PARAMETERS = {  # counts of the publications' code
     "magronp": 8_020_296,
