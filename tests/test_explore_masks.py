@@ -82,7 +82,7 @@ def test_picture_keeps_zeros_and_ones_and_counts_what_is_outside(sources):
     outside = [bool(((values < -0.05) | (values > 1.05)).any()) for values in drawn]
     assert outside == [False, False, False, True, True, True]
     assert f"binary: mean {kinds['binary'][0].mean():.2f};" in picture.description
-    assert f"{(kinds['phase_sensitive'][0] < -0.05).float().mean():.0%} below 0" in (
+    assert f"{(kinds['phase_sensitive'][0] < -0.05).float().mean():.0%} blue" in (
         picture.description
     )
     with pytest.raises(UsageError, match="finite"):

@@ -14,7 +14,8 @@ LOW_HZ = 30.0  # bottom of the log axis
 
 
 def draw_mask(axes, mask, sample_rate: int, seconds: float):
-    """Draw a real mask (F, T) into `axes`: black 0, white 1, orange above 1, blue below 0.
+    """Draw a real mask (F, T) into `axes`: black 0, white 1, orange above 1.05, blue below
+    -0.05.
 
     Points are picked, not averaged, so that a mask of zeros and ones stays one. Returns the mesh.
     """
@@ -65,7 +66,8 @@ def masks(masks: dict, sample_rate: int, seconds: float, title="Masks"):
     bar.set_ticks([0, 0.5, 1])
     return style.describe(
         picture,
-        f"Masks over time and frequency, black 0, white 1, orange above 1, blue below 0. "
+        f"Masks over time and frequency, black 0, white 1, orange above {1 + MARGIN}, blue below "
+        f"{-MARGIN}. "
         f"{'; '.join(words)}.",
     )
 
@@ -83,4 +85,4 @@ def _outside(mask) -> str:
     above, below = np.mean(mask > 1 + MARGIN), np.mean(mask < -MARGIN)
     if not above and not below:
         return f"mean {mask.mean():.2f}"
-    return f"{above:.0%} above 1, {below:.0%} below 0"
+    return f"{above:.0%} orange, {below:.0%} blue"
