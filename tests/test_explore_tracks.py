@@ -22,7 +22,7 @@ def half(mixture, sample_rate):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    root = toyband.make(tmp_path_factory.mktemp("toy") / "set", train=0, test=3, seconds=4.0)
+    root = toyband.make(tmp_path_factory.mktemp("toy") / "set", train=0, test=3, seconds=3.0)
     songs = data.open(root)
     ladder = ("silence", "mixture", "HPSS", "ideal ratio mask")
     return evaluation.evaluate(
