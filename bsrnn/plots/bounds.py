@@ -111,7 +111,7 @@ def bound_curves(rows, title="Band oracle and number of bands"):
         raise UsageError("bound_curves draws one stem: give rows of one stem")
     wide = "gmac" in rows and rows["gmac"].notna().all()
     picture, panels = figure(
-        title, columns=1 + wide, width=8.6 if wide else 6.0, height=3.9, sharey=True, squeeze=False
+        title, columns=1 + wide, width=9.0 if wide else 6.0, height=4.2, sharey=True, squeeze=False
     )
     places = (("bands", "number of bands"), ("gmac", "cost (GMAC for 6 s)"))
     for panel, (column, label) in zip(panels[0], places, strict=False):
@@ -125,13 +125,15 @@ def bound_curves(rows, title="Band oracle and number of bands"):
             )  # fmt: skip
         for name, part in (item for item in sizes if len(item[1]) == 1):
             x, y = part[column].iloc[0], part["sdr_db"].iloc[0]
-            panel.plot(x, y, "*", color=_FINE, ms=6)
+            panel.plot(x, y, "*", color=_FINE, ms=6, zorder=10)
             if column == "bands":  # names once: the right panel has the same heights
-                at = {"xytext": (4, -8), "textcoords": "offset points", "fontsize": 7}
-                panel.annotate(name, (x, y), color=_FINE, **at)
+                at = {"xytext": (6, -4), "textcoords": "offset points", "fontsize": 7, "zorder": 9}
+                box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
+                panel.annotate(name, (x, y), color=_FINE, bbox=box, **at)
         panel.set_xscale("log")
         panel.set_xlabel(label)
         low, high = rows[column].min(), rows[column].max()
+        panel.set_xlim(low * 0.9, high * (1.6 if column == "bands" else 1.1))  # room for names
         ticks = [t for e in range(-2, 5) for t in (10**e, 2 * 10**e, 5 * 10**e)]
         panel.set_xticks([t for t in ticks if low * 0.95 <= t <= high * 1.05])
         panel.xaxis.set_minor_locator(NullLocator())
