@@ -119,7 +119,7 @@ def presets() -> dict[str, TrainConfig]:
         ),
         "small": dataclasses.replace(
             quick,
-            steps=1500,
+            steps=1000,
             seconds_per_segment=1.5,
             lr=3e-3,
             warmup_steps=30,
