@@ -370,6 +370,29 @@ def _bands(args):
         print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
 
 
+def _activity_arguments(own):
+    _dataset(own)
+    own.add_argument("--rule", default="paper", help="paper (default), repositories ...")
+    own.add_argument("--form", default="text", help="text (default) or csv")
+    _stems(own)
+    own.add_argument("--out", default="runs/activity", help="folder of the lists [runs/activity]")
+
+
+@command(
+    "activity",
+    "list the segments in which each stem is heard, by the rule of a published recipe",
+    "activity --dataset ~/musdb18hq --rule repositories --form csv --out lists",
+    _activity_arguments,
+)
+def _activity(args):
+    from bsrnn import data
+    from bsrnn.data import activity
+
+    choose(args.rule, activity.rules(), "activity rule")
+    frame = activity.table(data.open(args.dataset), args.rule, listed(args.stems))
+    print(*activity.write(frame, args.out, args.form), sep="\n")
+
+
 def _toy_arguments(own):
     own.add_argument("folder", help="new folder for the songs")
     own.add_argument("--film", action="store_true", help="film scenes (dialogue, music, effects)")

@@ -18,10 +18,9 @@ import json
 
 import numpy as np
 
+from bsrnn.data.activity import heard as activity
 from bsrnn.errors import DataError, UsageError, choose
 
-ACTIVE_RMS = 1e-3  # a chunk above this is heard (-60 dBFS); the paper's lower energy bound
-ACTIVITY_CHUNKS = 10  # the paper judges a segment by ten chunks of it
 TRIES = 8  # draws before the most active segment so far is taken; keeps nearly silent stems usable
 
 
@@ -102,24 +101,6 @@ class Pick:
     start: int  # first sample in the song
     gain: float  # factor; negative flips polarity, 0 drops the source
     swap: bool  # exchange left and right
-
-
-def activity(waveform: np.ndarray, chunks: int = ACTIVITY_CHUNKS) -> float:
-    """Share of equal chunks of `waveform` (C, L) whose RMS exceeds 1e-3 (-60 dBFS).
-
-    The paper (section III-B) compares chunk energy with max(15 % quantile, 1e-3) and keeps segments
-    with more than half of their chunks above. With ten chunks eight always lie above their own 15 %
-    quantile, so only the fixed bound decides; that bound alone is used here. Lesson 07.
-
-    >>> activity(np.concatenate([np.zeros((1, 500)), np.ones((1, 500))], axis=1))
-    0.5
-    """
-    samples = waveform.shape[-1] // chunks * chunks
-    if not samples:
-        return float(np.any(np.abs(waveform) > ACTIVE_RMS))
-    power = np.square(waveform[:, :samples], dtype=np.float64).mean(axis=0)  # (C, L) -> (L,)
-    rms = np.sqrt(power.reshape(chunks, -1).mean(axis=1))  # (L,) -> (chunks,)
-    return float((~(rms <= ACTIVE_RMS)).mean())  # NaN counts as heard: it must not be hidden
 
 
 class RandomMixer:

@@ -1,0 +1,199 @@
+"""Source activity detection (SAD): which seconds of a stem are worth training on (lesson 07).
+
+A singer pauses; a segment cut at random may hold no voice at all. Every rule here cuts a stem into
+segments of 6 s that overlap by half, every segment into ten chunks, and keeps a segment if more
+than half of its chunks are loud. The rules differ in what "loud" means:
+
+    paper          mean square of both channels above max(15 % quantile of all chunks of the
+                   *track*, 1e-3); BandIt does it so too (and pads the last segment with zeros)
+    repositories   RMS above max(15 % quantile of the ten chunks of the *segment*, 1e-3), in every
+                   channel: amanteur, its fork crlandsc and magronp
+    root-abs       the same with the root of the mean absolute value: amanteur before June 2023
+    mixer          RMS over both channels above 1e-3, no quantile: what `bsrnn.data.mixing` asks of
+                   the very segment it drew, so that no list has to be made before training
+
+    frame = table(bsrnn.data.open("toy"), "paper")     # stem, song, subset, start, end
+    write(frame, "lists", "text"); read("lists/vocals_train.txt")
+
+Of ten different numbers eight lie above their own 15 % quantile. So the quantile of the segment
+never decides, and "repositories" says: at least six of ten chunks above -60 dBFS in each channel.
+The paper writes "energy" without a formula; it is read as the mean square, as BandIt does, which
+turns the same 1e-3 into -30 dBFS.
+
+References
+    Luo & Yu 2022 (arXiv 2209.15174), section III-B; Watcharasupat et al. 2024 (arXiv 2309.02539).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bsrnn.errors import DataError, UsageError, choose
+
+_MEASURES = ("rms", "mean-square", "root-abs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """When a chunk is loud and a segment is kept; the defaults are those of the repositories."""
+
+    measure: str = "rms"  # level of a chunk: "rms", "mean-square" or "root-abs"
+    pooled: bool = False  # channels measured together; else each judges and all must agree
+    quantile: float = 0.15  # of the levels; 0: only the bound decides
+    quantile_over: str = "segment"  # or "track": all chunks of all segments
+    bound: float = 1e-3  # lowest threshold, in the unit of the measure
+    floor: float = 1e-5  # the level of a chunk of digital silence
+    window_s: float = 6.0  # length of a segment
+    hop_s: float = 3.0  # from one segment to the next
+    chunks: int = 10  # of a segment
+    share: float = 0.5  # a segment is kept if more than this share of its chunks is loud
+
+    def __post_init__(self):
+        choose(self.measure, _MEASURES, "measure")
+        choose(self.quantile_over, ("segment", "track"), "quantile_over")
+        if min(self.window_s, self.hop_s, self.chunks) <= 0:
+            raise UsageError("window_s, hop_s and chunks must be above 0")
+
+
+_RULES = {
+    "paper": Rule(measure="mean-square", pooled=True, quantile_over="track"),
+    "repositories": Rule(),
+    "root-abs": Rule(measure="root-abs"),
+    "mixer": Rule(pooled=True, quantile=0.0),
+}
+
+
+def rules() -> dict[str, Rule]:
+    """Every built-in rule by name."""
+    return dict(_RULES)
+
+
+def rule(name: str) -> Rule:
+    """The built-in rule `name`; UsageError with the nearest names otherwise."""
+    return _RULES[choose(name, _RULES, "activity rule")]
+
+
+class Segments(NamedTuple):
+    """What `segments` found in one stem. Positions are in samples."""
+
+    starts: np.ndarray  # (G,)
+    ends: np.ndarray  # (G,)
+    levels: np.ndarray  # (C, G, chunks), C = 1 where channels are measured together
+    kept: np.ndarray  # (G,) bool
+
+
+def chunk_levels(waveform: np.ndarray, rule: Rule) -> np.ndarray:
+    """Level of each chunk of (C, L): (C, chunks), or (1, chunks) if the rule pools channels.
+
+    >>> chunk_levels(np.ones((2, 100)), Rule(chunks=2)).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    count = min(rule.chunks, waveform.shape[-1])
+    samples = waveform.shape[-1] // count * count
+    parts = waveform[:, :samples].reshape(len(waveform), count, -1)  # (C, L) -> (C, chunks, n)
+    if rule.measure == "root-abs":
+        levels = np.abs(parts).mean(axis=-1, dtype=np.float64)  # (C, chunks)
+    else:
+        levels = np.square(parts, dtype=np.float64).mean(axis=-1)
+    if rule.pooled:
+        levels = levels.mean(axis=0, keepdims=True)  # (1, chunks)
+    levels = levels if rule.measure == "mean-square" else np.sqrt(levels)
+    return np.where(levels == 0, rule.floor, levels)
+
+
+def loud(levels: np.ndarray, rule: Rule) -> np.ndarray:
+    """Which chunks of (C, G, chunks) levels are loud. NaN counts as loud: it must not be hidden."""
+    threshold = rule.bound
+    if rule.quantile:
+        axes = -1 if rule.quantile_over == "segment" else (-2, -1)
+        threshold = np.quantile(levels, rule.quantile, axis=axes, keepdims=True)
+        threshold = np.maximum(threshold, rule.bound)
+    return ~(levels <= threshold)
+
+
+def segments(waveform: np.ndarray, sample_rate: int, rule: Rule) -> Segments:
+    """Cut a stem (C, L) into segments and judge them. A stem shorter than a segment is one."""
+    length = waveform.shape[-1]
+    window = min(round(rule.window_s * sample_rate), length)
+    if not window:
+        raise DataError("a stem without samples has no activity: leave it out")
+    hop = max(1, round(rule.hop_s * sample_rate))
+    starts = np.arange(0, length - window + 1, hop)  # (G,)
+    levels = [chunk_levels(waveform[:, start : start + window], rule) for start in starts]
+    levels = np.stack(levels, axis=1)  # (C, G, chunks)
+    kept = (loud(levels, rule).mean(axis=-1) > rule.share).all(axis=0)  # (G,)
+    return Segments(starts, starts + window, levels, kept)
+
+
+def heard(waveform: np.ndarray) -> float:
+    """Share of ten equal chunks of a waveform (C, L) that the rule "mixer" calls loud.
+
+    >>> heard(np.concatenate([np.zeros((1, 500)), np.ones((1, 500))], axis=1))
+    0.5
+    """
+    return float(loud(chunk_levels(waveform, _RULES["mixer"]), _RULES["mixer"]).mean())
+
+
+def table(dataset, rule_name: str = "paper", stems=None):
+    """The segments that a rule keeps: a frame with the columns stem, song, subset, start, end.
+
+    dataset: songs of `bsrnn.data.open`; stems: only these. Reads each stem once, one at a time.
+    """
+    import pandas
+
+    judge, rows = rule(rule_name), []
+    for stem in stems or dataset.stems:
+        for song in dataset.songs:
+            found = segments(song.read(stem), song.sample_rate, judge)
+            rows += [
+                (stem, song.name, getattr(song, "subset", "train"), int(start), int(end))
+                for start, end in zip(found.starts[found.kept], found.ends[found.kept], strict=True)
+            ]
+    return pandas.DataFrame(rows, columns=["stem", "song", "subset", "start", "end"])
+
+
+def write(frame, folder, form: str = "text") -> list[Path]:
+    """Write a `table` in the form the public repositories read; returns the paths, one per stem
+    and subset.
+
+    "text"  <stem>_<subset>.txt, lines of song TAB start TAB end: amanteur, crlandsc
+    "csv"   <stem>_<subset>.csv with the columns index, track, ind_beg, ind_end: magronp
+    """
+    choose(form, ("text", "csv"), "form")
+    folder, paths = Path(folder), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for (stem, subset), rows in frame.groupby(["stem", "subset"], sort=False):
+        rows = rows[["song", "start", "end"]].reset_index(drop=True)
+        path = folder / f"{stem}_{subset}.{'txt' if form == 'text' else 'csv'}"
+        part = path.with_name(path.name + ".part")
+        if form == "text":
+            rows.to_csv(part, sep="\t", header=False, index=False)
+        else:
+            rows.columns = ["track", "ind_beg", "ind_end"]
+            rows.to_csv(part, index_label="index")
+        paths.append(part.replace(path))
+    return paths
+
+
+def read(path):
+    """A list in either form as a frame with the columns of `table`; stem and subset come from the
+    name of the file. DataError if the file is no such list."""
+    import pandas
+
+    path = Path(path)
+    stem, _, subset = path.stem.rpartition("_")
+    names = {"track": "song", "ind_beg": "start", "ind_end": "end"}
+    try:
+        if path.suffix == ".csv":
+            frame = pandas.read_csv(path).rename(columns=names)[["song", "start", "end"]]
+        else:
+            frame = pandas.read_csv(path, sep="\t", names=["song", "start", "end"])
+        frame = frame.astype({"song": str, "start": int, "end": int})
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: no list of segments ({type(error).__name__}): make one with "
+            "bsrnn.data.activity.write"
+        ) from None
+    return frame.assign(stem=stem, subset=subset)[["stem", "song", "subset", "start", "end"]]
