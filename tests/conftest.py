@@ -1,6 +1,7 @@
-"""What several test files share: notebooks made on the spot, few threads."""
+"""What several test files share: notebooks made on the spot, few threads, fair shares of work."""
 
 import os
+import signal
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,23 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels and workers inherit it: small machines
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+LONG = ("test_notebooks", "test_browser")  # files begun first, so that no worker waits at the end
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # of pytest-xdist: keep the order given below
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as jobs in the background inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With `-n 2 --dist loadgroup` a file stays in one worker; a lesson is a share of its own."""
+    items.sort(key=lambda item: not item.path.stem.startswith(LONG))
+    for item in items:
+        alone = item.name.startswith("test_lesson_runs")
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.stem))
 
 
 @pytest.fixture(scope="session")
