@@ -1,5 +1,6 @@
 """Random mixing: stateless draws, sums, recipes, activity, bad input. About 2 s."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsrnn.data import mixing
+from bsrnn.data import augment, mixing
 from bsrnn.errors import DataError, UsageError
 
 RATE, STEMS = 1000, ("drums", "bass", "vocals")
+SCENES = ("bandit-augment", "bandit-reverb")
 
 
 class FakeSong:
@@ -34,6 +36,7 @@ def dataset(songs):
 
 def mixer(recipe="paper", songs=None, targets=("vocals",), samples=500, **options):
     songs = songs or [FakeSong(number) for number in range(1, 6)]
+    recipe = scene_recipe(recipe) if recipe in SCENES else recipe
     recipe = mixing.recipe(recipe) if isinstance(recipe, str) else recipe
     return mixing.RandomMixer(dataset(songs), targets, samples, recipe, **options)
 
@@ -77,6 +80,26 @@ def test_a_pick_says_where_the_samples_come_from():
         np.testing.assert_allclose(target, source * pick.gain, rtol=1e-5)
 
 
+class RestingSong(FakeSong):
+    """Noise; the vocals rest from 8 to 22 s."""
+
+    def read(self, stem, start=0, samples=None):
+        stop = self.samples if samples is None else start + samples
+        noise = np.random.default_rng(self.number).standard_normal((2, self.samples))
+        if stem == "vocals":
+            noise[:, 8000:22000] = 0
+        return noise[:, start:stop].astype(np.float32)
+
+
+def count_songs(kind=FakeSong, samples=9000):
+    return [kind(number, samples) for number in range(1, 4)]
+
+
+def scene_recipe(name):
+    """A recipe for scenes, with the stems of these songs."""
+    return dataclasses.replace(mixing.recipe(name), noise_stem="drums", reverb_stem="vocals")
+
+
 def picks(recipe, count=600):
     one = mixer(recipe)
     return [one.picks(index) for index in range(count)]
@@ -99,6 +122,85 @@ def test_linear_gain_swap_polarity_and_coherent_songs():
     same = [len({(p.song, p.start) for p in e}) == 1 for e in few]
     assert abs(np.mean(same) - 0.5) < 0.07
     assert all(p.gain == 1 and not p.swap for e in picks("plain", 20) for p in e)
+
+
+def test_amanteur_keeps_songs_together_and_remixes_a_quarter():
+    """Three quarters real mixtures; else 1 to 3 others; a tenth without the target."""
+    one = mixer("amanteur", count_songs(), targets=("vocals",))
+    examples = [one.picks(index) for index in range(600)]
+    together = [len({(p.song, p.start) for p in e}) == 1 for e in examples]
+    assert abs(np.mean(together) - 0.75) < 0.06
+    assert abs(np.mean([e[2].gain == 0 for e in examples]) - 0.1) < 0.04
+    others = [sum(p.gain != 0 for p in e[:2]) for e, t in zip(examples, together, strict=True)]
+    apart = [n for n, t in zip(others, together, strict=True) if not t]
+    assert set(apart) == {1, 2} and {2} == {n for n, t in zip(others, together, strict=True) if t}
+    peaks = [
+        max(np.abs(x).max() for x in (e["mixture"], e["targets"]))
+        for e in map(one.__getitem__, range(300))
+    ]
+    gains_db = 20 * np.log10(peaks)
+    assert abs(np.mean(np.abs(gains_db) < 1e-3) - 0.5) < 0.1  # half of them without a gain
+    assert gains_db.min() > -10.01 and 5 < gains_db.max() < 10.01
+
+
+def test_lists_draw_inside_what_the_rule_keeps():
+    """Vocals rest from 8 to 22 s: no 6 s segment there is heard in more than half."""
+    songs = count_songs(RestingSong, 30000)
+    for name in ("magronp", "paper-lists"):
+        one = mixer(name, songs)
+        starts = [one.picks(i)[2].start for i in range(200)]
+        assert all(start <= 9000 - 500 or start >= 21000 for start in starts), name
+        assert max(starts) > 26000 and len(set(starts)) > 150
+    free = mixer("magronp-nosad", songs)
+    assert any(9000 < free.picks(i)[2].start < 20000 for i in range(50))
+    deaf = [FakeSong(1, 30000), FakeSong(2, 30000, silent=("drums",))]
+    one = mixer("magronp", deaf)
+    assert {one.picks(i)[0].song for i in range(50)} == {0}
+
+
+def test_bandit_augments_half_and_limits_peaks():
+    plain, augmented = mixer("bandit"), mixer(scene_recipe("bandit-augment"), targets=STEMS)
+    assert all(p.gain == 1 for e in range(20) for p in plain.picks(e))
+    gains = np.array([p.gain for e in range(600) for p in augmented.picks(e)])
+    assert abs(np.mean(np.abs(gains) == 1) - 0.5) < 0.05 and abs(np.mean(gains < 0) - 0.5) < 0.05
+    heard = 20 * np.log10(np.abs(gains))
+    assert heard.min() > -6.01 and heard.max() < 6.01
+    assert all(np.abs(augmented[e]["mixture"]).max() <= 1 + 1e-6 for e in range(20))
+
+
+def test_scenes_get_noise_and_rooms():
+    quiet = dataclasses.replace(mixing.recipe("bandit"), noise=1.0, noise_stem="drums")
+    before, after = (mixer(r, targets=STEMS)[3]["targets"] for r in ("bandit", quiet))
+    assert np.array_equal(before[1:], after[1:]) and not np.array_equal(before[0], after[0])
+    snr_db = 10 * np.log10(np.square(before[0]).sum() / np.square(after[0] - before[0]).sum())
+    assert -24.5 < snr_db < 24.5
+    with pytest.raises(UsageError, match="reverb_stem"):
+        mixer(mixing.recipe("bandit-reverb"))  # no speech among drums, bass and vocals
+
+
+@pytest.mark.parametrize("decay", [-2.0, 0.0, 1.0, 2.0])
+def test_coloured_noise_has_its_slope(decay):
+    noise = augment.coloured_noise(np.random.default_rng(0), 2, 2**15, decay)
+    assert np.sqrt(np.square(noise).mean()) == pytest.approx(1, abs=1e-3)
+    power = np.square(np.abs(np.fft.rfft(noise))).mean(0)[16:]
+    slope = np.polyfit(np.log(np.arange(16, 16 + len(power))), np.log(power), 1)[0]
+    assert slope == pytest.approx(-decay, abs=0.1)
+
+
+def test_a_room_decays_by_60_db_over_its_time():
+    response = augment.room(np.random.default_rng(0), 2, 8000, size=1.0, damping=0.0, width=1.0)
+    assert response.shape == (2, 16000) and np.square(response).sum(-1) == pytest.approx([1, 1])
+    level = 10 * np.log10(np.square(response).reshape(2, 16, 1000).mean(-1))  # (C, 1/8 s)
+    assert level[0, 0] - level[0, 15] == pytest.approx(60 * 15 / 16, abs=2)
+    damped = augment.room(np.random.default_rng(0), 1, 8000, size=1.0, damping=1.0, width=0.0)
+    bands = np.abs(np.fft.rfft(damped[0, 4000:8000]))
+    assert bands[1200:].mean() < 0.05 * bands[:800].mean()  # treble has gone
+    alike = augment.room(np.random.default_rng(0), 2, 8000, 0.5, 0.5, width=0.0)
+    assert np.allclose(alike[0], alike[1])
+    dry = np.zeros((1, 4000), np.float32)
+    dry[0, 100] = 1
+    wet = augment.reverb(np.random.default_rng(1), dry, 8000)
+    assert wet.shape == dry.shape and np.abs(wet[0, :100]).max() < 1e-6 and wet[0, 101:].any()
 
 
 def test_normalise_bounds_the_mixture():

@@ -14,82 +14,18 @@ References
 """
 
 import dataclasses
-import json
 
 import numpy as np
 
+from bsrnn.data import activity as rules
+from bsrnn.data import augment
 from bsrnn.data.activity import heard as activity
+from bsrnn.data.recipes import Recipe, recipe, recipes
 from bsrnn.errors import DataError, UsageError, choose
 
+__all__ = ["Pick", "RandomMixer", "Recipe", "activity", "recipe", "recipes"]
+
 TRIES = 8  # draws before the most active segment so far is taken; keeps nearly silent stems usable
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How one training example is drawn. All probabilities are per example or per source.
-
-    >>> Recipe.from_json(recipe("paper").to_json()) == recipe("paper")
-    True
-    """
-
-    remix: float = 1.0  # probability of stems from different songs, else one moment of one song
-    gain_low: float = -10.0  # lower end of the gain of each source, in gain_unit
-    gain_high: float = 10.0  # upper end
-    gain_unit: str = "db"  # "db": uniform in decibel; "linear": uniform factor
-    channel_swap: float = 0.0  # probability of exchanging left and right of a source
-    polarity: float = 0.0  # probability of flipping the sign of a source
-    silence: float = 0.1  # probability of dropping a source (targets too: silence must be learnt)
-    active_share: float = 0.5  # wanted share of heard chunks in a segment; 0 takes any segment
-    normalise: bool = False  # divide mixture and targets by the mixture's peak
-
-    def __post_init__(self):
-        choose(self.gain_unit, ("db", "linear"), "gain_unit")
-        for name in ("remix", "channel_swap", "polarity", "silence", "active_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
-        if self.gain_low > self.gain_high:
-            raise UsageError(
-                f"gain_low {self.gain_low} exceeds gain_high {self.gain_high}: swap them"
-            )
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Recipe":
-        return cls(**json.loads(text))
-
-
-_RECIPES = {
-    # nothing random but song and moment: the mixtures as they were released
-    "plain": Recipe(remix=0.0, gain_low=0.0, gain_high=0.0, silence=0.0, active_share=0.0),
-    # Luo & Yu 2022
-    "paper": Recipe(),
-    # magronp/bsrnn, its default set with activity detection: the paper's, peak-normalised
-    "magronp": Recipe(normalise=True),
-    # magronp/bsrnn, the set of its published optimised models: no activity detection
-    "magronp-nosad": Recipe(
-        gain_low=0.25,
-        gain_high=1.25,
-        gain_unit="linear",
-        channel_swap=0.5,
-        silence=0.0,
-        active_share=0.0,
-    ),
-    # for a handful of songs: all augmentations, and real combinations half of the time, because
-    # only they have one key, one tempo and a producer's balance
-    "few-songs": Recipe(remix=0.5, gain_low=-6.0, gain_high=6.0, channel_swap=0.5, polarity=0.5),
-}
-
-
-def recipes() -> dict[str, Recipe]:
-    """Every built-in recipe by name."""
-    return dict(_RECIPES)
-
-
-def recipe(name: str) -> Recipe:
-    """The built-in recipe `name`; UsageError with the nearest names otherwise."""
-    return _RECIPES[choose(name, _RECIPES, "mixing recipe")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,30 +79,67 @@ class RandomMixer:
         self.channels, self.distinct = channels, distinct
         needed = sum(song.samples * song.channels for song in self.songs) * 4 * len(self.stems)
         self._cache = {} if needed <= cache_bytes else None
+        for prefix in ("noise", "reverb"):
+            if getattr(recipe, prefix):
+                choose(getattr(recipe, f"{prefix}_stem"), self.stems, f"{prefix}_stem")
         for stem in self.targets:
             self._require_sound(stem)
+        self._listed = {stem: self._list(stem) for stem in self.stems} if recipe.segments else None
 
     def __getitem__(self, index: int) -> dict:
-        sources = [self._source(pick) for pick in self.picks(index)]  # stems x (C, L)
+        picks, rng = self._draw(index)
+        sources = [self._source(pick, rng) for pick in picks]  # stems x (C, L)
         mixture = np.sum(sources, axis=0, dtype=np.float32)
         targets = np.stack([sources[self.stems.index(stem)] for stem in self.targets])  # (S, C, L)
-        if self.recipe.normalise:
-            peak = max(float(np.abs(mixture).max()), float(np.abs(targets).max()))
-            if peak > 1e-6:
-                mixture, targets = mixture / peak, targets / peak
+        factor = self._whole_factor(rng, max(float(np.abs(x).max()) for x in (mixture, targets)))
+        if factor != 1:
+            mixture, targets = mixture * np.float32(factor), targets * np.float32(factor)
         return {"mixture": mixture, "targets": targets, "index": index}
 
     def picks(self, index: int) -> list[Pick]:
         """The draw behind example `index`, one Pick per stem of the dataset."""
+        return self._draw(index)[0]
+
+    def _draw(self, index: int):
+        """The picks of an example, and the generator for whatever is drawn after them."""
         index = index % self.distinct if self.distinct else index
         rng = np.random.default_rng([self.seed, index])
-        if rng.random() < self.recipe.remix:
+        remixed = rng.random() < self.recipe.remix
+        if remixed:
             places = [self._place(rng, [stem]) for stem in self.stems]
         else:
             places = [self._place(rng, self.targets)] * len(self.stems)
-        return [
+        picks = [
             self._treat(rng, stem, *place) for stem, place in zip(self.stems, places, strict=True)
         ]
+        later = np.random.default_rng([self.seed, index, 1])  # so that options added since the
+        # first version leave the draws above as they were
+        return self._drop(later, picks, remixed), later
+
+    def _drop(self, rng, picks: list[Pick], remixed: bool) -> list[Pick]:
+        """Take gains back, and drop others or all targets, as the recipe says."""
+        recipe, found = self.recipe, []
+        rest = [stem for stem in self.stems if stem not in self.targets]
+        silenced = set(self.targets if rng.random() < recipe.silence_targets else ())
+        if recipe.others and remixed and rest:
+            kept = rng.integers(1, min(recipe.others, len(rest)) + 1)
+            silenced |= set(rest) - set(rng.choice(rest, kept, replace=False))
+        for pick in picks:
+            gain = pick.gain if rng.random() < recipe.gain_share else float(np.sign(pick.gain))
+            gain = 0.0 if pick.stem in silenced else gain
+            found.append(dataclasses.replace(pick, gain=gain))
+        return found
+
+    def _whole_factor(self, rng, peak: float) -> float:
+        """The factor for mixture and targets together."""
+        recipe, factor = self.recipe, 1.0
+        if recipe.normalise and peak > 1e-6:  # magronp's bound
+            factor = 1 / peak
+        elif recipe.limit and peak > 1:
+            factor = 1 / (peak + rng.uniform(0, 0.5))  # BandIt's
+        if recipe.whole_gain_db and rng.random() < recipe.whole_gain_share:
+            factor *= 10 ** (rng.uniform(-recipe.whole_gain_db, recipe.whole_gain_db) / 20)
+        return factor
 
     def blame(self, indices) -> str | None:
         """Name the first source with NaN or infinite samples among examples `indices`, or None."""
@@ -182,6 +155,10 @@ class RandomMixer:
 
     def _place(self, rng, judged) -> tuple[int, int]:
         """A random (song, start) where at least one of the `judged` stems is heard enough."""
+        if self._listed is not None:
+            rows = self._listed[judged[int(rng.integers(len(judged)))]]  # (G, 3)
+            number, low, high = rows[int(rng.integers(len(rows)))]
+            return int(number), int(rng.integers(low, high + 1))
         best, best_share = None, -1.0
         for _ in range(TRIES):
             number = int(rng.integers(len(self.songs)))
@@ -195,6 +172,18 @@ class RandomMixer:
                 best, best_share = (number, start), share
         return best
 
+    def _list(self, stem: str) -> np.ndarray:
+        """(G, 3): song, first and last start of an excerpt in each segment that the rule keeps; in
+        every segment of a stem of which it keeps none."""
+        rule, rows, spare = rules.rule(self.recipe.segments), [], []
+        for number, song in enumerate(self.songs):
+            found = rules.segments(song.read(stem), song.sample_rate, rule)
+            for start, end, kept in zip(found.starts, found.ends, found.kept, strict=True):
+                first = min(int(start), song.samples - self.samples)
+                row = (number, first, max(first, int(end) - self.samples))
+                (rows if kept else spare).append(row)
+        return np.array(rows or spare)
+
     def _treat(self, rng, stem: str, song: int, start: int) -> Pick:
         recipe = self.recipe
         gain = rng.uniform(recipe.gain_low, recipe.gain_high)
@@ -204,14 +193,20 @@ class RandomMixer:
         gain = 0.0 if rng.random() < recipe.silence else gain
         return Pick(stem, song, start, float(gain), bool(swap))
 
-    def _source(self, pick: Pick) -> np.ndarray:
+    def _source(self, pick: Pick, rng) -> np.ndarray:
         source = self._read(pick.stem, pick.song, pick.start)  # (C, L)
         if pick.swap:
             source = source[::-1]
         if self.channels == 1:
             # the swap already chose at random between left first and right first
             source = source[:1]  # (C, L) -> (1, L)
-        return np.ascontiguousarray(source) * np.float32(pick.gain)
+        source = np.ascontiguousarray(source) * np.float32(pick.gain)
+        recipe = self.recipe
+        if pick.stem == recipe.reverb_stem and rng.random() < recipe.reverb:
+            source = augment.reverb(rng, source, self.songs[pick.song].sample_rate)
+        if pick.stem == recipe.noise_stem and rng.random() < recipe.noise:
+            source = augment.with_noise(rng, source, recipe.noise_snr_db)
+        return source
 
     def _read(self, stem: str, number: int, start: int) -> np.ndarray:
         """(C, samples) of one stem, from memory where the dataset fits."""

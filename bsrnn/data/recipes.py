@@ -1,0 +1,139 @@
+"""How training examples are mixed: a Recipe, and one for each published training (lesson 07).
+
+| name            | who                                | examples                                    |
+|-----------------|------------------------------------|---------------------------------------------|
+| plain           | nobody                             | one moment of one song, untouched           |
+| paper           | Luo & Yu 2022                      | mixed across songs, +-10 dB, drops; heard segments |
+| paper-lists     | the same                           | ... from lists by the paper's activity rule |
+| magronp         | magronp/bsrnn, default             | lists of the repositories' rule, peak 1     |
+| magronp-nosad   | magronp/bsrnn, its published models| linear gain, channel swap, any segment      |
+| amanteur        | amanteur/BandSplitRNN-Pytorch      | real mixtures, a quarter remixed            |
+| bandit          | kwatcharasupat/bandit, published   | a random crop of one scene                  |
+| bandit-augment  | its `bgn` preset                   | gain, polarity, coloured noise on effects   |
+| bandit-reverb   | its reverberant speech             | speech in a random room                     |
+| few-songs       | ours                               | half real, half mixed, all augmentations    |
+
+What is read differently, on purpose. The repositories walk through their lists in shuffled order;
+here each example draws from them, so that an example depends on nothing but seed and index.
+amanteur crops and scales a whole batch alike, adds others at moments when the *target* is heard and
+without sharing the target's normalisation: here each example has its own crop and gain, others come
+from their own list, and the finished example is normalised. BandIt's speech reverberation comes
+from pedalboard's Freeverb, here from `bsrnn.data.augment.reverb`.
+"""
+
+import dataclasses
+import json
+
+from bsrnn.data import activity
+from bsrnn.errors import UsageError, choose
+
+_SHARES = (
+    "remix", "gain_share", "channel_swap", "polarity", "silence", "silence_targets", "noise",
+    "reverb", "active_share", "whole_gain_share",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one training example is drawn. All probabilities are per example or per source.
+
+    >>> from bsrnn.data.recipes import recipe
+    >>> Recipe.from_json(recipe("paper").to_json()) == recipe("paper")
+    True
+    """
+
+    # Which moments
+    remix: float = 1.0  # probability of stems from different songs, else one moment of one song
+    others: int = 0  # at most so many stems that are no target, 1 or more, in a remixed example; 0:
+    # all of them. amanteur adds 1 to 3
+    active_share: float = 0.5  # wanted share of heard chunks in a segment; 0 takes any segment
+    segments: str = ""  # draw inside the segments that this rule of bsrnn.data.activity keeps;
+    # they are listed when training starts. Empty: draw anywhere, judged by active_share
+
+    # What happens to a source
+    gain_low: float = -10.0  # lower end of the gain of each source, in gain_unit
+    gain_high: float = 10.0  # upper end
+    gain_unit: str = "db"  # "db": uniform in decibel; "linear": uniform factor
+    gain_share: float = 1.0  # probability of a gain (BandIt: one half)
+    channel_swap: float = 0.0  # probability of exchanging left and right of a source
+    polarity: float = 0.0  # probability of flipping the sign of a source
+    silence: float = 0.1  # probability of dropping a source (targets too: silence must be learnt)
+    noise: float = 0.0  # probability of coloured noise on the stem named next
+    noise_stem: str = "sfx"
+    noise_snr_db: float = 24.0  # the noise lies up to this above or below the stem
+    reverb: float = 0.0  # probability of a random room around the stem named next
+    reverb_stem: str = "speech"
+
+    # What happens to the example
+    silence_targets: float = 0.0  # probability of dropping all targets at once (amanteur)
+    normalise: bool = False  # divide mixture and targets by the larger of their peaks
+    limit: bool = False  # the same, only where a peak exceeds 1 (BandIt)
+    whole_gain_db: float = 0.0  # then a gain for all, uniform from minus to plus this
+    whole_gain_share: float = 1.0  # probability of it
+
+    def __post_init__(self):
+        choose(self.gain_unit, ("db", "linear"), "gain_unit")
+        if self.segments:
+            activity.rule(self.segments)
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
+        for name in ("others", "noise_snr_db", "whole_gain_db"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.gain_low > self.gain_high:
+            raise UsageError(
+                f"gain_low {self.gain_low} exceeds gain_high {self.gain_high}: swap them"
+            )
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        return cls(**json.loads(text))
+
+
+_PLAIN = Recipe(remix=0.0, gain_low=0.0, gain_high=0.0, silence=0.0, active_share=0.0)
+_RECIPES = {
+    "plain": _PLAIN,
+    "paper": Recipe(),
+    "paper-lists": Recipe(segments="paper"),
+    "magronp": Recipe(segments="repositories", normalise=True),
+    "magronp-nosad": Recipe(
+        gain_low=0.25,
+        gain_high=1.25,
+        gain_unit="linear",
+        channel_swap=0.5,
+        silence=0.0,
+        active_share=0.0,
+    ),
+    "amanteur": dataclasses.replace(
+        _PLAIN,
+        remix=0.25,
+        others=3,
+        segments="repositories",
+        silence_targets=0.1,
+        normalise=True,
+        whole_gain_db=10.0,
+        whole_gain_share=0.5,
+    ),
+    "bandit": _PLAIN,
+    "bandit-augment": dataclasses.replace(
+        _PLAIN, gain_low=-6.0, gain_high=6.0, gain_share=0.5, polarity=0.5, noise=0.5, limit=True
+    ),
+    "bandit-reverb": dataclasses.replace(_PLAIN, reverb=1.0),
+    # for a handful of songs: all augmentations, and real combinations half of the time, because
+    # only they have one key, one tempo and a producer's balance
+    "few-songs": Recipe(remix=0.5, gain_low=-6.0, gain_high=6.0, channel_swap=0.5, polarity=0.5),
+}
+
+
+def recipes() -> dict[str, Recipe]:
+    """Every built-in recipe by name."""
+    return dict(_RECIPES)
+
+
+def recipe(name: str) -> Recipe:
+    """The built-in recipe `name`; UsageError with the nearest names otherwise."""
+    return _RECIPES[choose(name, _RECIPES, "mixing recipe")]
