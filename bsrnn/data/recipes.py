@@ -1,17 +1,15 @@
 """How training examples are mixed: a Recipe, and one for each published training (lesson 07).
 
-| name            | who                                | examples                                    |
-|-----------------|------------------------------------|---------------------------------------------|
-| plain           | nobody                             | one moment of one song, untouched           |
-| paper           | Luo & Yu 2022                      | mixed across songs, +-10 dB, drops; heard segments |
-| paper-lists     | the same                           | ... from lists by the paper's activity rule |
-| magronp         | magronp/bsrnn, default             | lists of the repositories' rule, peak 1     |
-| magronp-nosad   | magronp/bsrnn, its published models| linear gain, channel swap, any segment      |
-| amanteur        | amanteur/BandSplitRNN-Pytorch      | real mixtures, a quarter remixed            |
-| bandit          | kwatcharasupat/bandit, published   | a random crop of one scene                  |
-| bandit-augment  | its `bgn` preset                   | gain, polarity, coloured noise on effects   |
-| bandit-reverb   | its reverberant speech             | speech in a random room                     |
-| few-songs       | ours                               | half real, half mixed, all augmentations    |
+    plain            nobody's: one moment of one song, untouched
+    paper            Luo & Yu 2022: mixed across songs, +-10 dB, drops; segments that are heard
+    paper-lists      the same, drawn from lists by the paper's own activity rule
+    magronp          magronp/bsrnn, default: lists by the repositories' rule, peak 1
+    magronp-nosad    magronp/bsrnn, published models: linear gain, channel swap, any segment
+    amanteur         amanteur/BandSplitRNN-Pytorch: real mixtures, a quarter of them remixed
+    bandit           kwatcharasupat/bandit, published models: a random crop of one scene
+    bandit-augment   its `bgn` preset: gain, polarity, coloured noise on the effects
+    bandit-reverb    its reverberant speech: speech in a random room
+    few-songs        ours: half real, half mixed, all augmentations
 
 What is read differently, on purpose. The repositories walk through their lists in shuffled order;
 here each example draws from them, so that an example depends on nothing but seed and index.
