@@ -27,3 +27,18 @@ def choose(name: str, options, what: str) -> str:
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(options)}"
     raise UsageError(f"unknown {what} {name!r}: {hint}")
+
+
+def optional(module: str):
+    """Import a package that only some uses need; a UsageError says how to install it.
+
+    >>> optional("json").dumps([1])
+    '[1]'
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.split(".")[0]
+        raise UsageError(f"{package} is not installed: pip install {package}") from None

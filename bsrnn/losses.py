@@ -48,6 +48,12 @@ def _in_spectrum(distance: Callable) -> Callable:
     return both_parts
 
 
+def _magnitude_square(estimate, target, spectra):
+    """D3Net's: (|estimated| - |target|)^2, on the frames that were estimated."""
+    found = estimate.spectra.abs()  # (B, S, C, F, T)
+    return _mean_square(found - spectra[..., : found.shape[-1]].abs())
+
+
 def _ratio_db(error: torch.Tensor, target: torch.Tensor, power: int) -> torch.Tensor:
     """10 log10 of mean |error|^p over mean |target|^p per item and stem: (B, S, ...) -> scalar.
     Mean over items, sum over stems. Complex numbers count as two reals."""
@@ -78,6 +84,7 @@ _LOSSES = {
     "l2": _in_time(_mean_square),
     "l2_spectrum": _in_spectrum(_mean_square),
     "l2_both": _sum(_in_time(_mean_square), _in_spectrum(_mean_square)),
+    "l2_magnitude": _magnitude_square,
     "l1_snr": _snr(1),
     "l2_snr": _snr(2),
 }

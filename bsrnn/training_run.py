@@ -77,7 +77,7 @@ class _Module(lightning.LightningModule):
         config = self.run.config
         weights = [weight for weight in self.separator.parameters() if weight.requires_grad]
         if config.optimizer == "adam":
-            return torch.optim.Adam(weights, lr=config.lr)
+            return torch.optim.Adam(weights, lr=config.lr, weight_decay=config.weight_decay)
         return torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
 
     def configure_gradient_clipping(self, optimizer, *_, **__):

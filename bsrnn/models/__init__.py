@@ -6,11 +6,13 @@ save(separator, "drums.safetensors"); load("drums.safetensors")
 """
 
 from bsrnn.models.bandsplit import BandSplitSeparator, Estimate, SeparatorBag
-from bsrnn.models.checkpoints import save
+from bsrnn.models.checkpoints import build, save
 from bsrnn.models.config import ModelConfig, presets
+from bsrnn.models.d3net import D3NetSeparator
+from bsrnn.models.d3net_config import D3NetConfig
 from bsrnn.models.published import from_state_dict, load, to_published
 
 __all__ = [
-    "BandSplitSeparator", "Estimate", "ModelConfig", "SeparatorBag", "from_state_dict", "load",
-    "presets", "save", "to_published",
+    "BandSplitSeparator", "D3NetConfig", "D3NetSeparator", "Estimate", "ModelConfig",
+    "SeparatorBag", "build", "from_state_dict", "load", "presets", "save", "to_published",
 ]  # fmt: skip

@@ -22,8 +22,21 @@ from safetensors.torch import save_file
 from bsrnn.errors import DataError, UsageError
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.d3net import D3NetSeparator
+from bsrnn.models.d3net_config import D3NetConfig
 
 FORMAT = "bsrnn-1"
+
+
+def build(config, passport: dict | None = None):
+    """The separator that a ModelConfig or a D3NetConfig describes, with new weights."""
+    kind = D3NetSeparator if isinstance(config, D3NetConfig) else BandSplitSeparator
+    return kind(config, passport)
+
+
+def _config(text: str):
+    kind = D3NetConfig if json.loads(text).get("model") == "d3net" else ModelConfig
+    return kind.from_json(text)
 
 
 def save(separator, path, passport: dict | None = None) -> Path:
@@ -70,12 +83,12 @@ def is_own(path) -> bool:
 def load_own(path):
     """A separator, in training mode, from a safetensors file of `save`; strict."""
     state, metadata = _read_safetensors(path)
-    configs = [ModelConfig.from_json(one) for one in json.loads(metadata["configs"])]
+    configs = [_config(one) for one in json.loads(metadata["configs"])]
     passport = json.loads(metadata["passport"])
     if metadata["kind"] == "bag":
-        separator = SeparatorBag([BandSplitSeparator(config) for config in configs], passport)
+        separator = SeparatorBag([build(config) for config in configs], passport)
     else:
-        separator = BandSplitSeparator(configs[0], passport)
+        separator = build(configs[0], passport)
     load_strictly(separator, state, path)
     return separator
 
@@ -121,7 +134,7 @@ def _umask() -> int:
 
 # ---- files of others ---------------------------------------------------------------------------
 
-SUFFIXES = (".ckpt", ".pt", ".pth", ".chpt", ".safetensors")
+SUFFIXES = (".ckpt", ".pt", ".pth", ".chpt", ".safetensors", ".h5")
 STATES = ("state_dict", "model_state_dict", "state", "model")  # where the weights may be
 PREFIXES = ("model.", "module.", "_orig_mod.")  # what wrappers put before every name
 # Packages whose classes only describe settings and progress; their stand-in does nothing.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.models import bandit, checkpoints, families, registry, roformer
+from bsrnn.models import bandit, checkpoints, d3net_files, families, registry, roformer
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.layouts import Family
 from bsrnn.stft import WINDOWS
@@ -33,10 +33,11 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     the name of published weights (`registry.passports()`), which are downloaded once.
 
     path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
-    recognised; or a folder of those; or a name. What the file does not tell comes from a YAML file
-    beside it (hparams.yaml, config.yaml or the file's own name), from `config` (the original's
-    settings: a dictionary or a YAML file), `family` and `stems` (names of the outputs, in the
-    file's order). `average`: use the averaged copy of the weights that some training code keeps.
+    recognised; or D3Net's .h5; or a folder of those; or a name. What the file does not tell comes
+    from a YAML file beside it (hparams.yaml, config.yaml or the file's own name), from `config`
+    (the original's settings: a dictionary or a YAML file), `family` and `stems` (names of the
+    outputs, in the file's order). `average`: use the averaged copy of the weights that some
+    training code keeps.
     Strict; runs no code of the file.
     """
     path, known = Path(path), {}
@@ -50,12 +51,14 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
         if not files:
             raise UsageError(f"{path}: holds no checkpoint ({', '.join(checkpoints.SUFFIXES)})")
         if len(files) > 1:
-            return SeparatorBag([load(file, device, given, None, family) for file in files], known)
+            return _joined([load(file, device, given, None, family) for file in files], known)
         path = files[0]
     if not path.is_file():
         raise UsageError(f"{path}: no such checkpoint")
     if checkpoints.is_own(path):
         return checkpoints.load_own(path).to(device).eval()
+    if path.suffix == ".h5":
+        return d3net_files.load_h5(path, given, known).to(device)
     found = checkpoints.read(path)
     state = _averaged(found.state, found.average, path) if average else found.state
     given = {**found.settings, **given, "anonymous": False}
@@ -67,6 +70,13 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
         raise type(error)(f"{path.name}: {error}") from None
     separator.passport.update({**known, "file": path.name})
     return separator.to(device).eval()
+
+
+def _joined(separators, passport: dict):
+    """Several separators as one; some kinds share a filter over all of their targets."""
+    (kind, *others) = {type(one) for one in separators}
+    join = SeparatorBag if others else getattr(kind, "joined", SeparatorBag)
+    return join(separators, passport)
 
 
 def _averaged(state: dict, average, path) -> dict:
