@@ -5,6 +5,7 @@
     paper-lists      the same, drawn from lists by the paper's own activity rule
     magronp          magronp/bsrnn, default: lists by the repositories' rule, peak 1
     magronp-nosad    magronp/bsrnn, published models: linear gain, channel swap, any segment
+    d3net            sony/ai-research-code (D3Net): linear gain near 1, channel swap, any segment
     amanteur         amanteur/BandSplitRNN-Pytorch: real mixtures, a quarter of them remixed
     bandit           kwatcharasupat/bandit, published models: a random crop of one scene
     bandit-augment   its `bgn` preset: gain, polarity, coloured noise on the effects
@@ -100,6 +101,15 @@ _RECIPES = {
     "magronp": Recipe(segments="repositories", normalise=True),
     "magronp-nosad": Recipe(
         gain_low=0.25,
+        gain_high=1.25,
+        gain_unit="linear",
+        channel_swap=0.5,
+        silence=0.0,
+        active_share=0.0,
+    ),
+    # its text promises balanced tracks, its code draws them freely
+    "d3net": Recipe(
+        gain_low=0.75,
         gain_high=1.25,
         gain_unit="linear",
         channel_swap=0.5,
