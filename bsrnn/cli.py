@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.options import configured, listed, once, typed
+from bsrnn.options import added, configured, listed, once, typed
 
 _COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
 _GROUPS = {"course": "run, check and stamp the lessons"}
@@ -283,27 +283,68 @@ def _evaluate(args):
 
 
 def _separate_arguments(own):
-    own.add_argument("song", help="an audio file: wav, flac, mp3, ogg, m4a ...")
-    own.add_argument("--model", required=True, help="model file or name (see `models`)")
-    own.add_argument("--out", default=".", help="the stems go to OUT/<song>/<stem>.wav [.]")
+    own.add_argument("songs", nargs="+", help="audio files, folders or globs: wav, mp3, m4a ...")
+    own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
+    own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
     _stems(own)
+    own.add_argument("--two-stems", metavar="STEM", help="this stem, and the rest as no_STEM")
+    own.add_argument("--residual", action="store_true", help="also what the stems leave over")
+    own.add_argument(
+        "--sum", action="append", default=[], metavar="NAME=A+B", dest="sums",
+        help="also a sum of stems, such as karaoke=drums+bass+other; may be repeated",
+    )  # fmt: skip
+    own.add_argument("--project", action="store_true", help="make the stems add up to the song")
+    own.add_argument("--shifts", type=int, default=1, help="mean over so many passes [1]")
+    own.add_argument("--format", default="wav", help="wav (float, default), flac, mp3, m4a ...")
+    own.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     _device(own)
 
 
 @command(
     "separate",
-    "separate one song into stems, in memory that does not grow with its length",
-    "separate song.mp3 --model runs/vocals/best.safetensors --out stems",
+    "separate songs into stems, in memory that does not grow with their length",
+    "separate song.mp3 albums/ --out stems --two-stems vocals --format flac",
     _separate_arguments,
 )
 def _separate(args):
     import bsrnn
+    from bsrnn import separation
+    from bsrnn.models import registry
 
-    song = _file(args.song)
+    options = {
+        "stems": listed(args.stems), "residual": args.residual, "sums": added(args.sums),
+        "projection": args.project, "shifts": args.shifts, "overwrite": args.overwrite,
+        "suffix": f".{args.format.removeprefix('.')}",
+    }  # fmt: skip
+    if args.two_stems:
+        if args.stems or args.residual:
+            raise UsageError("--two-stems says which stems: leave out --stems and --residual")
+        options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
+    songs = separation.find(args.songs, args.out)
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
+    if args.model in registry.EMBEDDED:
+        print(f"{args.model}: a small model to learn with, not for production", file=sys.stderr)
     bar = sys.stderr.isatty()
-    paths = bsrnn.separate_file(separator, song, args.out, stems=listed(args.stems), progress=bar)
-    print(*paths.values(), sep="\n")
+    return _report(songs, separation.separate_files(separator, songs, args.out, bar, **options))
+
+
+def _report(songs, results) -> int:
+    """Print what was made, song by song, and the failures at the end; the exit code."""
+    from tqdm import tqdm
+
+    failed = []
+    for song, made in results:
+        if not isinstance(made, Exception):
+            tqdm.write("\n".join(map(str, made.values())))  # beside a bar that may be there
+        elif os.environ.get("BSRNN_DEBUG"):
+            raise made
+        else:
+            words = str(made) if isinstance(made, UsageError) else f"{song}: {made!r}"
+            failed.append(" ".join(words.split()))
+    if len(songs) > 1 and failed:
+        print(*failed, sep="\n", file=sys.stderr)
+        failed = [f"{len(failed)} of {len(songs)} songs failed, see above"]
+    return _fail(failed[0], 1) if failed else 0
 
 
 @command("models", "list the model presets for `train`", "models")

@@ -57,6 +57,21 @@ def listed(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
 
 
+def added(texts) -> dict[str, tuple[str, ...]]:
+    """Sums of stems by name.
+
+    >>> added(["karaoke=drums+bass"])
+    {'karaoke': ('drums', 'bass')}
+    """
+    found = {}
+    for text in texts:
+        name, _, parts = text.partition("=")
+        if not name or not parts or name in found:
+            raise UsageError(f"sum {text!r}: write it once, as karaoke=drums+bass+other")
+        found[name] = tuple(part.strip() for part in parts.split("+"))
+    return found
+
+
 def configured(configs, given: dict) -> list:
     """The dataclasses `configs` with the fields named in `given` replaced, typed like their values.
 

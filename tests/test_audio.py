@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import audio
+from bsrnn.audio import writing
 from bsrnn.errors import DataError, UsageError
 
 LOSSLESS = {".wav": 0.0, ".flac": 2**-24, ".aiff": 2**-24}
@@ -245,14 +246,18 @@ def test_interrupted_write_keeps_the_old_file(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio.Path, "with_name", lambda self, name: audio.Path("/dev/full"))
-    monkeypatch.setattr(audio.Path, "unlink", lambda self, missing_ok=False: None)
+    monkeypatch.setattr(writing.Path, "with_name", lambda self, name: writing.Path("/dev/full"))
+    monkeypatch.setattr(writing.Path, "unlink", lambda self, missing_ok=False: None)
     with pytest.raises(DataError, match="cannot write"):
         audio.write(tmp_path / "a.wav", smooth(100000), 44100)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("room", ["audio", "listen", "separation", "data.splits"])
+ROOMS = ["audio.converting", "listen", "data.splits", "options"]
+ROOMS += [f"separation.{room}" for room in ("batch", "outputs", "run")]
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_examples_in_docstrings(room):
     found = doctest.testmod(importlib.import_module(f"bsrnn.{room}"))
     assert found.attempted and not found.failed

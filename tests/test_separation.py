@@ -1,6 +1,5 @@
 """Separation of any length: exact lengths, no seams, bounded memory, bad input."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_fill import GOLDEN, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import audio
 from bsrnn.errors import DataError, UsageError
-from bsrnn.separation import RULES, context_pieces, separate, separate_file
+from bsrnn.separation import RULES, separate, separate_file
 
 RATE = 8000
 
@@ -82,32 +80,23 @@ def noise(samples, channels=2, seed=0):
     chunk=st.integers(1, 1100),
     overlap=st.sampled_from([0, 0.1, 0.25, 0.5, 0.75, 0.95]),
     batch=st.integers(1, 4),
-    rule=st.sampled_from(sorted(RULES)),
+    rule=st.sampled_from(sorted(name for name in RULES if RULES[name].level_kept)),
+    shifts=st.integers(1, 3),
     channels=st.integers(1, 3),
 )
 @settings(deadline=None, max_examples=150)
 def test_every_length_and_cut_gives_exact_length_and_no_seams(
-    samples, chunk, overlap, batch, rule, channels
+    samples, chunk, overlap, batch, rule, shifts, channels
 ):
     mixture = noise(samples, channels)
     found = separate(
-        Gains(), mixture, RATE, chunk / RATE, overlap, batch=batch, rule=rule, residual=True
-    )
+        Gains(), mixture, RATE, chunk / RATE, overlap, batch=batch, rule=rule, shifts=shifts,
+        residual=True,
+    )  # fmt: skip
     assert list(found) == ["all", "half", "minus", "residual"]
     for name, gain in [*zip(Gains.stems, Gains.gains, strict=True), ("residual", -0.25)]:
         assert found[name].shape == mixture.shape and found[name].dtype == np.float32
         assert np.abs(found[name] - gain * mixture).max(initial=0) < 1e-6
-
-
-@given(st.integers(1, 4000), st.integers(1, 900), st.floats(0, 0.97))
-@settings(deadline=None, max_examples=150)
-def test_pieces_cover_everything_with_at_most_two_at_a_time(samples, chunk, overlap):
-    pieces = list(context_pieces(samples, chunk, overlap))
-    assert (pieces[0].start, pieces[0].rise, pieces[-1].stop) == (0, 0, samples)
-    assert {piece.stop - piece.start for piece in pieces} == {min(chunk, samples)}
-    for before, after in zip(pieces, pieces[1:], strict=False):
-        assert before.risen <= after.rise <= after.risen <= before.stop
-        assert after.start <= after.rise and before.start < after.start
 
 
 def test_what_a_network_gets_wrong_beside_a_cut_is_thrown_away():
@@ -117,34 +106,6 @@ def test_what_a_network_gets_wrong_beside_a_cut_is_thrown_away():
     assert np.abs(kept[:, edge:-edge]).max() < 1e-6
     blended = separate(Borders(), mixture, RATE, 1.0, 0.25, rule="magronp")["all"] - mixture
     assert np.abs(blended[:, edge:-edge]).max() > 0.05
-
-
-def test_linear_fader_equals_the_public_implementation():
-    """magronp/bsrnn, `_apply_model_to_track`; the stand-in model is a ramp over each chunk."""
-    data = np.load(GOLDEN / "bsrnn_chunking.npz")
-    meta = json.loads(str(data["meta"]))
-
-    class Ramps:
-        stems, sample_rate = ("up", "down"), meta["sample_rate"]
-
-        def __call__(self, mixture):
-            ramp = torch.linspace(1, 2, mixture.shape[-1])
-            return torch.stack([mixture * ramp, mixture * (3 - ramp)], dim=1)
-
-    for case in meta["cases"]:
-        if case["hop_size"] is not None:
-            continue
-        mixture = 0.1 * draw(meta["seed"], case["name"], (1, 2, case["samples"])).astype(np.float32)
-        whole = case["segment_len"] < 0
-        found = separate(
-            Ramps(), mixture[0], Ramps.sample_rate, rule="magronp", overlap=case["overlap"],
-            chunk_s=case["samples"] if whole else case["segment_len"],
-        )  # fmt: skip
-        found = np.stack(list(found.values()))  # (S, C, L)
-        expected = data[f"out/{case['name']}"][0]
-        assert np.abs(found[..., ::4] - expected).max() < 1e-5 * np.abs(expected).max()
-        rms = np.sqrt(np.square(found, dtype=np.float64).mean(-1))
-        assert np.allclose(rms, data[f"rms/{case['name']}"][0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -320,29 +281,28 @@ def test_bad_files_leave_nothing(tmp_path):
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from test_separation import Gains
 from bsrnn.separation import separate_file
-class Cheap(Gains):
-    sample_rate = 44100
-separate_file(Cheap(), sys.argv[1], sys.argv[2], chunk_s=4.0, residual=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+separate_file(Gains(), sys.argv[1], sys.argv[2], chunk_s=4.0, residual=True)
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_memory_does_not_grow_with_the_duration(tmp_path):
-    """22.05 kHz in, so that resampling is in the path as well; 20 s against 10 min."""
-    peaks = []
-    for seconds in (20, 600):
+    """30 s against 60 min, resampled on the way (16 CPU s). Not ru_maxrss: a child inherits its
+    parent's."""
+    rate, peaks = RATE // 2, []
+    for seconds in (30, 3600):
         path = tmp_path / f"{seconds}.wav"
-        with audio.Writer(path, 22050, 1, "PCM_16") as file:
-            for second in range(seconds):
-                file.write(0.5 * noise(22050, 1, seed=second))
+        with audio.Writer(path, rate, 1, "PCM_16") as file:
+            for minute in range(seconds // 30):
+                file.write(0.5 * noise(30 * rate, 1, seed=minute))
         command = [sys.executable, "-c", PEAK, path, tmp_path / "out"]
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
         )
         peaks.append(float(done.stdout))
-        assert audio.info(tmp_path / "out" / str(seconds) / "half.wav").samples == seconds * 22050
+        assert audio.info(tmp_path / "out" / str(seconds) / "half.wav").samples == seconds * rate
     assert peaks[1] < 1.1 * peaks[0], peaks

@@ -30,7 +30,8 @@ STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
 
 def load(path, device="cpu", config=None, stems=None, family=None, average=False):
     """A separator in evaluation mode from a checkpoint file, a folder with one file per stem, or
-    the name of published weights (`registry.passports()`), which are downloaded once.
+    the name of published weights (`registry.passports()`), which are downloaded once; or "music" or
+    "scenes", the small models of this repository (a folder of that name is "./music").
 
     path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
     recognised; or D3Net's .h5; or a folder of those; or a name. What the file does not tell comes
@@ -40,7 +41,7 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     training code keeps.
     Strict; runs no code of the file.
     """
-    path, known = Path(path), {}
+    path, known = Path(registry.embedded(path) if path in registry.EMBEDDED else path), {}
     given = checkpoints.read_settings(config) if isinstance(config, str | Path) else config or {}
     if not path.exists() and not path.suffix and len(path.parts) == 1:
         known = registry.passport(path.name)

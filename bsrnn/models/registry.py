@@ -3,6 +3,8 @@
 A passport says what the weights were trained on, whether they saw the test songs, and under which
 licence the *weights* are (often another than the code's, often none). The table is
 `data/published/weights.csv`; its rows and sources are the ledger's business. Lesson 11.
+
+Two names mean small files of this repository, `data/checkpoints`: they work offline, and teach.
 """
 
 import csv
@@ -29,6 +31,20 @@ SETTINGS = {
     "bsrnn-crlandsc-other": {"family": "crlandsc"},
 }
 
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+EMBEDDED = {"music": "vocals, drums, bass, other", "scenes": "speech, music, effects"}
+
+
+def embedded(name: str) -> Path:
+    """The file of the embedded checkpoint `name`; DataError where this installation lacks it."""
+    path = CHECKPOINTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise DataError(
+            f"the embedded model {name!r} is not here ({path}): work in a checkout of the "
+            "repository, or name a checkpoint file"
+        )
+    return path
+
 
 def passports() -> dict[str, dict]:
     """name -> passport of every published set of weights; an empty string means unknown."""
@@ -39,7 +55,8 @@ def passports() -> dict[str, dict]:
 def passport(name: str) -> dict:
     """The passport of the weights `name`; a UsageError names the nearest ones."""
     found = passports()
-    return found[choose(name, found, "checkpoint file or published weights")]
+    choose(name, [*EMBEDDED, *found], "checkpoint file or published weights")
+    return found[name]
 
 
 def settings(name: str) -> dict:

@@ -1,0 +1,106 @@
+"""Many songs: files, folders and globs in, a folder of stems for each out. Lesson 08."""
+
+import contextlib
+import glob
+from collections import Counter
+from pathlib import Path
+
+from bsrnn import audio
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.separation.run import bar, folder_name, plan, separate_file
+
+
+def find(paths, out_dir=None) -> list[Path]:
+    """The audio files that `paths` mean, each once: files as they are, folders with all audio files
+    below them, globs. What lies in `out_dir`, inside such a folder, is left out.
+
+    Raises UsageError for a path that means none.
+    """
+    found = {}
+    for path in paths:
+        plain = Path(path)
+        if plain.is_dir():
+            here = _below(plain, out_dir)
+        elif plain.exists() or not glob.has_magic(str(path)):
+            here = [plain]
+        else:
+            here = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]
+            here = [one for one in here if one.is_file()]
+        if not here:
+            raise UsageError(f"no audio file in {path}: check the path")
+        for one in here:
+            if not one.exists():
+                raise UsageError(f"no file {one}: check the path")
+            found.setdefault(one.resolve(), one)
+    return list(found.values())
+
+
+def _below(folder: Path, out_dir) -> list[Path]:
+    """Audio files below a folder, without hidden ones and without earlier results."""
+    out = Path(out_dir).resolve() if out_dir is not None else None
+    if out == folder.resolve():
+        raise UsageError(f"{folder} holds the songs: give another folder for the stems")
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in audio.SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not (out and folder.resolve() in out.parents and out in path.resolve().parents)
+    ]
+
+
+def folder_names(files) -> list[str]:
+    """A folder for each file: its name; where several have one name, "<its folder> - <name>", and
+    where that is not enough, a number behind it. Upper and lower case count as one.
+
+    >>> folder_names([Path("a/song.wav"), Path("b/Song.mp3"), Path("b/tune.mp3")])
+    ['a - song', 'b - Song', 'tune']
+    """
+    names = [folder_name(path) for path in files]
+    often = Counter(name.casefold() for name in names)
+    used, result = set(), []
+    for path, name in zip(files, names, strict=True):
+        if often[name.casefold()] > 1:
+            name = f"{path.resolve().parent.name} - {name}"
+        number, base = 1, name
+        while name.casefold() in used or (name != folder_name(path) and name.casefold() in often):
+            number += 1
+            name = f"{base} ({number})"
+        used.add(name.casefold())
+        result.append(name)
+    return result
+
+
+def separate_files(
+    separator, files, out_dir, progress: bool = False, suffix=".wav", overwrite=True, **options
+):
+    """Separate many files: yields (path, paths of its stems by name, or the error) one by one.
+
+    A file that fails does not stop the others. progress: one bar over the seconds of all files.
+    The rest as in `separate_file`; wrong options raise their UsageError before the first file.
+    """
+    plan(separator, **options)
+    choose(suffix, audio.FORMATS, "format")
+    files = [Path(path) for path in files]
+    lengths = [_duration_s(path) if progress else 0.0 for path in files]
+    with bar(sum(lengths), progress) as shown:
+        for number, (path, name) in enumerate(zip(files, folder_names(files), strict=True)):
+            before = shown.n
+            shown.set_description(f"{number + 1}/{len(files)} {path.name}")
+            try:
+                made = separate_file(
+                    separator, path, out_dir, progress=shown, suffix=suffix, name=name,
+                    overwrite=overwrite, **options,
+                )  # fmt: skip
+            except Exception as error:  # whatever is wrong with one song, the next may be sound
+                made = error
+                if progress:
+                    shown.total = max(0, shown.total - lengths[number] + shown.n - before)
+            yield path, made
+
+
+def _duration_s(path: Path) -> float:
+    with contextlib.suppress(DataError):
+        return audio.info(path).duration_s
+    return 0.0

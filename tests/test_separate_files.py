@@ -1,0 +1,407 @@
+"""`separate` on what users bring: every format, rate, width and fault; many files at once."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from test_separation import Gains, noise
+
+from bsrnn import audio, cli, separation
+from bsrnn.errors import DataError, UsageError
+from bsrnn.models import BandSplitSeparator, load, presets, registry, save
+from bsrnn.separation import separate_file, separate_files
+
+MODULE = [sys.executable, "-m", "bsrnn", "separate"]
+
+
+class Model(Gains):
+    sample_rate = 44100
+
+
+def tones(seconds, rate, channels):
+    """Below 3 kHz, so that every rate can hold it."""
+    t = np.arange(round(seconds * rate)) / rate
+    hz = [200 + 150 * channel for channel in range(channels)]
+    return np.array([0.3 * np.sin(2 * np.pi * f * t) for f in hz], np.float32)
+
+
+def left_overs(folder):
+    return [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
+# ---- the matrix of inputs ----------------------------------------------------------------------
+
+RATES = (8000, 16000, 22050, 44100, 48000, 96000, 192000)
+LOSSLESS = [
+    (suffix, subtype, rate, channels)
+    for suffix, subtype in ((".wav", "PCM_16"), (".wav", "PCM_24"), (".wav", "FLOAT"), (".flac", 0))
+    for rate in RATES
+    for channels in (1, 2, 6)
+]
+
+
+@pytest.mark.parametrize("suffix, subtype, rate, channels", LOSSLESS)
+def test_every_width_rate_and_depth_comes_back_as_it_was(tmp_path, suffix, subtype, rate, channels):
+    mixture = tones(0.3, rate, channels)
+    path = audio.write(tmp_path / f"a{suffix}", mixture, rate, subtype or None)
+    paths = separate_file(Model(), path, tmp_path / "out", chunk_s=0.1, stems=("half",))
+    found, found_rate = audio.read(paths["half"])
+    assert found_rate == rate and found.shape == mixture.shape
+    inner = slice(rate // 20, -rate // 20)  # resampling needs neighbours
+    error = np.abs(found - 0.5 * mixture)[:, inner].max() / 0.15
+    assert error < (2e-4 if subtype == "PCM_16" else 1e-5)  # 16 bit: half a step of 2^-15
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".m4a"])
+def test_lossy_formats_in_and_out_keep_length_rate_and_width(tmp_path, suffix, rate, channels):
+    mixture = tones(0.5, rate, channels)
+    if suffix == ".mp3" and (channels > 2 or rate > 48000):
+        with pytest.raises(DataError, match="cannot write .* or choose wav") as caught:
+            audio.write(tmp_path / "a.mp3", mixture, rate)
+        assert "\n" not in str(caught.value) and not left_overs(tmp_path)
+        return
+    path = audio.write(tmp_path / f"a{suffix}", mixture, rate)
+    paths = separate_file(Model(), path, tmp_path / "out", suffix=suffix, chunk_s=0.2)
+    heard, _ = audio.read(path)
+    assert heard.shape == mixture.shape
+    for stem, gain in zip(Model.stems, Model.gains, strict=True):
+        found, found_rate = audio.read(paths[stem])
+        assert found_rate == rate and found.shape == mixture.shape
+        wide = [0, 1, 2, 4, 5] if channels == 6 else range(channels)  # the LFE is low-passed
+        inner = slice(rate // 10, -rate // 10)
+        noise_rms = np.sqrt(np.square(found - gain * heard)[wide, inner].mean())
+        assert noise_rms < 0.2 * abs(gain) * 0.3 / 2**0.5, (noise_rms, gain)
+
+
+@pytest.mark.parametrize("samples", [1, 1023, 1024, 1025, 44100])
+def test_m4a_has_the_exact_length(tmp_path, samples):
+    with audio.Writer(tmp_path / "a.m4a", 44100, 2) as file:
+        for first in range(0, samples, 777):
+            file.write(tones(1, 44100, 2)[:, first : min(samples, first + 777)])
+    assert audio.info(tmp_path / "a.m4a").samples == samples
+    found, _ = audio.read(tmp_path / "a.m4a")
+    assert found.shape == (2, samples)
+    assert np.abs(found - tones(1, 44100, 2)[:, :samples]).max() < 0.1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.m4a"]
+
+
+TAGS = {
+    "title": "Söng", "artist": "Me & You", "album": "LP", "date": "2024", "genre": "Pop",
+    "tracknumber": "3", "comment": "hi", "copyright": "me", "license": "CC0",
+}  # fmt: skip
+LOST = {".mp3": {"copyright", "license"}, ".wav": {"license"}, ".m4a": {"license"}}
+
+
+@pytest.mark.parametrize("out", [".wav", ".flac", ".ogg", ".mp3", ".m4a"])
+@pytest.mark.parametrize("source", [".flac", ".mp3", ".m4a"])
+def test_tags_travel_where_the_format_has_them(tmp_path, source, out):
+    path = audio.write(tmp_path / f"a{source}", tones(0.1, 44100, 2), 44100, tags=TAGS)
+    paths = separate_file(Model(), path, tmp_path / "out", suffix=out, stems="half")
+    lost = LOST.get(source, set()) | LOST.get(out, set())
+    with audio.Reader(paths["half"]) as file:
+        assert file.tags == {name: text for name, text in TAGS.items() if name not in lost}
+
+
+def test_silent_clipped_and_tiny_songs(tmp_path):
+    for name, mixture in {
+        "silent": np.zeros((2, 5000), np.float32),
+        "clipped": np.clip(5 * noise(5000), -1, 1),
+        "one sample": noise(1),
+        "two": noise(2, 1),
+    }.items():
+        path = audio.write(tmp_path / f"{name}.wav", mixture, 44100)
+        for rule in ("context", "bandit"):
+            paths = separate_file(Model(), path, tmp_path / rule, rule=rule, chunk_s=0.05)
+            assert np.abs(audio.read(paths["minus"])[0] + 0.25 * mixture).max() < 1e-6
+
+
+# ---- faults: one line, nothing left ------------------------------------------------------------
+
+
+def _text(path):
+    path.write_text("dear sir or madam\n" * 99)
+
+
+def _truncated(path):
+    soundfile.write(path, noise(50000).T, 44100, format=path.suffix[1:])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _nan(path):
+    bad = noise(50000)
+    bad[1, 49000] = np.nan
+    soundfile.write(path, bad.T, 44100, "FLOAT")
+
+
+FAULTS = {
+    "letter.wav": (_text, "not audio"),
+    "letter.m4a": (_text, "not audio"),
+    "short.wav": (_truncated, "truncated"),
+    "short.flac": (_truncated, "truncated|decoded"),
+    "nan.wav": (_nan, "NaN"),
+    "empty.mp3": (Path.touch, "empty file"),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    return save(BandSplitSeparator(presets()["tiny"]), tmp_path / "weights" / "net.safetensors")
+
+
+def call(capsys, *words):
+    code = cli.main(["separate", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faulty_files_are_one_line_and_leave_nothing(tmp_path, checkpoint, capsys, name):
+    make, message = FAULTS[name]
+    path = tmp_path / name
+    make(path)
+    code, out, err = call(capsys, path, "--model", checkpoint, "-o", tmp_path / "out" / "deep")
+    assert (code, out, len(err)) == (1, [], 1)
+    assert re.search(message, err[0]) and name in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_mp3_decoders_make_of_half_a_file_is_what_it_holds(tmp_path):
+    """A cut MP3 without a length in its header is a shorter MP3: no reader can tell."""
+    audio.write(tmp_path / "whole.mp3", noise(50000), 44100)
+    data = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "half.mp3").write_bytes(data[: len(data) // 2])
+    try:
+        paths = separate_file(Model(), tmp_path / "half.mp3", tmp_path / "out")
+    except DataError as error:
+        assert "\n" not in str(error) and not (tmp_path / "out").exists()
+    else:
+        assert audio.info(paths["all"]).samples == audio.info(tmp_path / "half.mp3").samples
+
+
+def test_unreadable_file(tmp_path, monkeypatch):
+    path = audio.write(tmp_path / "a.wav", noise(10), 44100)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # chmod does not stop root
+    with pytest.raises(DataError, match="no permission to read it"):
+        separate_file(Model(), path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".m4a"])
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
+    """The limit of a file's size stands in for a disk that is full."""
+    path = audio.write(tmp_path / "a.wav", noise(10 * 44100, seed=1), 44100)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        with pytest.raises(DataError, match="cannot write .*: (free some|check) disk") as caught:
+            separate_file(Model(), path, tmp_path / "out", suffix=suffix)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_stems_get_their_names_together(tmp_path, monkeypatch):
+    """If the last one cannot be finished, the first ones are not there either."""
+    path = audio.write(tmp_path / "a.wav", noise(5000), 44100)
+    finish = audio.Writer.finish
+
+    def fail(self):
+        if self.path.name == "minus.wav" and not self.finished:
+            self.finished = True
+            raise DataError("no space")
+        finish(self)
+
+    monkeypatch.setattr(audio.Writer, "finish", fail)
+    with pytest.raises(DataError, match="no space"):
+        separate_file(Model(), path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# ---- many files --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """Two songs of one name, one in a deeper folder, a letter, a hidden file, a broken song."""
+    root = tmp_path / "songs"
+    for name in ("a/song.wav", "b/Song.flac", "b/deep/tune.wav"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        audio.write(root / name, noise(3000), 44100)
+    (root / "letter.txt").write_text("dear sir")
+    (root / "b" / ".hidden.wav").write_text("no")
+    _text(root / "a" / "broken.wav")
+    return root
+
+
+def test_find_takes_files_folders_and_globs_each_once(songs, monkeypatch):
+    names = ["broken.wav", "song.wav", "Song.flac", "tune.wav"]
+    assert [path.name for path in separation.find([songs])] == names
+    found = separation.find([f"{songs}/b/*.flac", songs / "b", f"{songs}/**/*.wav"])
+    assert [path.name for path in found] == ["Song.flac", "tune.wav", "broken.wav", "song.wav"]
+    audio.write(songs / "b" / "[live].wav", noise(9), 44100)  # a name that looks like a glob
+    assert separation.find([songs / "b" / "[live].wav"]) == [songs / "b" / "[live].wav"]
+    for missing in (songs / "no.wav", f"{songs}/*.ogg", songs / "letter"):
+        with pytest.raises(UsageError, match="check the path"):
+            separation.find([missing])
+    monkeypatch.chdir(songs)
+    with pytest.raises(UsageError, match="another folder"):
+        separation.find(["."], ".")
+
+
+def test_a_second_run_does_not_separate_the_stems_of_the_first(songs):
+    first = separation.find([songs], songs / "out")
+    for _, made in separate_files(Model(), first, songs / "out"):
+        assert isinstance(made, dict | DataError)
+    assert separation.find([songs], songs / "out") == first
+    assert len(separation.find([songs], songs.parent / "elsewhere")) == len(first) + 9
+
+
+def test_a_batch_goes_on_after_a_broken_file(songs, checkpoint, capsys, tmp_path):
+    out = tmp_path / "out"
+    words = [songs, "--model", checkpoint, "-o", out, "--two-stems", "vocals", "--format", "flac"]
+    code, lines, err = call(capsys, *words)
+    assert code == 1 and len(err) == 2
+    assert "broken.wav: not audio" in err[0] and err[1] == "bsrnn: 1 of 4 songs failed, see above"
+    names = [f"{song}/{stem}.flac" for song in ("a - song", "b - Song", "tune")
+             for stem in ("vocals", "no_vocals")]  # fmt: skip
+    assert lines == [str(out / name) for name in names]
+    for name in names[::2]:
+        assert audio.info(out / name).samples == 3000
+    code, lines, err = call(capsys, *words)  # again: nothing is replaced
+    assert code == 1 and lines == [] and sum("is there already" in line for line in err) == 3
+    assert call(capsys, *words, "--overwrite")[1] == [str(out / name) for name in names]
+
+
+def test_folder_names_never_collide():
+    paths = ["x/song.wav", "y/song.mp3", "z/x/SONG.ogg", "x - song.wav", "clip.stem.mp4"]
+    names = separation.batch.folder_names([Path(path) for path in paths])
+    assert names == ["x - song (2)", "y - song", "x - SONG (3)", "x - song", "clip"]
+
+
+def test_one_bar_over_all_files(songs):
+    seen = []
+
+    class Bar:
+        n, total = 0.0, 0.0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def set_description(self, text):
+            seen.append(text)
+
+        def update(self, seconds):
+            Bar.n += seconds
+
+    files = separation.find([songs])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separation.batch, "bar", lambda *_: Bar())
+        list(separate_files(Model(), files, songs / "out", progress=True))
+    assert seen == ["1/4 broken.wav", "2/4 song.wav", "3/4 Song.flac", "4/4 tune.wav"]
+    assert Bar.n == pytest.approx(3 * 3000 / 44100)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--two-stems", "vocals", "--stems", "drums"], "leave out --stems"),
+        (["--sum", "karaoke"], "karaoke=drums\\+bass"),
+        (["--sum", "x=vocals+flute"], "unknown stem 'flute'"),
+        (["--stems", "vocls"], "did you mean vocals"),
+        (["--format", "xyz"], "unknown format '.xyz'"),
+        (["--shifts", "0"], "shifts >= 1"),
+    ],
+)
+def test_misuse_is_one_line_before_anything_is_made(tmp_path, checkpoint, capsys, words, message):
+    path = audio.write(tmp_path / "a.wav", noise(10), 44100)
+    code, out, err = call(capsys, path, "--model", checkpoint, "-o", tmp_path / "out", *words)
+    assert (code, out, len(err)) == (2, [], 1) and re.search(message, err[0])
+    assert not (tmp_path / "out").exists()
+
+
+SLOW = """
+import sys, time, bsrnn
+from test_separate_files import Model
+class Slow(Model):
+    def __call__(self, mixture):
+        print("chunk", flush=True)
+        time.sleep(0.2)
+        return super().__call__(mixture)
+bsrnn.load = lambda *_, **__: Slow()
+from bsrnn import cli
+sys.exit(cli.main(["separate", *sys.argv[1:], "--model", "x"]))
+"""
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path):
+    songs = [
+        audio.write(tmp_path / f"{x}.wav", noise(44100 * s), 44100)
+        for x, s in (("a", 1), ("b", 90))
+    ]
+    command = [sys.executable, "-c", SLOW, *songs, "-o", tmp_path / "out"]
+    run = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parent, start_new_session=True,
+    )  # fmt: skip
+    while (line := run.stdout.readline()) and "chunk" not in line:
+        pass
+    while (line := run.stdout.readline()) and "chunk" not in line:  # the second song has begun
+        pass
+    time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and err == "bsrnn: interrupted\n"
+    names = sorted(path.name for path in left_overs(tmp_path / "out"))
+    assert names == ["all.wav", "half.wav", "minus.wav"]  # the first song, whole
+    assert audio.info(tmp_path / "out" / "a" / "all.wav").samples == 44100
+
+
+# ---- embedded models ---------------------------------------------------------------------------
+
+
+def test_embedded_models_by_name(tmp_path, monkeypatch, capsys, checkpoint):
+    path = audio.write(tmp_path / "a.wav", noise(2000), 44100)
+    monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path / "none")
+    code, _, err = call(capsys, path, "-o", tmp_path / "out")
+    assert code == 1 and len(err) == 1 and "embedded model 'music' is not here" in err[0]
+    monkeypatch.setattr(registry, "CHECKPOINTS", checkpoint.parent)
+    checkpoint.rename(checkpoint.with_name("music.safetensors"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "music").mkdir()  # a user's folder of that name does not hide the model
+    assert load("music").stems == presets()["tiny"].stems
+    with pytest.raises(UsageError, match="holds no checkpoint"):
+        load("./music")
+    with pytest.raises(UsageError, match="did you mean music"):
+        load("musci")
+    code, out, err = call(capsys, path, "-o", tmp_path / "out")
+    assert code == 0 and len(out) == len(presets()["tiny"].stems)
+    assert len(err) == 1 and "to learn with" in err[0]
+
+
+def test_embedded_models_of_this_checkout():
+    for name, stems in registry.EMBEDDED.items():
+        try:
+            separator = load(name)
+        except DataError:
+            pytest.skip(f"this checkout has no embedded model {name!r}")
+        assert ", ".join(separator.stems) == stems
+        file = registry.embedded(name)
+        assert file.stat().st_size < 3e6 and json.loads(file.with_suffix(".json").read_text())
