@@ -14,7 +14,7 @@ from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.options import added, configured, listed, once, typed
 
 _COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
-_GROUPS = {"course": "run, check and stamp the lessons"}
+_GROUPS = {"course": "run, check and stamp the lessons, grade assignments"}
 
 
 def command(name: str, summary: str, example: str, add=lambda parser: None):
@@ -180,6 +180,58 @@ def _course_badge(args):
 
     changed = [str(path.relative_to(stamp.ROOT)) for path in stamp.restamp(args.repository)]
     print(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
+
+
+def _grade_arguments(own):
+    own.add_argument("submissions", nargs="+", help="notebooks, or folders of them")
+    own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
+    own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
+    own.add_argument("--out", help="also write the marks: a .csv or .json file")
+
+
+@command(
+    "course grade",
+    "grade submitted assignments by function name, each question in a process with limits",
+    "course grade submitted/ --assignment a1 --seed 2024 --out marks.csv",
+    _grade_arguments,
+)
+def _course_grade(args):
+    from bsrnn.course import grading, stamp
+
+    out = Path(args.out) if args.out else None
+    if out:
+        choose(out.suffix, (".csv", ".json"), "ending of --out")
+        if not out.parent.is_dir():
+            raise UsageError(f"no folder {out.parent}: make it first")
+    watch = lambda sheet: print(sheet.text(), flush=True)  # noqa: E731
+    sheets = grading.grade_all(args.submissions, args.assignment, args.seed, watch)
+    if out:
+        stamp.write_text(out, grading.table(sheets, out.suffix[1:]))
+    failed = [sheet.submission for sheet in sheets if sheet.error]
+    return _fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
+
+
+def _release_arguments(own):
+    own.add_argument("assignments", nargs="*", help="such as a1; none: all")
+    own.add_argument("--check", action="store_true", help="only say which are stale")
+
+
+@command(
+    "course release",
+    "make the students' notebooks: without solutions and hidden tests",
+    "course release a1",
+    _release_arguments,
+)
+def _course_release(args):
+    from bsrnn.course import release
+
+    stale = release.release(args.assignments, args.check)
+    for path in stale:
+        print("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
+    if args.check and stale:
+        return _fail(f"{len(stale)} stale: run `course release`", 1)
+    print(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
+    return 0
 
 
 # Models

@@ -1,4 +1,4 @@
-"""The course: run lessons strictly, check their grammar and outputs, stamp badges.
+"""The course: run lessons strictly, check their grammar and outputs, stamp badges, grade.
 
 A lesson itself uses `begin`, `show`, `attempt`, `folder` and `write_card`; they import lightly.
 """
@@ -13,6 +13,8 @@ _ROOMS = {
     "check": "outputs",
     "problems": "grammar",
     "restamp": "stamp",
+    "grade": "grading",
+    "examine": "grading",
 }
 
 __all__ = ["attempt", "begin", "folder", "show", "write_card", *_ROOMS]

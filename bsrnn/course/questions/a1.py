@@ -1,0 +1,115 @@
+"""a1, STFT: grids, frames, transform, inverse, reconstruction (lesson 02)."""
+
+import numpy as np
+
+from bsrnn.course.questions import numbers, same
+
+
+def _window(n_fft: int, cosines: int) -> np.ndarray:
+    """Periodic windows by number of cosines: 0 rectangular, 1 Hann, 2 Blackman."""
+    phase = 2 * np.pi * np.arange(n_fft) / n_fft
+    a = ([1.0], [0.5, -0.5], [0.42, -0.5, 0.08])[cosines]
+    return sum(value * np.cos(k * phase) for k, value in enumerate(a))
+
+
+def _spectrum(x, window, hop):
+    """The definition of lesson 02, a sum per frame: (L,) -> (F, T)."""
+    n_fft = len(window)
+    bins, n = np.arange(n_fft // 2 + 1), np.arange(n_fft)
+    wave = np.exp(-2j * np.pi * np.outer(bins, n) / n_fft)  # (F, n_fft)
+    frames = []
+    for t in range(1 + len(x) // hop):
+        place = np.abs(n + t * hop - n_fft // 2)  # mirrored at sample 0 ...
+        place = len(x) - 1 - np.abs(len(x) - 1 - place)  # ... and at the last one
+        frames.append(wave @ (window * x[place]))
+    return np.stack(frames, axis=1)
+
+
+def _sizes(rng):
+    """An even n_fft, a hop of at most a quarter of it, and a length for more than three frames."""
+    n_fft = 2 * int(rng.integers(6, 20))
+    hop = int(rng.integers(2, n_fft // 4 + 1))
+    return n_fft, hop, int(rng.integers(3, 8)) * n_fft + int(rng.integers(1, hop))
+
+
+def grid(answer, rng):
+    for n_fft in (512, 2048, 3000):
+        rate, hop = int(rng.integers(8000, 96000)), int(rng.integers(100, 500))
+        got = numbers(answer(rate, n_fft, hop), "grid")
+        want = np.array([rate / n_fft, 1000 * n_fft / rate, 1000 * hop / rate])
+        kilo = want / [1, 1000, 1000]
+        same(got, want, "grid", hints=[(kilo, "frame and step are wanted in ms, not in s")])
+
+
+def frames_of(answer, rng):
+    for _ in range(5):
+        n_fft, hop, length = _sizes(rng)
+        x = rng.standard_normal(length)
+        padded = np.concatenate([np.zeros(n_fft // 2), x, np.zeros(n_fft)])  # (L + 1.5 n_fft,)
+        count = 1 + length // hop
+        want = np.stack([padded[t * hop : t * hop + n_fft] for t in range(count)])  # (T, n_fft)
+        got = numbers(answer(x.copy(), n_fft, hop), "frames_of")
+        assert got.shape != want.T.shape, "frames_of: (T, n_fft), each row one frame"
+        assert len(got) == count, f"frames_of: T = 1 + L // hop = {count} frames, yours {len(got)}"
+        same(got, want, "frames_of: its frames")
+
+
+def my_stft(answer, rng):
+    for cosines in (0, 1, 2):
+        n_fft, hop, length = _sizes(rng)
+        window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
+        x = rng.standard_normal(length)
+        want = _spectrum(x, window, hop)  # (F, T)
+        got = numbers(answer(x.copy(), window.copy(), hop), "my_stft")
+        assert got.shape != want.T.shape, "my_stft: (F, T), bins first"
+        bare, late = _spectrum(x, np.ones(n_fft), hop), _spectrum(x, window[::-1], hop)
+        hints = [
+            (bare, "the window is not applied"),
+            (late, "the window is applied backwards"),
+            (want.conj(), "the conjugate: the exponent is -2 pi i f n / N"),
+        ]
+        same(got, want, "my_stft", 1e-8, hints)
+
+
+def my_istft(answer, rng):
+    for cosines in (1, 2, 1):
+        n_fft, hop, length = _sizes(rng)
+        window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
+        x = rng.standard_normal(length)
+        spectrum = _spectrum(x, window, hop)
+        got = numbers(answer(spectrum.copy(), window.copy(), hop, length), "my_istft")
+        assert got.shape == (length,), f"my_istft: {length} samples wanted, yours {got.shape}"
+        inner = slice(0, hop * (length // hop))
+        same(got[inner], x[inner], "my_istft: the round trip", 1e-7)
+        shape = spectrum.shape
+        changed = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)  # of no signal
+        changed[[0, -1]] = changed[[0, -1]].real
+        want = _nearest(changed, window, hop, length)
+        got = answer(changed.copy(), window.copy(), hop, length)
+        words = "my_istft: a spectrogram that was changed (window twice, then divide by sum w^2)"
+        same(got, want, words, 1e-7)
+
+
+def _nearest(spectrum, window, hop, length):
+    """The waveform (L,) with the nearest STFT, ends included, as a least-squares problem."""
+    n_fft, frames = len(window), spectrum.shape[1]
+    signal, weight = np.zeros((2, hop * frames + 2 * n_fft + length))
+    for t, column in enumerate(np.fft.irfft(spectrum.T, n_fft)):  # (T, n_fft)
+        signal[t * hop : t * hop + n_fft] += window * column
+        weight[t * hop : t * hop + n_fft] += window**2
+    part = slice(n_fft // 2, n_fft // 2 + length)
+    return signal[part] / np.where(weight[part] > 1e-10, weight[part], 1)
+
+
+def is_cola(answer, rng):
+    cases = [(0, 1), (0, 2), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5), (2, 6)]
+    for cosines, share in rng.permutation(cases):
+        n_fft = 60 * int(rng.integers(1, 6))
+        window = rng.uniform(0.2, 3) * _window(n_fft, cosines)
+        constant = share > 2 * cosines
+        got = answer(window, n_fft // share)
+        words = f"{('rectangular', 'Hann', 'Blackman')[cosines]}, hop N/{share}"
+        assert got is not None, "is_cola: nothing comes back, is there a `return`?"
+        assert bool(got) == constant, f"is_cola: {words} is {constant}: do you add w or w ** 2?"
+    window = rng.permutation(_window(60, 1))
+    assert not answer(window, 15), "is_cola: samples of Hann in random order are not COLA"
