@@ -14,6 +14,8 @@ _ROOMS = {
     "loss_view": "board",
     "compare_schemes": "schemes",
     "schemes_compared": "schemes",
+    "distortion_lab": "distortion",
+    "distortion_view": "distortion",
     "mask_threshold": "masks",
     "mask_view": "masks",
     "freeze_board": "freezing",

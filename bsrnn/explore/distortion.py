@@ -1,0 +1,200 @@
+"""The distortion lab: spoil a stem in one way, at one SDR; see, hear and score it. Lesson 06.
+
+`distortion_view` is the static twin: the same picture, table and player for fixed settings.
+"""
+
+from functools import lru_cache
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from bsrnn import distort, listen, metrics
+from bsrnn.errors import UsageError, choose
+from bsrnn.explore.panel import Panel
+from bsrnn.plots import signals, style
+
+MAX_S = 6.0  # of a song
+HEARD_S = 4.0  # three sounds of this length keep a change of a control below a second
+SDR_DB, DELAY_MS = (1.0, 40.0), (0.02, 50.0)  # ranges of the sliders
+METRICS = {
+    "uSDR": metrics.usdr,
+    "cSDR": None,  # needs the sample rate
+    "SI-SDR": metrics.si_sdr,
+    "SD-SDR": metrics.sd_sdr,
+    "SNR per channel": metrics.snr,
+    "SDR, 512 taps forgiven": metrics.filtered_sdr,
+}
+GREY = "#888888"
+
+
+def scores(reference, estimate, sample_rate: int) -> pd.Series:
+    """Every metric of `METRICS` in dB for one stem (C, L), by name; NaN is undefined."""
+    found = {}
+    for name, metric in METRICS.items():
+        if metric is None:
+            value = metrics.csdr(reference[None], estimate[None], sample_rate)[0]
+        else:
+            value = metric(reference, estimate)
+        found[name] = float(value)
+    return pd.Series(found)
+
+
+def distortion_view(
+    sources: dict, sample_rate: int, stem=None, kind="leakage", sdr_db=10.0, delay_ms=1.0, seed=0
+) -> list:
+    """What `distortion_lab` shows: [Picture, table, Sounds].
+
+    sources: name -> (C, L); the mixture is their sum; the first 6 s are used. stem: default the
+    last. The other arguments are those of `distort.distort`. The table has every metric of the
+    estimate, beside that of silence and of the mixture; the picture shows target, estimate and
+    error; the player switches between them at one gain. A silent stem gives a line of words.
+
+    Raises UsageError for an unknown stem or kind, and where `distort.distort` does.
+    """
+    song = _Song(sources, sample_rate, seed)
+    return song.view(stem or list(song.sources)[-1], kind, sdr_db, delay_ms)
+
+
+def distortion_lab(sources: dict, sample_rate: int, stem=None, kind="leakage", seed=0) -> Panel:
+    """The lab as a widget: kind of distortion, stem, SDR to reach, delay.
+
+    Arguments as in `distortion_view`. A slider without effect on the chosen kind is disabled.
+
+    >>> lab = distortion_lab({"a": np.ones((1, 9000)), "b": np.ones((1, 9000))}, 8000, kind="delay")
+    >>> lab.controls["sdr_db"].disabled, lab.controls["delay_ms"].disabled
+    (True, False)
+    """
+    song = _Song(sources, sample_rate, seed)
+    stem = stem or list(song.sources)[-1]
+    (low, high), (short, long) = SDR_DB, np.log10(DELAY_MS)
+    controls = {
+        "kind": widgets.Dropdown(
+            options=distort.KINDS,
+            value=choose(kind, distort.KINDS, "distortion"),
+            description="distortion",
+        ),
+        "stem": widgets.Dropdown(
+            options=list(song.sources), value=choose(stem, song.sources, "stem"), description="stem"
+        ),
+        "sdr_db": widgets.FloatSlider(10.0, min=low, max=high, step=1.0, description="SDR (dB)"),
+        "delay_ms": widgets.FloatLogSlider(
+            1.0, base=10, min=short, max=long, step=0.1, description="delay (ms)"
+        ),
+    }
+
+    def view(kind, **values):
+        controls["sdr_db"].disabled = kind not in distort.SCALED
+        controls["delay_ms"].disabled = kind != "delay"
+        return song.view(kind=kind, **values)
+
+    return Panel(view, "Distortion lab: one error, every metric", **controls)
+
+
+class _Song:
+    """Sources of one length; the scores of silence and mixture are kept."""
+
+    def __init__(self, sources: dict, sample_rate: int, seed: int):
+        if not sources:
+            raise UsageError("no stems: give a dict name -> waveform (C, L)")
+        end = round(MAX_S * sample_rate)
+        self.sources = {k: np.asarray(x, np.float32)[..., :end] for k, x in sources.items()}
+        shapes = {name: x.shape for name, x in self.sources.items()}
+        if len(set(shapes.values())) > 1 or next(iter(self.sources.values())).ndim != 2:
+            raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
+        self.mixture = sum(self.sources.values())  # (C, L)
+        self.sample_rate, self.seed = sample_rate, seed
+        self.ladder = lru_cache(maxsize=16)(self._ladder)
+
+    def _ladder(self, stem) -> dict:
+        target, rate = self.sources[stem], self.sample_rate
+        rungs = {"silence": np.zeros_like(target), "mixture": self.mixture}
+        return {name: scores(target, x, rate) for name, x in rungs.items()}
+
+    def view(self, stem, kind, sdr_db, delay_ms) -> list:
+        """As `distortion_view`."""
+        target = self.sources[choose(stem, self.sources, "stem")]
+        choose(kind, distort.KINDS, "distortion")
+        if not target.any():
+            return [f"{stem} is silent here, so no SDR is defined: choose another stem."]
+        try:
+            estimate, setting = distort.distort(
+                kind, self.sources, stem, self.sample_rate, sdr_db, delay_ms, self.seed
+            )
+        except UsageError as reason:  # no rest that could leak: words, not a broken control
+            return [f"{reason}."]
+        columns = {"estimate": scores(target, estimate, self.sample_rate), **self.ladder(stem)}
+        table = pd.DataFrame(columns)
+        picture = self._picture(table, stem, kind, setting, estimate)
+        table.columns.name = "dB"
+        shown = table.map(lambda value: "undefined" if np.isnan(value) else f"{value:.2f}")
+        sounds = {"estimate": estimate, "target": target, "error": estimate - target}
+        return [picture, shown, listen.ab(sounds, self.sample_rate, max_s=HEARD_S)]
+
+    def _picture(self, table, stem, kind, setting, estimate):
+        target, rate = self.sources[stem], self.sample_rate
+        sounds = {"target": target, "estimate": estimate, "error": estimate - target}
+        title = f"{stem}, {kind}: {setting}"
+        picture, axes = style.figure(title, 1, 4, width=10.5, height=3.1, width_ratios=(3, 3, 3, 4))
+        picture.set_layout_engine(None)  # fixed places: constrained layout would double the time
+        picture.subplots_adjust(left=0.07, right=0.85, bottom=0.16, top=0.82, wspace=0.12)
+        _draw_sounds(axes[:3], sounds, rate)
+        _draw_scores(axes[3], table, style.stem_colour(stem))
+        values = ", ".join(f"{name} {_said(value)}" for name, value in table["estimate"].items())
+        return style.describe(picture, f"{title}. {values}.")
+
+
+def _draw_sounds(axes, sounds, sample_rate) -> None:
+    """Spectrograms of 100 x 200 pixels on a mel axis, all on one scale of 75 dB."""
+    drawn = {
+        name: signals.levels_grid(x, sample_rate, 2048, "mel", 16000, 100, 200)
+        for name, x in sounds.items()
+    }
+    top_db = max(level.max() for _, _, level in drawn.values())
+    ticks = [hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16000) if hz <= sample_rate / 2]
+    for axis, (name, (times_s, edges_hz, level_db)) in zip(axes, drawn.items(), strict=True):
+        high = signals.hz_to_mel(edges_hz[-1])
+        axis.imshow(
+            level_db, origin="lower", aspect="auto", extent=(0, times_s[-1], 0, high),
+            cmap=style.level_colours(), vmin=top_db - 75, vmax=top_db, interpolation="nearest",
+        )  # fmt: skip
+        axis.set_yticks(signals.hz_to_mel(ticks), [style.hz_text(hz) for hz in ticks])
+        axis.grid(False)
+        axis.set(title=name, xlabel="time (s)")
+        axis.label_outer()
+    axes[0].set_ylabel("frequency (Hz, mel axis)")
+
+
+def _draw_scores(axis, table, colour) -> None:
+    """A row per metric; what lies beyond the axis is an arrow, what is undefined a word."""
+    low, high = -15.0, 45.0
+    rows = np.arange(len(table))
+    for name, mark, shade in (
+        ("mixture", "x", GREY),
+        ("silence", "s", "none"),
+        ("estimate", "o", colour),
+    ):
+        known = table[name].notna().to_numpy()
+        values = np.clip(table[name][known], low, high)
+        axis.plot(
+            values, rows[known], mark, color=shade, label=name, markersize=8,
+            markeredgecolor=GREY if shade == "none" else shade,
+        )  # fmt: skip
+    for row, value in enumerate(table["estimate"]):
+        beyond = np.isnan(value) or not low <= value <= high
+        axis.annotate(
+            f"{_said(value)}{' →' if value > high else ' ←' if value < low else ''}",
+            (low if np.isnan(value) else np.clip(value, low, high), row), (0, 6),
+            textcoords="offset points", ha="right" if beyond and value > 0 else "left", fontsize=7,
+        )  # fmt: skip
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    axis.set_yticks(range(len(table)), table.index)
+    axis.yaxis.tick_right()
+    axis.set_ylim(len(table) + 0.6, -0.8)  # the row below the last is for the legend
+    axis.set_xlim(low - 1, high + 1)
+    axis.set(title="every metric", xlabel="dB")
+    style.legend(axis, loc="lower center", ncols=3, columnspacing=0.6, handletextpad=0.1)
+
+
+def _said(value_db) -> str:
+    return "undefined" if np.isnan(value_db) else f"{value_db:.1f} dB"
