@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from bsrnn import models, training
+from bsrnn import losses, models, training
 from bsrnn.errors import DataError, UsageError
 from bsrnn.training import TrainConfig, fit
-from bsrnn.training_run import Run
+from bsrnn.training.run import Run
 
 RATE, STEMS = 44100, ("drums", "vocals")
 
@@ -124,7 +124,7 @@ KILLED = """
     import dataclasses, os, signal, sys
     sys.path.insert(0, {here!r})
     from test_training import QUICK, train
-    from bsrnn import training_run
+    from bsrnn.training import run as training_run
 
     write, written = training_run._atomic, []
 
@@ -237,7 +237,7 @@ def test_the_loss_falls_and_validation_beats_mixture_and_silence(tmp_path):
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch):
     scores = iter([1.0, 5.0, 2.0])
     fake = lambda *_: {"valid_usdr": next(scores)}  # noqa: E731
-    monkeypatch.setattr("bsrnn.training_run.validation", fake)
+    monkeypatch.setattr("bsrnn.training.scores.validation", fake)
     config = dataclasses.replace(QUICK, steps=6)
     result = train(tmp_path, config, data=songs())
     assert result.card["best_step"] == 4 and result.card["best_valid_usdr_db"] == 5
@@ -302,7 +302,7 @@ def test_a_nan_song_is_named_and_the_state_before_it_is_kept(tmp_path):
 
 
 def test_numbers_that_break_by_themselves_stop_the_run(tmp_path, monkeypatch):
-    real = training_loss = training.losses.loss
+    real = training_loss = losses.loss
     calls = []
 
     def breaks(*args):

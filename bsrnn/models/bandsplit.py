@@ -194,6 +194,8 @@ class MaskEstimator(nn.Module):
             parts = part.unflatten(-1, (self.channels, 1 + self.complex, -1))  # (G, B, T, C, P, W)
             found.append(parts.permute(1, 2, 3, 4, 0, 5).flatten(-2))  # (B, T, C, P, G W)
         mask = torch.cat(found, dim=-1)  # (B, T, C, P, all W)
+        if mask.dtype.itemsize < 4:  # mixed precision: complex numbers need whole floats
+            mask = mask.float()
         if self.weights is not None:
             mask = mask * self.weights
         if self.disjoint:

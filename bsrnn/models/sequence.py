@@ -11,6 +11,7 @@ Watcharasupat et al. 2024, arXiv 2309.02539, section III-C (layer norm, GRU).
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from bsrnn.models.attention import (
     FrameAttention,
@@ -225,13 +226,17 @@ class SequenceModel(nn.Module):
         if config.last_norm:
             self.last_norm = Norm("rms", config.features, config.norm_eps)
         self.blocks = nn.ModuleList(Block(config, self.positions) for _ in range(config.repeats))
+        self.recompute = False  # in training, forget what is inside a block: gradient checkpointing
 
     def forward(self, z):
         if self.first_norm is not None:
             z = self.first_norm(z)
         earlier = None
         for block in self.blocks:
-            z = block(z, earlier)
+            if self.recompute and torch.is_grad_enabled():
+                z = checkpoint(block, z, earlier, use_reentrant=False)
+            else:
+                z = block(z, earlier)
             if self.skip:
                 earlier = z if earlier is None else earlier + z
         return z if self.last_norm is None else self.last_norm(z)
