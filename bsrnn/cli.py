@@ -239,7 +239,7 @@ def _course_release(args):
 
 def _train_arguments(own):
     own.add_argument("model", help="preset (see `models`) or a JSON file of a ModelConfig")
-    own.add_argument("--train", default="smoke", help="preset: smoke (default), small or paper")
+    own.add_argument("--train", default="smoke", help="preset: smoke (default), small, paper ...")
     _dataset(own)
     _stems(own)
     own.add_argument("--scheme", help="band scheme (see `bands`), or a .json or .csv file of one")
@@ -250,6 +250,15 @@ def _train_arguments(own):
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
     own.add_argument("--initial", help="model file to start from")
     own.add_argument("--freeze", help="parts that stay as they are: split,sequence,masks")
+    own.add_argument(
+        "--check", action=argparse.BooleanOptionalAction,
+        help="overfit one batch first; default: before 20,000 steps and more",
+    )  # fmt: skip
+    own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
+    own.add_argument(
+        "--devices", default="auto",
+        help="processes of this machine: a number, all (GPUs), or auto (torchrun, SLURM; else one)",
+    )  # fmt: skip
     _device(own)
     _parameters(own)
 
@@ -294,8 +303,12 @@ def _train(args):
         freeze=listed(args.freeze) or (),
         resume=args.resume,
         device=args.device,
+        devices=args.devices,
+        check=args.check,
+        tensorboard=args.tensorboard,
     )
-    print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
+    if training.machine.rank() == 0:
+        print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
 
 
 def _evaluate_arguments(own):

@@ -15,8 +15,9 @@ from bsrnn.errors import UsageError
 
 WANTED_DB = 3.0  # half the error energy of silence
 EXAMPLES = 2
+STEPS = 200  # at most; a sound network needs a few dozen
 LR = 1e-2  # of small networks, see `_rate`
-_SEARCHED = 200  # examples looked through for some in which every target is heard
+SEARCHED = 200  # examples looked through for some in which every target is heard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Overfit:
         return self
 
 
-def overfit(model_config, train_config, dataset, steps: int = 200, device: str = "auto") -> Overfit:
-    """Train a new separator on two examples for up to `steps` and say how well each stem is learnt.
+def overfit(model_config, train_config, dataset, steps=None, device="auto") -> Overfit:
+    """Train a new separator on two examples for up to `steps` (200) and say how well each stem is learnt.
 
     It stops as soon as every stem has 3 dB uSDR. `fit(..., check=True)` does this before it starts.
     """
@@ -64,25 +65,25 @@ def overfit(model_config, train_config, dataset, steps: int = 200, device: str =
     return overfit_separator(separator, train_config, mixer, place.accelerator, steps)
 
 
-def overfit_separator(separator, config, mixer, accelerator="cpu", steps: int = 200) -> Overfit:
+def overfit_separator(separator, config, mixer, accelerator="cpu", steps=None) -> Overfit:
     """`overfit` for a copy of this separator; the generator of random numbers is left as it was."""
     device = "cuda" if accelerator == "gpu" else "cpu"
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         copied = copy.deepcopy(separator).to(device).train()
-        return _learn(copied, config, *_heard_batch(mixer, device), steps)
+        return _learn(copied, config, *_heard_batch(mixer, device), steps or STEPS)
 
 
 def _heard_batch(mixer, device):
-    """Mixtures (B, C, L) and targets (B, S, C, L) of the first examples with sound in each target."""
+    """Mixtures (B, C, L), targets (B, S, C, L): the first examples with sound in each target."""
     found = []
-    for index in range(_SEARCHED):
+    for index in range(SEARCHED):
         example = mixer[index]
         if all(abs(target).max() > 1e-3 for target in example["targets"]):
             found.append(example)
         if len(found) == EXAMPLES:
             break
     if not found:
-        raise UsageError(f"check: no example with every target among {_SEARCHED}: skip this check")
+        raise UsageError(f"check: no example with every target among {SEARCHED}: skip this check")
     return tuple(
         torch.stack([torch.from_numpy(example[name]) for example in found]).to(device)
         for name in ("mixture", "targets")

@@ -15,7 +15,9 @@ _OPTIONS = {
 }
 _ABOVE_0 = ("steps", "batch", "seconds_per_segment", "lr", "clip_norm", "decay_factor")
 _FROM_1 = ("accumulate", "checkpoint_every", "log_every", "decay_steps", "plateau_patience")
-_FROM_0 = ("seed", "warmup_steps", "workers", "distinct_items", "max_minutes", "patience", "cache_gb")
+_FROM_0 = (
+    "seed", "warmup_steps", "workers", "distinct_items", "max_minutes", "patience", "cache_gb",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

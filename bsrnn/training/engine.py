@@ -77,9 +77,7 @@ class Module(lightning.LightningModule):
                 f"{kept.name})"
             )
         waveforms, spectra = self.separator.estimate(mixture)
-        loss = losses.loss(
-            run.config.loss, waveforms, spectra, targets, self.separator.config.stft
-        )
+        loss = losses.loss(run.config.loss, waveforms, spectra, targets, self.separator.config.stft)
         run.require_finite(loss, "loss", batch)
         run.batch_now = batch
         run.passes.append(loss.detach())

@@ -86,7 +86,7 @@ def find(device: str = "auto", devices="auto") -> Machine:
     if devices < 1:
         raise UsageError(f"devices is {devices}: give at least 1")
     if started and started != devices:
-        raise UsageError(f"{started} processes were started here, not {devices}: use devices='auto'")
+        raise UsageError(f"{started} processes were started, not {devices}: use devices='auto'")
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise UsageError(f"{devices} GPUs asked for, {torch.cuda.device_count()} are visible")
     return Machine(accelerator, devices, nodes)
