@@ -53,7 +53,8 @@ class Overfit:
 def overfit(model_config, train_config, dataset, steps=None, device="auto") -> Overfit:
     """Train a new separator on two examples and say how well each stem is learnt.
 
-    Up to `steps` (200) updates; it stops as soon as every stem has 3 dB uSDR. `fit(..., check=True)` does this before it starts.
+    Up to `steps` (200) updates; it stops as soon as every stem has 3 dB uSDR.
+    `fit(..., check=True)` does this before it starts.
     """
     from bsrnn import models
     from bsrnn.training import job, machine
