@@ -254,6 +254,8 @@ def _train_arguments(own):
         "--check", action=argparse.BooleanOptionalAction,
         help="overfit one batch first; default: before 20,000 steps and more",
     )  # fmt: skip
+    own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
+    own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
     own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
     own.add_argument(
         "--devices", default="auto",
@@ -294,6 +296,9 @@ def _train(args):
         named["steps"] = 10**9  # the minutes decide
     given = [(name, value) for name, value in named.items() if value is not None]
     model, train = configured([model, train], once(given + args.parameters))
+    if args.plan:
+        print(training.plan(model, train, args.memory_gb, args.device).text())
+        return
     result = training.fit(
         model,
         train,

@@ -1,6 +1,6 @@
-"""Several processes share a batch: equal weights on both, the numbers of one process. About 20 s of CPU.
+"""Several processes share a batch: equal weights on both, the numbers of one process.
 
-Two gloo processes of this machine stand for GPUs and machines; Lightning starts them (`devices=2`).
+Two gloo processes of this machine stand for GPUs and machines; Lightning starts them. About 20 s.
 """
 
 import dataclasses
@@ -30,8 +30,9 @@ SCRIPT = """
     count = Run.count
     def watch(run, loss):
         count(run, loss)
-        torch.save({{"weights": run.separator.state_dict(), "average": run.average.state_dict(),
-                    "loss": loss, "drawn": DRAWN}}, f"{folder}/seen-{{machine.rank()}}-{{run.step}}.pt")
+        found = {{"weights": run.separator.state_dict(), "average": run.average.state_dict()}}
+        found |= {{"loss": loss, "drawn": DRAWN}}
+        torch.save(found, f"{folder}/seen-{{machine.rank()}}-{{run.step}}.pt")
     Run.count = watch
 
     DRAWN = []

@@ -23,8 +23,10 @@ from bsrnn.training.check import overfit
 from bsrnn.training.config import TrainConfig, presets
 from bsrnn.training.job import FitResult, fit
 from bsrnn.training.parts import PARTS, transfer
+from bsrnn.training.planning import Plan, plan
 from bsrnn.training.scores import validation
 
 __all__ = [
-    "FitResult", "PARTS", "TrainConfig", "fit", "overfit", "presets", "transfer", "validation",
+    "FitResult", "PARTS", "Plan", "TrainConfig", "fit", "overfit", "plan", "presets", "transfer",
+    "validation",
 ]  # fmt: skip

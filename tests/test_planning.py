@@ -1,0 +1,60 @@
+"""Plans: memory as autograd counts it, proposals that fit, one line of the command line."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_training import QUICK, TINY
+from test_training_options import saved_bytes
+
+from bsrnn import models, training
+from bsrnn.errors import UsageError
+
+MODEL = dataclasses.replace(TINY, features=16, repeats=3)
+CONFIG = dataclasses.replace(QUICK, batch=12, seconds_per_segment=2.0, loss="l1")
+
+
+@pytest.fixture(scope="module")
+def roomy():
+    return training.plan(MODEL, CONFIG, memory_gb=1000)
+
+
+def test_parameters_and_memory_are_counted(roomy):
+    separator = models.BandSplitSeparator(MODEL).train()
+    weights = sum(weight.numel() for weight in separator.parameters())
+    assert roomy.parameters == weights and roomy.fixed_gb == pytest.approx(16e-9 * weights)
+    kept = saved_bytes(separator, torch.randn(1, 2, 2 * 44100)) - 4 * weights
+    assert roomy.example_gb == pytest.approx(kept / 1e9, rel=0.05)  # from 0.5 and 1 s to 2 s
+    assert roomy.needed_gb == pytest.approx(roomy.fixed_gb + 12 * roomy.example_gb)
+    assert roomy.config == CONFIG and roomy.fits
+    assert roomy.hours == pytest.approx(roomy.seconds_per_step * CONFIG.steps / 3600)
+    assert roomy.seconds_per_step > 0
+
+
+def passes(roomy, examples):
+    """The plan where so many examples fit beside the weights."""
+    usable = roomy.fixed_gb + examples * roomy.example_gb
+    return training.plan(MODEL, CONFIG, memory_gb=usable / 0.85)
+
+
+def test_a_batch_is_split_into_the_fewest_passes_that_fit(roomy):
+    found = passes(roomy, 5.5)
+    assert found.fits and found.config.accumulate == 3  # 4 at a time: 5 does not divide 12
+    assert found.config.batch == 12 and found.needed_gb <= 0.85 * found.memory_gb + 1e-9
+    assert not found.config.gradient_checkpointing
+    assert "-p accumulate 3" in found.text() and "12 examples in 3 passes" in found.text()
+
+
+def test_then_blocks_are_recomputed_and_then_examples_shortened(roomy):
+    tight = passes(roomy, 0.9)
+    assert tight.config.gradient_checkpointing and tight.config.seconds_per_segment == 2
+    assert tight.fits and tight.example_gb < roomy.example_gb
+    tighter = passes(roomy, 0.4)
+    assert tighter.config.seconds_per_segment < 2 and tighter.fits
+    never = passes(roomy, 0.001)
+    assert not never.fits and "take a smaller model" in never.text()
+
+
+def test_bad_numbers():
+    with pytest.raises(UsageError, match="memory_gb is 0"):
+        training.plan(MODEL, CONFIG, 0)
