@@ -249,6 +249,7 @@ def _train_arguments(own):
     own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
     own.add_argument("--initial", help="model file to start from")
+    own.add_argument("--unlabelled", help="folder of songs without stems; --initial labels them")
     own.add_argument("--freeze", help="parts that stay as they are: split,sequence,masks")
     own.add_argument(
         "--check", action=argparse.BooleanOptionalAction,
@@ -311,6 +312,7 @@ def _train(args):
         devices=args.devices,
         check=args.check,
         tensorboard=args.tensorboard,
+        unlabelled=args.unlabelled,
     )
     if training.machine.rank() == 0:
         print(f"best model: {result.best_path} ({result.seconds:.0f} s)")

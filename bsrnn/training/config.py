@@ -125,7 +125,7 @@ class TrainConfig:
 
 def presets() -> dict[str, TrainConfig]:
     """Training presets: "smoke" (seconds), "small" (minutes), and the published ones, for GPUs:
-    "paper" (days), "magronp", "bandit", "d3net"."""
+    "paper" (days), "finetune", "magronp", "bandit", "d3net"."""
     # The first two are for few songs and one CPU. L2 instead of the paper's L1: SDR counts squares;
     # on the 7 s previews vocals had 3.6 dB validation uSDR after 200 steps against 2.5 dB with L1.
     quick = TrainConfig(mono=True, recipe="few-songs", loss="l2_both")
@@ -154,6 +154,7 @@ def presets() -> dict[str, TrainConfig]:
             checkpoint_every=200,
         ),
         "paper": paper,
+        "finetune": dataclasses.replace(paper, lr=1e-4),  # its semi-supervised stage
         # magronp/bsrnn: 2 items on each of 4 GPUs, lr scaled by batch / 16; an epoch is 20,000
         # items; patience 10, and 30 for the published models
         "magronp": dataclasses.replace(

@@ -69,6 +69,8 @@ class Module(lightning.LightningModule):
     def training_step(self, batch, _):
         run = self.run
         mixture, targets = batch["mixture"], batch["targets"]  # (B, C, L), (B, S, C, L)
+        if run.teacher:
+            targets = run.teacher.complete(batch)
         if not (torch.isfinite(mixture).all() and torch.isfinite(targets).all()):
             place = run.mixer.blame(batch["index"])
             kept = run.keep_batch(batch)

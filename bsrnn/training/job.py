@@ -14,6 +14,7 @@ from bsrnn.training import engine, machine
 from bsrnn.training.config import TrainConfig
 from bsrnn.training.parts import recompute_blocks, transfer
 from bsrnn.training.run import Run
+from bsrnn.training.teacher import HalfLabelled, Teacher
 
 LONG_JOB_STEPS = 20_000  # from so many steps on, one batch is overfitted first
 
@@ -43,6 +44,7 @@ def fit(
     devices: int | str = "auto",
     check: bool | None = None,
     tensorboard: bool = False,
+    unlabelled=None,
 ) -> FitResult:
     """Train a separator and leave its checkpoints in `out_dir`.
 
@@ -59,6 +61,8 @@ def fit(
     check          overfit one batch first (`bsrnn.training.overfit`); None: before 20,000 steps
                    and more
     tensorboard    write the log to out_dir/tensorboard too, if tensorboard is installed
+    unlabelled     folder or paths of songs without stems: half of the examples come from them, with
+                   labels by `initial` and its better successors (`bsrnn.training.teacher`)
 
     Errors: one UsageError or DataError line for a missing stem, a segment longer than every song,
     silent or non-finite data (naming song and second), a folder that cannot be written, a state of
@@ -76,6 +80,9 @@ def fit(
     mixer = mixer_for(separator.config, train_config, train)
     if train_config.gradient_checkpointing:
         recompute_blocks(separator)
+    if unlabelled is not None:
+        _require_teacher(origin)
+        mixer = HalfLabelled(mixer, unlabelled)
     run = Run(out_dir, separator, train_config, mixer, valid, freeze, place.first)
     run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
     run.open_board(tensorboard)
@@ -86,6 +93,8 @@ def fit(
             run.clear()
         if hasattr(separator, "prepare"):  # statistics of the input, before the first step
             separator.prepare(mixer)
+    if unlabelled is not None:
+        run.learn_from(Teacher(separator))
     if check is None:
         check = train_config.steps >= LONG_JOB_STEPS
     if check and run.step == 0 and place.first:
@@ -114,6 +123,12 @@ def mixer_for(model, config: TrainConfig, train) -> mixing.RandomMixer:
         distinct=config.distinct_items,
         cache_bytes=config.cache_gb * 1e9 / max(1, config.workers),  # each has its own
     )
+
+
+def _require_teacher(origin) -> None:
+    if origin is None or origin["new"]:
+        new = f" ({origin['new'][0]} is new)" if origin else ""
+        raise UsageError(f"songs without stems need a trained teacher{new}: give initial=PATH")
 
 
 def _build(model_config, initial, freeze):

@@ -48,6 +48,7 @@ class Run:
         self.lr = self.grad_norm = math.nan
         self.passes, self.batch_now = [], None
         self.interrupted, self.board = False, None
+        self.teacher = None  # of songs without stems
         self.optimizer, self.precision, self.loaded = None, None, None
         self.average = None
         if config.ema_decay:
@@ -63,6 +64,20 @@ class Run:
     def judged(self):
         """The separator that is validated and kept: the average of weights where there is one."""
         return self.average.module if self.average else self.separator
+
+    def learn_from(self, teacher) -> None:
+        """Label what has no stems with this Teacher, and keep it until the student is better."""
+        if not self.valid or self.config.monitor == "loss":
+            raise UsageError(
+                "no validation songs to tell student from teacher by: give valid= and a monitor "
+                "of them"
+            )
+        self.teacher = teacher
+        if self.loaded is not None:
+            teacher.separator.load_state_dict(self.loaded["teacher"])
+        elif self.first:
+            self.best = scores.validation(teacher.separator, self.valid)[self.config.monitor]
+            self._keep(self.best_path)
 
     def _require_monitor(self) -> None:
         config, stems = self.config, self.separator.stems
@@ -104,6 +119,9 @@ class Run:
         self.world = trainer.world_size
         if self.average:
             self.average.to(module.device)
+        if self.teacher:
+            self.teacher.separator.to(module.device)
+            self.best = trainer.strategy.broadcast(self.best)  # of the first teacher
         if self.loaded is not None:
             self.optimizer.load_state_dict(self.loaded["optimizer"])
             self.precision.load_state_dict(self.loaded["scaler"])
@@ -200,6 +218,8 @@ class Run:
         if score > self.best:
             self.best, self.best_step, self.rest = score, self.step, [0, 0]
             self._keep(self.best_path)
+            if self.teacher:
+                self.teacher.learn_from(self.judged)
             return
         self.rest = [self.rest[0] + 1, self.rest[1] + 1]
         if self.config.schedule == "plateau" and self.rest[1] > self.config.plateau_patience:
@@ -238,6 +258,7 @@ class Run:
         state |= {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
         state |= {"separator": self.separator.state_dict()}
         state |= {"average": self.average.state_dict() if self.average else {}}
+        state |= {"teacher": self.teacher.separator.state_dict() if self.teacher else {}}
         state |= {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
         state |= {"scaler": self.precision.state_dict()}  # of "16" only
         return state
@@ -270,6 +291,8 @@ class Run:
     def _best_db(self) -> float | None:
         """Validation uSDR at the best step."""
         rows = [row for row in self.rows if row["step"] == self.best_step]
+        if not rows and self.teacher:
+            return self.best  # the first teacher is still the best
         return rows[0].get("valid_usdr") if rows else None
 
     def frame(self) -> pandas.DataFrame:
