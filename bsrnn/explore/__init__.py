@@ -2,7 +2,7 @@
 
 Each widget has a static twin: the function that it calls is public, and its lesson shows it first.
 All are made of core ipywidgets (7.7 to 8), need no extension and no network, and every control
-has a label and works from the keyboard. Lessons 01 to 12.
+has a label and works from the keyboard. Lessons 01 to 14.
 """
 
 import importlib
@@ -18,9 +18,15 @@ _ROOMS = {
     "distortion_view": "distortion",
     "mask_threshold": "masks",
     "mask_view": "masks",
+    "forward_steps": "forward",
+    "forward_trace": "forward",
+    "forward_view": "forward",
     "freeze_board": "freezing",
     "freeze_plan": "freezing",
     "freeze_view": "freezing",
+    "influence": "layers",
+    "layer_swapper": "layers",
+    "layers_view": "layers",
     "report_page": "page",
     "stem_mix": "mixer",
     "stem_mixer": "mixer",

@@ -1,0 +1,168 @@
+"""Swap the sequence layers of a separator: what it costs then, and who hears whom.
+
+`influence` measures which bands and frames reach one output, `layers_view` is the static twin of
+the widget `layer_swapper`. Lesson 14.
+
+Conventions
+    Influence is the size of the gradient of one output position (all its features, randomly
+    weighted) by each input position of the sequence part, in float64, with random weights. Exactly
+    zero means: cannot be heard, whatever the weights. It is a statement about the layers at the
+    start of training, not about what a trained network listens to.
+
+References: Luo et al. 2016, arXiv 1701.04128 (effective receptive fields by gradients);
+Su et al. 2021, arXiv 2104.09864 (rotary positions).
+"""
+
+import textwrap
+from dataclasses import replace
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import torch
+
+from bsrnn import plots
+from bsrnn.cost import cost
+from bsrnn.errors import UsageError, choose
+from bsrnn.explore.panel import Panel
+from bsrnn.models.sequence import SequenceModel
+
+TIME = ("lstm", "gru", "conv", "dilated", "transformer", "roformer")
+BAND = ("same", "lstm", "gru", "conv", "dilated", "none")
+NORMS = ("group", "layer")  # of blocks; transformer and roformer have their own norms
+FEATURES = (16, 32, 64, 128)
+BANDS, FRAMES = 13, 41  # of an influence map: odd, so that there is a middle
+MEASURED_FEATURES = 16  # who hears whom does not depend on their number
+STRONG_DB = -60.0
+
+
+def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=None):
+    """The ModelConfig `base` with other sequence layers; None keeps what the base has.
+
+    time: one of `TIME`; band: one of `BAND`, "same" as along time or "none"; norm: of the blocks.
+    Recurrent and convolution layers get 2N units, attention 4 heads that share the N features.
+    Raises UsageError.
+
+    >>> from bsrnn.models import presets
+    >>> swapped(presets()["tiny"], "conv", "lstm").band_rnn
+    'lstm'
+    """
+    choose(time, TIME, "layer along time")
+    choose(band, BAND, "layer across bands")
+    features = base.features if features is None else features
+    if features % 8:
+        raise UsageError(f"{features} features: choose a multiple of 8, for 4 heads of even size")
+    return replace(
+        base,
+        rnn=time,
+        band_rnn="" if band == "same" else band,
+        features=features,
+        repeats=base.repeats if repeats is None else repeats,
+        block_norm=choose(norm or base.block_norm, NORMS, "norm of the blocks"),
+        hidden=2 * features,
+        transformer_heads=4,
+        head_features=features // 4,
+    )
+
+
+def influence(config, bands=BANDS, frames=FRAMES, at=None, seed=0) -> np.ndarray:
+    """How strongly each position of the features reaches one output: (K, T), the largest is 1.
+
+    config: ModelConfig, of which the sequence part is built with random weights from `seed`;
+    at: (band, frame) of the output, by default the middle. See the conventions above.
+
+    >>> from bsrnn.models import presets
+    >>> config = swapped(presets()["tiny"], "conv", "none", norm="layer")
+    >>> int((influence(config) > 0).sum())  # kernel 3: a frame hears itself and two neighbours
+    3
+    """
+    at = (bands // 2, frames // 2) if at is None else at
+    if not (0 <= at[0] < bands and 0 <= at[1] < frames):
+        raise UsageError(f"output {at}: choose a band below {bands} and a frame below {frames}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SequenceModel(config).double().eval()
+        z = torch.randn(1, bands, frames, config.features, dtype=torch.float64)
+        weight = torch.randn(config.features, dtype=torch.float64)
+    z.requires_grad_(True)
+    (gradient,) = torch.autograd.grad((model(z)[0, at[0], at[1]] * weight).sum(), z)
+    size = gradient[0].norm(dim=-1)  # (K, T, N) -> (K, T)
+    return (size / size.max()).numpy()
+
+
+def reach(values, at=None) -> dict:
+    """What an influence map (K, T) says in numbers: how many bands and frames have any influence
+    ("bands", "frames"), and how many frames of the output's own band lie above -60 dB ("strong").
+    """
+    heard = np.asarray(values) > 0
+    band = heard.shape[0] // 2 if at is None else at[0]
+    strong = np.asarray(values)[band] > 10 ** (STRONG_DB / 20)
+    return {
+        "bands": int(heard.any(axis=1).sum()),
+        "frames": int(heard.any(axis=0).sum()),
+        "strong": int(strong.sum()),
+    }
+
+
+def layers_view(
+    base, time="lstm", band="same", features=16, repeats=1, norm="group", seconds=6.0
+) -> list:
+    """What `layer_swapper` shows: [Picture, words, table of the parts]. Arguments as in `swapped`;
+    seconds: length of the mixture that is counted. Raises UsageError."""
+    config = swapped(base, time, band, features, repeats, norm)
+    total = cost(config, seconds)
+    parts = {k: (p.parameters, p.macs, p.activation_bytes) for k, p in total.parts.items()}
+    measured = swapped(base, time, band, MEASURED_FEATURES, repeats, norm)
+    values = influence(measured)
+    words = _words(config, total, values, seconds)
+    title = f"{time} along time, {band} across bands, {norm} norm"
+    at = (BANDS // 2, FRAMES // 2)
+    picture = plots.layer_cost(parts, values, at, words, title)
+    columns = ["parameters", "MACs", "bytes of activations"]
+    table = pd.DataFrame(parts, index=columns).T
+    table = pd.concat([table, table.sum().rename("all").to_frame().T])
+    return [picture, textwrap.fill(words, 88), table]
+
+
+def layer_swapper(base, seconds: float = 6.0) -> Panel:
+    """The swapper as a widget: layer along time, layer across bands, norm, features, repeats.
+
+    base: ModelConfig that gives everything else (bands, STFT, masks).
+    """
+
+    def drop(options, value, words):
+        return widgets.Dropdown(options=options, value=value, description=words)
+
+    return Panel(
+        lambda **values: layers_view(base, seconds=seconds, **values),
+        "Layer swapper",
+        time=drop(TIME, "lstm", "along time"),
+        band=drop(BAND, "same", "across bands"),
+        norm=drop(NORMS, "group", "norm"),
+        features=drop(FEATURES, 16, "features N"),
+        repeats=widgets.IntSlider(1, 1, 6, description="repeats R"),
+    )
+
+
+def _words(config, total, values, seconds) -> str:
+    items = config.channels if config.joint_channels == 1 else 1
+    bands, frames = len(config.bands), config.stft.frames(round(seconds * config.sample_rate))
+    sequence, heard = total.parts["sequence"], reach(values)
+    share = sequence.parameters / total.parameters
+    said = (
+        f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
+        f"{config.band_rnn or config.rnn} across bands {items * frames} sequences (B T) of {bands} "
+        f"bands, {config.features} features each. "
+    )
+    if config.band_rnn == "none":
+        said = (
+            f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
+            f"{config.features} features each; no layer joins bands. "
+        )
+    return said + (
+        f"{total.parameters / 1e6:.3f} million parameters, {share:.0%} of them in the sequence; "
+        f"{total.macs / 1e9:.2f} GMAC and {total.activation_bytes / 1e6:.0f} MB of activations "
+        f"for {seconds:g} s. Of {FRAMES} frames and {BANDS} bands an output hears "
+        f"{heard['frames']} and {heard['bands']}; in its own band {heard['strong']} frames above "
+        f"{STRONG_DB:.0f} dB."
+    )

@@ -1,0 +1,256 @@
+"""Figures of what happens inside a network: tensors and their axes, one step, who hears whom.
+
+Arrays in, Figure out, with words. Axis letters as everywhere: B S C L F T K W N. Lessons 05, 14.
+"""
+
+import textwrap
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.patches import Polygon
+
+from bsrnn.errors import UsageError
+from bsrnn.plots import style
+from bsrnn.plots.oracles import draw_mask
+
+FLOOR_DB = -80.0  # of spectra, below the loudest bin
+INFLUENCE_DB = -120.0  # weakest influence that is drawn; exactly none stays white
+ROWS = 180  # of a log frequency axis: more than pixels cost bytes and show nothing
+_WIDTH, _HEIGHT, _DEPTH = ("T", "L"), ("F", "K", "W"), ("N",)
+_CHOSEN = style.PALETTE[1]
+
+
+def tensors(steps, title="The way of the tensors"):
+    """A row of boxes, one per tensor: frames or samples to the right, bins or bands upwards,
+    features backwards; what counts copies (B, S, C) stands in the text.
+
+    steps: dicts with `name`, `axes` ("B K T N"), `shape`, and optionally `along`, the letter of the
+    axis on which a layer runs (drawn as an arrow).
+    """
+    if not steps:
+        raise UsageError("no tensors to draw: give a list of {name, axes, shape}")
+    picture, axes = style.figure(title, width=max(4.0, 1.55 * len(steps)), height=2.6)
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    left, words = 0.0, []
+    for step in steps:
+        sizes = dict(zip(step["axes"].split(), step["shape"], strict=True))
+        width, height, depth = (_length(sizes, names) for names in (_WIDTH, _HEIGHT, _DEPTH))
+        depth *= 0.45  # seen from the side
+        _box(axes, left, width, height, depth)
+        _edges(axes, left, width, height, depth, sizes)
+        _arrow(axes, left, width, height, step.get("along", ""))
+        middle = left + (width + depth) / 2
+        shape = ", ".join(map(str, step["shape"]))
+        name = textwrap.fill(step["name"], 15)
+        axes.text(middle, 3.0, name, ha="center", va="bottom", fontsize=8, weight="bold")
+        label = f"({', '.join(step['axes'].split())})\n({shape})"
+        axes.text(middle, -0.45, label, ha="center", va="top", fontsize=7)
+        words.append(f"{step['name']} ({shape})")
+        left += max(width + depth, 1.9) + 0.75
+    axes.set_xlim(-0.4, left - 0.35)
+    axes.set_ylim(-1.5, 3.8)
+    return style.describe(picture, f"Tensors and their shapes: {'; '.join(words)}.")
+
+
+def _length(sizes, names) -> float:
+    """Length of a box's edge for the axis of `sizes` that is in `names`: grows with its log."""
+    size = next((sizes[name] for name in names if name in sizes), 1)
+    return 0.12 + 0.24 * np.log2(min(size, 1024)) if size > 1 else 0.12
+
+
+def _box(axes, left, width, height, depth):
+    front = [(left, 0), (left + width, 0), (left + width, height), (left, height)]
+    top = [
+        front[3],
+        front[2],
+        (left + width + depth, height + depth),
+        (left + depth, height + depth),
+    ]
+    side = [front[1], (left + width + depth, depth), top[2], front[2]]
+    for corners, shade in ((front, "#9ecae1"), (top, "#deebf7"), (side, "#6baed6")):
+        axes.add_patch(Polygon(corners, facecolor=shade, edgecolor="#33658a", lw=0.8))
+
+
+def _edges(axes, left, width, height, depth, sizes):
+    """The letters of the three drawn axes, at their edges."""
+    small = {"fontsize": 7, "color": "#1b3a52"}
+    for name in sizes:
+        if name in _WIDTH:
+            axes.text(left + width / 2, -0.05, name, ha="center", va="top", **small)
+        elif name in _HEIGHT:
+            axes.text(left - 0.08, height / 2, name, ha="right", va="center", **small)
+        elif name in _DEPTH:
+            place = left + width + depth / 2 + 0.12
+            axes.text(place, depth / 2 - 0.05, name, ha="left", va="top", **small)
+
+
+def _arrow(axes, left, width, height, along):
+    look = {"arrowstyle": "-|>", "color": _CHOSEN, "lw": 1.6}
+    for share in (0.25, 0.5, 0.75) if along else ():
+        if along in _WIDTH:
+            start, end = (left + 0.08, share * height), (left + width - 0.04, share * height)
+        else:
+            start, end = (left + share * width, 0.08), (left + share * width, height - 0.04)
+        axes.annotate("", xy=end, xytext=start, arrowprops=look)
+
+
+def tensor_step(title, whole, close, kind, seconds, sample_rate=44100, band=None, feature=None):
+    """One tensor: all of it on the left, one band of it on the right.
+
+    kind "waveform": whole (C, L), nothing else. "spectrum": whole (F, T) complex, close (W, T) the
+    bins of a band. "mask": the same, drawn as gains. "features": whole (K, T) one feature of every
+    band, close (N, T) every feature of one band. band: (number, low_hz, high_hz), outlined;
+    feature: its number, marked. Draws; the words are the caller's.
+    """
+    columns = 1 if kind == "waveform" else 2
+    picture, axes = style.figure(title, 1, columns, width=9.5, height=3.1, squeeze=False)
+    left, right = axes[0, 0], axes[0, -1]
+    if kind == "waveform":
+        _draw_waveform(left, whole, seconds)
+        return picture
+    number, low_hz, high_hz = band
+    if kind == "features":
+        _draw_features(picture, left, right, whole, close, seconds, number, feature)
+        return picture
+    if kind == "mask":
+        mesh = draw_mask(left, np.abs(whole), sample_rate, seconds)
+        _draw_grid(right, np.abs(close), seconds, cmap=mesh.cmap, norm=mesh.norm)
+        label = "size of the mask"
+    else:
+        mesh = _draw_levels(left, whole, sample_rate, seconds)
+        top = 20 * np.log10(np.abs(whole).max() + 1e-12)
+        level_db = 20 * np.log10(np.abs(close) + 1e-12) - top
+        limits = {"vmin": FLOOR_DB, "vmax": 0, "cmap": style.level_colours()}
+        _draw_grid(right, level_db, seconds, **limits)
+        label = "level (dB below the loudest bin)"
+    for hz in (low_hz, high_hz):
+        left.axhline(max(hz, left.get_ylim()[0]), color="#00d0ff", lw=1.4)
+    left.set(title="all bins", xlabel="time (s)")
+    right.set(title=f"band {number}: {low_hz:.0f} to {high_hz:.0f} Hz", xlabel="time (s)")
+    right.set_ylabel("bin in the band")
+    picture.colorbar(mesh, ax=axes, label=label, pad=0.01)
+    return picture
+
+
+def _draw_waveform(axes, waveform, seconds):
+    step = max(1, waveform.shape[-1] // 2000)
+    for number, channel in enumerate(waveform):
+        count = channel.shape[-1] // step
+        blocks = channel[: count * step].reshape(count, step)
+        time = np.linspace(0, seconds, count)
+        look = {"color": style.PALETTE[number % len(style.PALETTE)], "alpha": 0.6, "lw": 0}
+        label = f"channel {number}"
+        axes.fill_between(time, blocks.min(1), blocks.max(1), label=label, **look)
+    axes.set(xlabel="time (s)", ylabel="amplitude", title="samples")
+    style.legend(axes, loc="upper right")
+
+
+def _draw_levels(axes, spectrum, sample_rate, seconds):
+    """|spectrum| (F, T) in dB on a log frequency axis; bins are picked, not averaged."""
+    bins, top_hz = spectrum.shape[0], sample_rate / 2
+    edges_hz = np.geomspace(30.0, top_hz, ROWS + 1)
+    middle_hz = (edges_hz[1:] + edges_hz[:-1]) / 2
+    rows = np.clip(np.round(middle_hz / top_hz * (bins - 1)), 0, bins - 1).astype(int)
+    level_db = 20 * np.log10(np.abs(spectrum) + 1e-12)
+    mesh = axes.pcolormesh(
+        np.linspace(0, seconds, spectrum.shape[1] + 1), edges_hz, (level_db - level_db.max())[rows],
+        vmin=FLOOR_DB, vmax=0, cmap=style.level_colours(),
+    )  # fmt: skip
+    style.log_hz_axis(axes.yaxis, 30.0, top_hz)
+    axes.grid(False)
+    return mesh
+
+
+def _draw_grid(axes, values, seconds, **look):
+    """(rows, T) as a picture with row 0 at the bottom."""
+    extent = (0, seconds, -0.5, len(values) - 0.5)
+    axes.grid(False)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    return axes.imshow(values, origin="lower", aspect="auto", extent=extent,
+                       interpolation="nearest", **look)  # fmt: skip
+
+
+def _draw_features(picture, left, right, whole, close, seconds, number, feature):
+    """Two signed heat maps on one colour scale."""
+    limit = float(max(np.abs(whole).max(), np.abs(close).max(), 1e-9))
+    look = {"cmap": mpl.colormaps[style.DIVERGING].resampled(25), "vmin": -limit, "vmax": limit}
+    mesh = _draw_grid(left, whole, seconds, **look)
+    _draw_grid(right, close, seconds, **look)
+    for axes, row in ((left, number), (right, feature)):
+        for edge in (row - 0.5, row + 0.5):
+            axes.axhline(edge, color="black", lw=1.2)
+    left.set(title=f"feature {feature} of every band", xlabel="time (s)", ylabel="band")
+    right.set(title=f"every feature of band {number}", xlabel="time (s)", ylabel="feature")
+    picture.colorbar(mesh, ax=[left, right], label="value", pad=0.01)
+
+
+def influence(maps, at, title="Which inputs reach one output?"):
+    """Heat maps (K, T) of how strongly each input position reaches the output `at` = (band,
+    frame), in dB below the strongest; a position without any influence is white.
+    """
+    if not maps:
+        raise UsageError("no maps to draw: give a dict label -> influence (K, T)")
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    picture, grid = style.figure(
+        title, rows, columns, width=3.1 * columns + 0.6, height=0.6 + 2.0 * rows,
+        sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    for axes in grid.flat[len(maps) :]:
+        axes.set_axis_off()
+    words = []
+    for axes, (label, values) in zip(grid.flat, maps.items(), strict=False):
+        mesh = draw_influence(axes, values, at)
+        axes.set_title(label)
+        axes.label_outer()
+        words.append(f"{label}: {np.mean(np.asarray(values) > 0):.0%}")
+    picture.colorbar(mesh, ax=grid, label="influence (dB)", pad=0.01)
+    return style.describe(
+        picture,
+        f"Influence of every band and frame on the output of band {at[0]} in frame {at[1]} "
+        f"(cross); white means none. Share of positions that reach it at all: {'; '.join(words)}.",
+    )
+
+
+def draw_influence(axes, values, at):
+    """Draw one map (K, T) of `influence` into `axes`; returns the mesh."""
+    values = np.asarray(values)
+    level_db = np.ma.masked_all(values.shape)
+    there = values > 0
+    level_db[there] = 20 * np.log10(values[there] / values.max())
+    colours = mpl.colormaps["viridis"].resampled(12).with_extremes(bad="white")
+    limits = {"vmin": INFLUENCE_DB, "vmax": 0, "cmap": colours, "aspect": "auto"}
+    mesh = axes.imshow(level_db, origin="lower", interpolation="nearest", **limits)
+    axes.plot(at[1], at[0], "x", color="red", ms=6, mew=1.5)
+    axes.set(xlabel="frame", ylabel="band")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.grid(False)
+    return mesh
+
+
+def layer_cost(parts, values, at, words, title):
+    """What a choice of layers costs and hears: parameters, MACs and memory by part (stacked bars,
+    each as a share of its total), and the influence map (K, T). `parts`: name -> (parameters, macs,
+    bytes); `words` becomes the description."""
+    picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1, 1.2))
+    kinds = ("parameters", "MACs", "activations")
+    totals = np.array(list(parts.values()), float).sum(axis=0)
+    left = np.zeros(len(kinds))
+    for (name, numbers), colour in zip(parts.items(), style.PALETTE, strict=False):
+        share = np.array(numbers) / totals
+        axes[0].barh(kinds, share, left=left, color=colour, label=name)
+        left += share
+    units = ((1e6, "M"), (1e9, "G"), (1e6, "MB"))
+    texts = [f"{n / size:.3g} {unit}" for n, (size, unit) in zip(totals, units, strict=True)]
+    for place, text in enumerate(texts):
+        axes[0].text(1.02, place, text, va="center", fontsize=8)
+    axes[0].set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
+    axes[0].set_xticks([0, 0.5, 1])
+    axes[0].grid(False)
+    axes[0].invert_yaxis()
+    axes[0].legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
+    mesh = draw_influence(axes[1], values, at)
+    axes[1].set_title("what one output hears (cross)")
+    picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
+    return style.describe(picture, words)

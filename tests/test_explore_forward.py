@@ -1,0 +1,128 @@
+"""The walk through `forward` shows the tensors that the network really has, at every control."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+widgets = pytest.importorskip("ipywidgets")
+
+import torch  # noqa: E402
+
+from bsrnn import bands, explore, plots  # noqa: E402
+from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
+
+SMALL = replace(presets()["tiny"], features=8, hidden=8, repeats=2, mask_hidden=8)
+RATE = 44100
+
+
+def separator(**changes):
+    torch.manual_seed(0)
+    return BandSplitSeparator(replace(SMALL, **changes)).eval()
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
+
+
+def test_trace_is_what_the_network_computes(mixture):
+    model = separator()
+    steps = {step.name: step for step in explore.forward_trace(model, mixture).steps}
+    with torch.no_grad():
+        estimate = model.estimate(torch.from_numpy(mixture)[None])
+        z = model.split(torch.from_numpy(steps["what the split sees"].value)[None, None])
+        for block in model.sequence.blocks:
+            z = block(z)
+    layers = [step for name, step in steps.items() if name.startswith("block")]
+    assert [step.along for step in layers] == ["T", "K", "T", "K"]
+    np.testing.assert_allclose(layers[-1].value, z[0].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(steps["vocals: samples"].value, estimate.waveforms[0, 0].numpy())
+    product = steps["mask of vocals"].value * steps["what the split sees"].value
+    np.testing.assert_allclose(steps["vocals: mask times mixture"].value, product, rtol=1e-5)
+
+
+def test_trace_leaves_the_network_as_it_was(mixture):
+    model = separator()
+    explore.forward_trace(model, mixture)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "changes, layers",
+    [
+        ({"channel_handling": "joint"}, 4),
+        ({"band_rnn": "none"}, 2),
+        ({"tac": "prelu", "attention_heads": 2, "attention_features": 4}, 8),
+        ({"rnn": "roformer", "transformer_heads": 2, "head_features": 4}, 4),
+        ({"rnn": "plane-conv"}, 4),
+        ({"mask_parts": "real", "stems": ("vocals", "drums"), "residual_last": True}, 4),
+        ({"scheme": "musical64", "standardise": True}, 4),
+    ],
+)
+def test_other_networks_can_be_walked(mixture, changes, layers):
+    trace = explore.forward_trace(separator(**changes), mixture)
+    assert len(trace.steps) == 7 + layers
+    channels, bins, frames = 2, 1025, 44
+    items = 1 if changes.get("channel_handling") == "joint" else channels
+    shapes = {step.name: step.shape for step in trace.steps}
+    assert shapes["band split"] == (items, len(trace.scheme), frames, 8)
+    assert shapes["mask of vocals"] == (items, channels // items, bins, frames)
+    assert shapes["vocals: mask times mixture"] == (1, 1, channels, bins, frames)
+    for number in range(len(trace.steps)):
+        picture, words, table = explore.forward_view(trace, number, len(trace.scheme) - 1, 7)
+        assert table.loc[number, ""] == ">" and "nan" not in words
+        assert " ".join(words.split()) in picture.description
+    assert picture.png()
+
+
+def test_words_say_what_is_there(mixture):
+    trace = explore.forward_trace(separator(), mixture)
+    picture, *_ = explore.forward_view(trace, 4, 5, 3)
+    sequences = 2 * len(bands.scheme("v4"))
+    assert f"The layer saw {sequences} sequences (B K) of 44 frames" in picture.description
+    values = trace.steps[4].value[5, :, 3]  # (K, T, N) -> (T,)
+    assert f"between {values.min():.2f} and {values.max():.2f}" in picture.description
+    silent = explore.forward_trace(separator(), 0 * mixture)
+    assert "0.0% of the energy" in explore.forward_view(silent, 1)[0].description
+
+
+def test_every_control_over_its_range_changes_what_is_shown(mixture):
+    model = separator(stems=("vocals", "drums"), scheme="equal8", repeats=1)
+    panel = explore.forward_steps(model, mixture[:, :22050])
+    assert set(panel.controls) == {"step", "band", "feature", "stem"}
+    for name in ("band", "feature", "step", "stem"):
+        control = panel.controls[name]
+        dropdown = isinstance(control, widgets.Dropdown)
+        values = control.options if dropdown else range(control.min, control.max + 1)
+        for value in [v for v in values if v != control.value]:
+            before, began = panel.output.outputs, time.process_time()
+            control.value = value
+            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.3 s alone
+            after = panel.output.outputs
+            assert after[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
+
+
+def test_bad_input_is_one_line(mixture):
+    model = separator()
+    with pytest.raises(UsageError, match=r"shape \(44100,\): give \(C, L\)"):
+        explore.forward_trace(model, mixture[0])
+    with pytest.raises(UsageError, match="did you mean vocals"):
+        explore.forward_trace(model, mixture, "vocal")
+    with pytest.raises(UsageError, match="give a single one"):
+        explore.forward_trace(SeparatorBag([model]), mixture)
+    with pytest.raises(UsageError, match="no band 23: choose 0 to 22"):
+        explore.forward_view(explore.forward_trace(model, mixture), band=23)
+
+
+def test_boxes_are_as_long_as_the_axes():
+    one = {"name": "features", "axes": "B K T N", "shape": (2, 8, 64, 16), "along": "T"}
+    picture = plots.tensors([one, {**one, "shape": (2, 8, 256, 16), "along": "K"}])
+    assert "features (2, 8, 64, 16)" in picture.description and picture.png()
+    front = [patch.get_xy() for patch in picture.axes[0].patches if hasattr(patch, "get_xy")][::3]
+    widths = [np.ptp(corners[:, 0]) for corners in front[:2]]
+    assert widths[0] < widths[1]
+    with pytest.raises(UsageError, match="no tensors"):
+        plots.tensors([])
