@@ -15,6 +15,7 @@ CPU_LIMIT_S = 120  # a minute on two cores
 OTHER_VALUES = [  # lessons that run a second time, with values that are not the defaults
     ("01", {"dataset": "musdb layout"}),
     ("04", {"scheme": "bass", "seed": "3", "stems": "bass"}),
+    ("05", {"dataset": "clip", "scheme": "bark48", "seed": "1", "stems": "bass"}),
     ("09", {"dataset": "musdb layout", "seed": "1"}),
 ]
 
