@@ -211,15 +211,6 @@ def test_broken_files_give_one_line_that_names_the_file(tmp_path, name):
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_unreadable_file(tmp_path):
-    path = audio.write(tmp_path / "a.wav", smooth(10), 44100)
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything (root)")
-    with pytest.raises(DataError, match="permission"):
-        audio.read(path)
-
-
 @pytest.mark.parametrize(
     ("name", "waveform", "message"),
     [

@@ -172,7 +172,7 @@ def test_networks_of_one_chunk_length_get_that_length(rule):
             return super().__call__(mixture)
 
     model = Fixed(1000, lambda x: x, stft=StftConfig(n_fft=64, hop=16))
-    model.config.frames = 13
+    model.config.chunk_samples = 12 * 16
     mixture = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
     if rule == "magronp":
         with pytest.raises(UsageError, match="chunks of 192 samples only"):

@@ -215,13 +215,14 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_stems_get_their_names_together(tmp_path, monkeypatch):
-    """If the last one cannot be finished, the first ones are not there either."""
+@pytest.mark.parametrize("refused", ["all.wav", "minus.wav"])
+def test_stems_get_their_names_together(tmp_path, monkeypatch, refused):
+    """If one cannot be finished, the others are not there either."""
     path = audio.write(tmp_path / "a.wav", noise(5000), 44100)
     finish = audio.Writer.finish
 
     def fail(self):
-        if self.path.name == "minus.wav" and not self.finished:
+        if self.path.name == refused and not self.finished:
             self.finished = True
             raise DataError("no space")
         finish(self)
@@ -402,6 +403,6 @@ def test_embedded_models_of_this_checkout():
             separator = load(name)
         except DataError:
             pytest.skip(f"this checkout has no embedded model {name!r}")
-        assert ", ".join(separator.stems) == stems
+        assert sorted(separator.stems) == sorted(stems)
         file = registry.embedded(name)
         assert file.stat().st_size < 3e6 and json.loads(file.with_suffix(".json").read_text())

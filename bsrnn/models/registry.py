@@ -32,7 +32,10 @@ SETTINGS = {
 }
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
-EMBEDDED = {"music": "vocals, drums, bass, other", "scenes": "speech, music, effects"}
+EMBEDDED = {  # name -> stems
+    "music": ("vocals", "drums", "bass", "other"),
+    "scenes": ("speech", "music", "effects"),
+}
 
 
 def embedded(name: str) -> Path:

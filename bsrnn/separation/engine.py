@@ -47,12 +47,12 @@ class Engine:
     def _fit(self, chunk: int):
         """The chunk, and the shortest input, that the separator can take."""
         config = getattr(self.separator, "config", None)
-        self.stft, frames = getattr(config, "stft", None), getattr(config, "frames", 0)
+        self.stft = getattr(config, "stft", None)
         self.shortest = self.stft.shortest if self.stft else 1
         self.chunk = max(chunk, self.shortest)
-        if not frames:
+        if not getattr(config, "chunk_samples", 0):
             return
-        self.shortest = (frames - 1) * self.stft.hop  # normalisation is tied to these frames
+        self.shortest = config.chunk_samples  # normalisation tied to it: no other length will do
         lead = self.offsets[-1]
         if self._longest() + lead != self.shortest:
             self.chunk, self.stft = self.shortest - lead, None
