@@ -164,18 +164,29 @@ def test_weights_add_up_to_one_inside_the_mixture(rule, samples, chunk, overlap)
     assert np.abs(total - 1).max() < 2e-6
 
 
-@pytest.mark.parametrize("rule", ["magronp", "bandit", "context"])
+@pytest.mark.parametrize("rule", ["magronp", "bandit", "context", "amanteur"])
 def test_networks_of_one_chunk_length_get_that_length(rule):
+    """656 samples are 600 and amanteur's fill, so its hop stays the published one (156)."""
+
     class Fixed(Model):
+        lengths = set()
+
         def __call__(self, mixture):
-            assert mixture.shape[-1] == 12 * 16
+            self.lengths.add(mixture.shape[-1])
             return super().__call__(mixture)
 
     model = Fixed(1000, lambda x: x, stft=StftConfig(n_fft=64, hop=16))
-    model.config.chunk_samples = 12 * 16
-    mixture = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
+    model.config.chunk_samples = 656
+    mixture = np.random.default_rng(0).standard_normal((1, 3000)).astype(np.float32)
     if rule == "magronp":
-        with pytest.raises(UsageError, match="chunks of 192 samples only"):
+        with pytest.raises(UsageError, match="chunks of 656 samples only"):
             run(model, mixture, rule=rule)
         return
-    assert np.abs(run(model, mixture, rule=rule)[0] - mixture).max() < 1e-6
+    options = {"chunk_s": 0.6, "overlap": 5 / 6} if rule == "amanteur" else {}
+    found = run(model, mixture, rule=rule, **options)[0]
+    assert model.lengths == {656}
+    gains = np.unique((found / mixture).round(3))
+    expected = np.array([4, 5]) * 156 / 656 if rule == "amanteur" else [1]
+    assert np.allclose(gains, expected, atol=1e-3)
+    shifted = run(model, mixture, rule="context", shifts=2)[0]
+    assert np.abs(shifted - mixture).max() < 1e-6 and model.lengths == {656}
