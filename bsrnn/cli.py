@@ -319,7 +319,7 @@ def _train(args):
 
 
 def _evaluate_arguments(own):
-    own.add_argument("model", help="model file or name (see `models --weights`)")
+    own.add_argument("model", help="model file or name (see `models`)")
     _dataset(own)
     own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
     _stems(own)
@@ -356,7 +356,7 @@ def _evaluate(args):
 
 def _separate_arguments(own):
     own.add_argument("songs", nargs="+", help="audio files, folders or globs: wav, mp3, m4a ...")
-    own.add_argument("--model", default="music", help="file or name (`models --weights`) [music]")
+    own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
     own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
     _stems(own)
     own.add_argument("--two-stems", metavar="STEM", help="this stem, and the rest as no_STEM")
@@ -419,22 +419,10 @@ def _report(songs, results) -> int:
     return _fail(failed[0], 1) if failed else 0
 
 
-def _models_arguments(own):
-    own.add_argument("--weights", action="store_true", help="trained weights for `separate`")
-
-
-@command("models", "list presets for `train`, or trained weights", "models", _models_arguments)
+@command("models", "list the model presets for `train`", "models")
 def _models(args):
     from bsrnn import models
 
-    if args.weights:
-        print(f"{'name':40}{'licence of the weights':24}{'saw test songs':16}stems")
-        for name, row in models.registry.passports().items():
-            stems = row["stems"].replace(";", ", ")
-            print(f"{name:40}{row['weight_licence'] or '?':24}{row['saw_test'] or '?':16}{stems}")
-        for name, stems in models.registry.EMBEDDED.items():
-            print(f"{name:40}{'embedded, to learn with':40}{', '.join(stems)}")
-        return
     print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
     for name, config in models.presets().items():
         size = f"{config.features:5}{config.repeats:4}"

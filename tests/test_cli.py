@@ -129,15 +129,6 @@ def test_models_lists_every_preset(capsys):
     assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [*models.presets()]
 
 
-def test_models_lists_trained_weights_with_their_licence(capsys):
-    from bsrnn.models import registry
-
-    code, out, _ = call(capsys, "models", "--weights")
-    names = [line.split()[0] for line in out.splitlines()[1:]]
-    assert code == 0 and names == [*registry.passports(), *registry.EMBEDDED]
-    assert re.search(r"(?m)^bandit-v2-multi .*CC-BY-SA-4.0.* speech, music, sfx$", out)
-
-
 def test_train_separate_evaluate(capsys, songs, tmp_path):
     words = ["train", "tiny", "--dataset", songs, "--stems", "vocals,drums", "--out", tmp_path]
     options = ["--steps", "2", "-p", "batch", "1", "-p", "lr", "1e-3", "-p", "features", "8"]
