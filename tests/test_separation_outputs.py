@@ -62,11 +62,12 @@ def test_equal_projection_is_the_nearest_and_energy_leaves_silence_alone():
         ({"stems": ()}, "no stem is asked for"),
         ({"stems": (), "sums": KARAOKE, "residual": True}, "ask for at least one stem"),
         ({"projection": "eqal"}, "did you mean equal"),
+        ({"projection": True, "known": ("vocals",)}, "is the mixture"),
     ],
 )
 def test_outputs_that_cannot_be(options, message):
     with pytest.raises(UsageError, match=message) as caught:
-        Outputs(Gains.stems, **options)
+        Outputs(**{"known": Gains.stems, **options})
     assert "\n" not in str(caught.value)
 
 

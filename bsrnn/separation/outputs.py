@@ -41,7 +41,8 @@ class Outputs:
     known: the separator's stems. stems: those to return (None: all, (): none). residual: also the
     mixture minus these, under that name (True: "residual"). sums: name -> stems that are added up.
     projection: False, or True ("equal") or a name for `project`: all stems are computed and add up
-    to the mixture. `.computed` are the stems that the separator must compute, `.names` the outputs.
+    to the mixture; for separators whose stems are all there is. `.computed` are the stems that the
+    separator must compute, `.names` the outputs.
     Raises UsageError for unknown stems, names given twice, and nothing to return.
     """
 
@@ -52,6 +53,8 @@ class Outputs:
         self.projection = "equal" if projection is True else projection or None
         if self.projection:
             choose(self.projection, PROJECTIONS, "projection")
+            if len(known) < 2:
+                raise UsageError("one stem that adds up to the mixture is the mixture: leave it")
         self.compare = bool(self.residual or self.projection)  # with the mixture
         parts = [*self.returned, *(part for parts in self.sums.values() for part in parts)]
         self.computed = tuple(known) if self.projection else tuple(dict.fromkeys(parts))
