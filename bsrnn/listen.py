@@ -7,11 +7,14 @@ label, length and level; it is what remains when notebooks are committed without
 """
 
 import base64
+import hashlib
 import html
 import io
 import itertools
 import math
 import zlib
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -21,6 +24,8 @@ from bsrnn.errors import DataError, UsageError
 PEAK = 0.89  # -1 dBFS: room for the MP3 encoder's overshoot
 SILENCE_DB = -90.0  # RMS below this is shown as silent
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+KEPT_SOUNDS = 16
+_kept = OrderedDict()  # digest -> MP3 of the latest sounds: comparisons repeat most of them
 _ids = itertools.count()
 
 
@@ -54,13 +59,12 @@ def players(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float 
     Returns an object that notebooks display. Raises UsageError (shapes), DataError (NaN).
     """
     clips, gain = _prepared(sounds, sample_rate, max_s, start_s)
+    tags = _tags({k: x for k, x in clips.items() if not _silent(x)}, gain, sample_rate)
     rows = []
     for label, clip in clips.items():
-        name = html.escape(label)
-        if _silent(clip):
-            sound = "<em>silent</em>"
-        else:
-            sound = f"{_tag(clip * gain, sample_rate, label)}<small>{_level(clip)}</small>"
+        name, sound = html.escape(label), "<em>silent</em>"
+        if label in tags:
+            sound = f"{tags[label]}<small>{_level(clip)}</small>"
         rows.append(
             f'<div role="group" aria-label="{name}" style="display:flex;gap:1em;'
             f'align-items:center;margin:.2em 0"><span style="min-width:9em">{name}</span>'
@@ -82,7 +86,7 @@ def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0
     if len(set(lengths.values())) > 1:
         raise UsageError(f"A/B switching needs sounds of one length, not {lengths}: cut them")
     key = f"ab{next(_ids)}-{zlib.crc32(repr((list(clips), gain)).encode())}"
-    tags = [_tag(clip * gain, sample_rate, label, False) for label, clip in clips.items()]
+    tags = _tags(clips, gain, sample_rate, controls=False)
     radios = []
     for number, (label, clip) in enumerate(clips.items()):
         said = html.escape(label + (" (silent)" if _silent(clip) else ""))
@@ -96,7 +100,7 @@ def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0
         f'<button type="button">Play</button> <input type="range" min="0" max="{seconds:.3f}" '
         'step="0.01" value="0" aria-label="position in seconds" style="width:20em"> '
         f'<output>0.0 s</output><div role="radiogroup">{"".join(radios)}</div>'
-        f"<div hidden>{''.join(tags)}</div>{_gain_note(gain)}"
+        f"<div hidden>{''.join(tags.values())}</div>{_gain_note(gain)}"
         f"<script>{_SWITCH.replace('KEY', key)}</script></div>"
     )
     return Sounds(markup, _summary(clips, sample_rate, gain), gain)
@@ -195,7 +199,20 @@ def _gain_note(gain: float) -> str:
 
 
 def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """(C, L) as MP3; rates that MP3 has not are resampled to the next one it has, or 48 kHz."""
+    """(C, L) as MP3; rates that MP3 has not are resampled to the next one it has, or 48 kHz.
+
+    The latest results are kept: encoding takes longer than anything else on the way to a player.
+    """
+    waveform = np.ascontiguousarray(waveform, np.float32)
+    key = hashlib.blake2b(waveform).digest() + repr((waveform.shape, sample_rate)).encode()
+    sound = _kept.get(key) or _encoded(waveform, sample_rate)
+    _kept[key] = sound
+    while len(_kept) > KEPT_SOUNDS:
+        _kept.popitem(last=False)
+    return sound
+
+
+def _encoded(waveform, sample_rate) -> bytes:
     import soundfile
 
     if sample_rate not in MP3_RATES:
@@ -206,9 +223,13 @@ def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def _tag(waveform: np.ndarray, sample_rate: int, label: str, controls: bool = True) -> str:
-    data = base64.b64encode(mp3(waveform, sample_rate)).decode()
-    return (
-        f'<audio {"controls " if controls else ""}preload="auto" '
-        f'aria-label="{html.escape(label)}" src="data:audio/mpeg;base64,{data}"></audio>'
-    )
+def _tags(clips: dict, gain: float, sample_rate: int, controls: bool = True) -> dict:
+    """label -> audio element; the sounds are encoded side by side (the encoder frees the GIL)."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = list(pool.map(lambda clip: mp3(clip * gain, sample_rate), clips.values()))
+    shown = "controls " if controls else ""
+    return {
+        label: f'<audio {shown}preload="auto" aria-label="{html.escape(label)}" '
+        f'src="data:audio/mpeg;base64,{base64.b64encode(sound).decode()}"></audio>'
+        for label, sound in zip(clips, found, strict=True)
+    }

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bsrnn.bands import gram_per_band
 from bsrnn.errors import UsageError, choose
 
 CHALLENGE_EPSILON = 1e-7  # added to both sums by the MDX challenges' SDR
@@ -43,7 +44,7 @@ def usdr(reference, estimate, epsilon: float = 0.0):
     >>> float(usdr([[1.0, -1.0]], [[0.5, -0.5]]).round(3))
     6.021
     """
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     return _decibels(_energy(s), _energy(e - s), epsilon)
 
 
@@ -55,7 +56,7 @@ def si_sdr(reference, estimate, epsilon: float = 0.0, channels: str = "joint"):
 
 def si_snr(reference, estimate, epsilon: float = 0.0, channels: str = "joint"):
     """Scale-invariant SNR in dB: `si_sdr` after removing the mean of each channel."""
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     s, e = (x - x.mean(axis=-1, keepdims=True) for x in (s, e))
     return _projected(s, e, epsilon, channels)
 
@@ -67,7 +68,7 @@ def sd_sdr(reference, estimate, channels: str = "joint"):
 
 def snr(reference, estimate, epsilon: float = 0.0):
     """Signal-to-noise ratio in dB, each channel for itself, mean over channels (torchmetrics)."""
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     s, e = s[..., None, :], e[..., None, :]  # (..., C, L) -> (..., C, 1, L)
     return _decibels(_energy(s), _energy(e - s), epsilon).mean(axis=-1)
 
@@ -129,7 +130,7 @@ def csdr(
     (museval: some hundred dB). Raises UsageError for unequal shapes and non-finite samples.
     """
     choose(frames, ("joint", "own"), "frames rule")
-    s, e = _pair(references, estimates, float64=False)
+    s, e = checked_pair(references, estimates, float64=False)
     if s.ndim != 3:
         raise UsageError(f"csdr wants (stems, channels, samples), got {s.shape}: add the stem axis")
     window, hop = _samples(window_s, sample_rate, "window"), _samples(hop_s, sample_rate, "hop")
@@ -229,7 +230,7 @@ def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr")
             f"no stem in common: references have {', '.join(references)}; "
             f"estimates have {', '.join(estimates)}"
         )
-    pairs = {stem: _pair(references[stem], estimates[stem], stem, False) for stem in stems}
+    pairs = {stem: checked_pair(references[stem], estimates[stem], stem, False) for stem in stems}
     rows = []
     for metric in metrics:
         if choose(metric, DEFINITIONS, "metric") == "csdr":
@@ -262,7 +263,7 @@ def _row(stem, metric, value_db, frames_used, frames_total, note):
 
 def chunk_median(metric, reference, estimate, window: int, hop: int) -> float:
     """Median over chunks of `window` samples, a chunk every `hop`, of `metric` (BandIt)."""
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     starts = frame_starts(s.shape[-1], window, hop)
     parts = [slice(start, start + window) for start in starts]
     return _median(np.array([metric(s[..., part], e[..., part]) for part in parts]))
@@ -287,7 +288,7 @@ def filtered_sdr(reference, estimate, taps: int = 512) -> float:
     With r the autocorrelation of s and b its cross-correlation with e (both of unit norm), the
     explained share of energy is c = b' R^-1 b, and SDR = 10 log10(c / (1 - c)).
     """
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     values = []
     n_fft = 1 << int(s.shape[-1] + taps - 1).bit_length()
     lag = np.abs(np.arange(taps)[:, None] - np.arange(taps))  # (taps, taps) Toeplitz index
@@ -320,39 +321,15 @@ class BandError:
 def band_error(reference, estimate, scheme) -> BandError:
     """Where in frequency the error sits: its energy split over the bands of a `BandScheme`.
 
-    Hann frames (a quarter of n_fft apart, zero-padded ends) whose squared windows add up to 1.5
-    everywhere, so Parseval holds exactly: the split adds up to sum (e - s)^2. A bin that several
-    bands share is divided in proportion to their weights. Lesson 09.
+    Parseval holds exactly (see `bands.gram_per_band`): the split adds up to sum (e - s)^2. A bin
+    that several bands share is divided in proportion to their weights. Lesson 09.
     """
-    s, e = _pair(reference, estimate)
-    powers = [_power_per_bin(x, scheme.n_fft) for x in (s, e - s)]
-    shares = scheme.matrix.astype(np.float64)  # (K, F)
-    cover = shares.sum(axis=0)  # one on covered bins, to float32
-    shares /= np.where(cover > 0, cover, 1.0)
-    in_s, in_e = (shares @ power for power in powers)  # (K, F) @ (F,) -> (K,)
-    outside = tuple(float(power[cover <= 0].sum()) for power in powers)
-    return BandError(in_s, in_e, outside)
+    s, e = checked_pair(reference, estimate)
+    within, outside = gram_per_band(scheme, np.stack((s, e - s)))  # (K, 2, 2), (2, 2)
+    return BandError(within[:, 0, 0], within[:, 1, 1], tuple(map(float, np.diagonal(outside))))
 
 
-def _power_per_bin(waveform, n_fft: int) -> np.ndarray:
-    """Energy of (..., L) per bin (F,); the sum over bins is the energy of the waveform."""
-    hop = n_fft // 4
-    if hop * 4 != n_fft:
-        raise UsageError(f"n_fft {n_fft} is not a multiple of 4: use 1024, 2048, 4096 ...")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-    power = np.zeros(n_fft // 2 + 1)
-    for channel in waveform.reshape(-1, waveform.shape[-1]):
-        padded = np.pad(channel, (n_fft, n_fft + -len(channel) % hop))
-        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)
-        frames = frames[::hop]  # (L,) -> (T, n_fft)
-        for block in range(0, len(frames), 256):  # 256 frames at once: bounded memory
-            spectrum = np.fft.rfft(frames[block : block + 256] * window)  # (T, n_fft) -> (T, F)
-            power += (spectrum.real**2 + spectrum.imag**2).sum(axis=0)  # (T, F) -> (F,)
-    power[1:-1] *= 2  # the bins between 0 and Nyquist stand for two
-    return power / (1.5 * n_fft)
-
-
-def _pair(reference, estimate, name="", float64=True):
+def checked_pair(reference, estimate, name="", float64=True):
     """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L)."""
     s, e = (np.atleast_2d(np.asarray(x)) for x in (reference, estimate))
     of = f" of {name}" if name else ""
@@ -383,7 +360,7 @@ def _projected(reference, estimate, epsilon, channels, scaled_error=True):
 
     An estimate with nothing of the reference in it (orthogonal) is -inf, a silent one NaN."""
     choose(channels, ("joint", "mean"), "channels rule")
-    s, e = _pair(reference, estimate)
+    s, e = checked_pair(reference, estimate)
     if channels == "mean":
         s, e = s[..., None, :], e[..., None, :]  # (..., C, L) -> (..., C, 1, L)
     power = _energy(s)

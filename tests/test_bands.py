@@ -292,6 +292,26 @@ def test_bad_input_is_one_line(call, message):
     assert "\n" not in str(caught.value)
 
 
+def test_overlap_of_stems_per_band():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 2, 17, 6))  # (C, F, T)
+    b[:, 8:] = -2 * a[:, 8:]
+    a[0, :4], b[1, :4] = 0, 0  # nothing in common below bin 4
+    spectra = np.stack((a, b, 0 * a))
+    scheme = BandScheme("three", ((0, 4), (4, 8), (8, 17)), 8000, 32)
+    overlap = bands.overlap_per_band(scheme, spectra)
+    assert overlap.shape == (3, 3, 3)
+    assert overlap[:, 0, 1] == pytest.approx([0, overlap[1, 0, 1], 1]) and 0 < overlap[1, 0, 1] < 1
+    low, high = np.abs(a[:, 4:8]).ravel(), np.abs(b[:, 4:8]).ravel()
+    by_hand = low @ high / np.sqrt(low @ low * (high @ high))
+    assert overlap[1, 1, 0] == overlap[1, 0, 1] == pytest.approx(by_hand)
+    assert np.isnan(overlap[:, 2]).all() and overlap[2, 0, 0] == pytest.approx(1)
+    mixed = bands.overlap_per_band(bands.scheme("mel8", 8000, 32), spectra[:2])
+    assert ((mixed > -1e-9) & (mixed < 1 + 1e-9)).all()
+    with pytest.raises(UsageError, match="17 bins of three"):
+        bands.overlap_per_band(scheme, spectra[:, :, 1:])
+
+
 def test_own_schemes_from_files(tmp_path):
     (tmp_path / "edges.csv").write_text("edge_hz\n500\n4000\n")
     (tmp_path / "pairs.csv").write_text("low,high\n0,500\n500,4000\n4000,22050\n")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -254,6 +255,33 @@ def test_an_answer_stays_inside_its_fold(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(quiz)])
     text = page.write_page(notebook, tmp_path / "p.html").read_text()
     assert text.index("<details>") < text.index("Inside.") < text.index("</details>")
+
+
+def test_a_phone_scrolls_wide_tables_and_code_and_never_the_page(tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs chromium on the PATH")
+    new, names = nbformat.v4, [f"extraordinarily{n}" for n in range(9)]
+    lines = ["| " + " | ".join(row) + " |" for row in (names, ["-"] * 9, names)]
+    html = "".join(f"<td>{name}</td>" for name in names)
+    shown = {"text/html": f'<table class="dataframe"><tbody><tr>{html}</tr></tbody></table>'}
+    output = new.new_output("display_data", shown)
+    code = new.new_code_cell("x = " + "1 + " * 99 + "1", outputs=[output])
+    notebook = new.new_notebook(cells=[new.new_markdown_cell("\n".join(lines)), code])
+    path = page.write_page(notebook, tmp_path / "p.html")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 400, "height": 800})
+        tab.goto(path.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+        boxes = tab.evaluate(
+            "[...document.querySelectorAll('.table')].map(b => [b.clientWidth, b.scrollWidth])"
+        )
+        assert len(boxes) == 2 and all(seen < 400 < whole for seen, whole in boxes)
+        lines = "[...document.querySelectorAll('td')].map(c => c.getClientRects()[0].height)"
+        assert max(tab.evaluate(lines)) < 40, "a word in a cell is broken"
+        browser.close()
 
 
 def test_bars_count_lessons_and_cells(capsys, tmp_path):

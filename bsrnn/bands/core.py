@@ -235,7 +235,7 @@ def _check_weights(scheme: BandScheme) -> None:
 
 def split(scheme: BandScheme, spectrum: np.ndarray) -> list:
     """Cut a spectrum (..., F, T) into K views (..., W, T), in band order. Lesson 04."""
-    _check_bins(scheme, spectrum)
+    check_bins(scheme, spectrum)
     return [spectrum[..., lo:hi, :] for lo, hi in scheme.ranges]  # (..., F, T) -> K x (..., W, T)
 
 
@@ -251,23 +251,8 @@ def merge(scheme: BandScheme, bands: list) -> np.ndarray:
     return whole  # (..., F, T)
 
 
-def energy_per_band(scheme: BandScheme, spectrum: np.ndarray) -> np.ndarray:
-    """Energy sum |X|^2 over bins and frames of each band: (..., F, T) -> (..., K) float64.
-
-    A bin that bands share is divided by their weights, so the bands add up to the total energy
-    of the covered bins. Lesson 01.
-
-    >>> whole = BandScheme("whole", ((0, 3),), 8000, 4)
-    >>> energy_per_band(whole, np.full((2, 3, 5), 2j)).tolist()
-    [[60.0], [60.0]]
-    """
-    spectrum = np.asarray(spectrum)
-    _check_bins(scheme, spectrum)
-    power = np.square(np.abs(spectrum), dtype=np.float64).sum(axis=-1)  # (..., F, T) -> (..., F)
-    return power @ scheme.matrix.T.astype(np.float64)  # (..., F) -> (..., K)
-
-
-def _check_bins(scheme: BandScheme, spectrum: np.ndarray) -> None:
+def check_bins(scheme: BandScheme, spectrum: np.ndarray) -> None:
+    """Raise a UsageError unless the spectrum is (..., F, T) with the F of the scheme."""
     if spectrum.ndim < 2 or spectrum.shape[-2] != scheme.bins:
         raise UsageError(
             f"spectrum {spectrum.shape} does not fit the {scheme.bins} bins of {scheme.name}: give "

@@ -17,7 +17,9 @@ _MATH = re.compile(
 )
 _STYLE = """<style>
 body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
-.jp-Cell {overflow-wrap: anywhere} .jp-OutputArea-output, .jp-InputArea {overflow-x: auto}
+.jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
+.jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
+.table {overflow-x: auto} .dataframe tbody :is(td, th) {white-space: nowrap}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
 img.math {vertical-align: middle; margin: 0 .1em}
@@ -36,6 +38,8 @@ def write_page(notebook, path) -> Path:
     exporter = HTMLExporter(template_name="lab")  # embed_images=True would empty <details>
     text, _ = exporter.from_notebook_node(_still(notebook), resources)
     text = re.sub(r"<script\b.*?</script>", _local_script, text, flags=re.DOTALL)
+    text = text.replace("<table", '<div class="table" tabindex="0"><table')  # a box that scrolls
+    text = text.replace("</table>", "</table></div>")
     write_text(Path(path), text.replace("</head>", f"{_STYLE}</head>", 1))
     return Path(path)
 

@@ -6,6 +6,7 @@ papermill, or the learner.
 """
 
 import base64
+import contextlib
 
 import ipywidgets as widgets
 
@@ -19,6 +20,7 @@ class Panel(widgets.VBox):
         view: function of the controls' values; returns one or several things to show: Figures of
             `bsrnn.plots`, sounds of `bsrnn.listen`, pandas frames, text.
         title: words above the controls.
+        prepare: called before the view; may set limits and values of controls to fit each other.
         controls: by argument name; each an ipywidgets control with a `value` and a description.
 
     >>> panel = Panel(lambda k: f"{k} bands", "Count", k=widgets.IntSlider(4, description="bands"))
@@ -27,14 +29,14 @@ class Panel(widgets.VBox):
     '5 bands'
     """
 
-    def __init__(self, view, title: str, **controls):
+    def __init__(self, view, title: str, prepare=lambda: None, **controls):
         for name, control in controls.items():
             if not getattr(control, "description", ""):
                 raise UsageError(f"control {name!r} has no description: screen readers need one")
             if hasattr(control, "continuous_update"):
                 control.continuous_update = False  # one computation per decision, not per pixel
             control.style.description_width = "initial"
-        self.view = view
+        self.view, self.prepare, self._held = view, prepare, False
         self.controls = controls
         self.output = widgets.Output()
         row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
@@ -53,8 +55,28 @@ class Panel(widgets.VBox):
         """The words of all that is shown now."""
         return "\n".join(bundle["data"].get("text/plain", "") for bundle in self.output.outputs)
 
+    def set(self, **values) -> None:
+        """Set several controls and show the result once."""
+        with self._hold():
+            for name, value in values.items():
+                self.controls[name].value = value
+        self.refresh()
+
+    @contextlib.contextmanager
+    def _hold(self):
+        """Controls may change in here without being shown in between."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
     def refresh(self, _change=None) -> None:
         """Call the view and show its result; an error is shown by whoever called."""
+        if self._held:
+            return
+        with self._hold():
+            self.prepare()
         shown = self.view(**self.values)
         shown = shown if isinstance(shown, (list, tuple)) else [shown]
         # Assigned in one step: no flicker, and no capturing that could hide an error.

@@ -8,8 +8,8 @@ import contextlib
 import json
 import os
 import re
-from collections import OrderedDict
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -19,17 +19,21 @@ import pandas as pd
 from bsrnn import bands, design, listen, models, plots
 from bsrnn.cost import cost
 from bsrnn.errors import UsageError, choose
+from bsrnn.explore.edges import OWN_HZ, EdgeEditor, parsed
 from bsrnn.explore.panel import Panel
 from bsrnn.plots.schemes import AXES
 
 MAX_S = 6.0  # of a song: keeps every change below a second
 N_FFTS = (512, 1024, 2048, 4096, 8192)
 MODELS = ("tiny", "small", "paper")
-OWN_HZ = "100, 200, 400, 800, 1600, 3200, 6400, 12800"
 
 
 class Excerpt:
-    """One song that remembers its `Bound`s and sounds, so that a change costs only what changed."""
+    """One song that remembers what it was asked, so that a change costs only what changed.
+
+    bound(stem, n_fft): the prepared band oracle of a stem; bound_db(scheme, stem): its value;
+    sounds(scheme, stem, band, muted): players of a stem whole, of one band, and without some.
+    """
 
     def __init__(self, sources: dict, sample_rate: int):
         if not sources:
@@ -37,40 +41,44 @@ class Excerpt:
         end = round(MAX_S * sample_rate)
         self.sources = {k: np.asarray(x, np.float32)[:, :end] for k, x in sources.items()}
         self.sample_rate = sample_rate
-        self._known = OrderedDict()
+        self.bound = lru_cache(maxsize=6)(self._bound)  # about 25 MB each
+        self.bound_db = lru_cache(maxsize=256)(self._bound_db)
+        self.sounds = lru_cache(maxsize=16)(self._sounds)
 
-    def once(self, key, make):
-        """make() of the first call with this key; the latest eight results are kept."""
-        if key not in self._known:
-            self._known[key] = make()
-            while len(self._known) > 8:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
-
-    def bound(self, stem: str, n_fft: int) -> design.Bound:
-        """The prepared band oracle of one stem."""
+    def _bound(self, stem, n_fft) -> design.Bound:
         choose(stem, self.sources, "stem")
-        return self.once(
-            (stem, n_fft),
-            lambda: design.Bound.of(self.sources, self.sample_rate, n_fft, (stem,)),
-        )
+        return design.Bound.of(self.sources, self.sample_rate, n_fft, (stem,))
+
+    def _bound_db(self, scheme, stem) -> float:
+        return float(self.bound(stem, scheme.n_fft).sdr_db(scheme)[0])
 
     def share(self, scheme, stem: str) -> np.ndarray:
         """Share of the stem's energy in each band, (K,)."""
         return scheme.matrix.astype(float) @ self.bound(stem, scheme.n_fft).energy_share
 
+    def _sounds(self, scheme, stem, band, muted) -> listen.Sounds:
+        waveform = self.sources[stem]
+        low, high = scheme.spans_hz[band]
+        label = f"band {band} of {scheme.name}, {low:.0f}-{high:.0f} Hz"
+        sounds = {f"all of {stem}": waveform, label: listen.band_sound(waveform, scheme, band)}
+        if muted:
+            rest = [k for k in range(len(scheme)) if k not in muted]
+            label = f"{stem} without {_listed(muted)}"
+            sounds[label] = listen.band_sound(waveform, scheme, rest)
+        return listen.players(sounds, self.sample_rate, max_s=MAX_S)
+
 
 def schemes_compared(
     song, scheme_a="v7", scheme_b="equal32", stem="vocals", n_fft=2048, axis="log", model="small",
-    band=0, muted=(), hear="A", sample_rate=44100,
+    band=0, muted=(), hear="A", edge_hz=None, sample_rate=44100,
 ) -> list:  # fmt: skip
     """What `compare_schemes` shows: [Picture, table (pandas), Sounds].
 
     song: an Excerpt, or sources name -> (C, L) with `sample_rate`; 6 s are used. scheme_a,
     scheme_b: names or BandSchemes. The cost is that of the preset `model` with each scheme; the
     bound is `masks.band_sdr_db` of the stem. The players are the stem, its band `band` of scheme
-    `hear` ("A" or "B") alone, and, if any are `muted`, the stem without those.
+    `hear` ("A" or "B") alone, and, if any are `muted`, the stem without those. A dotted line in
+    the picture marks `edge_hz`.
 
     Raises UsageError for unknown names, a scheme that does not fit, bands that are not there.
     """
@@ -86,9 +94,8 @@ def schemes_compared(
         f"{side}: {scheme.name}": _facts(song, scheme, share, stem, model)
         for side, scheme, share in zip("AB", pair, shares, strict=True)
     }
-    picture = plots.face_to_face(*pair, *shares, stem, axis, hear, band, muted)
-    key = heard, stem, band, tuple(muted)
-    sounds = song.once(key, lambda: _sounds(song, *key))
+    picture = plots.face_to_face(*pair, *shares, stem, axis, hear, band, muted, edge_hz)
+    sounds = song.sounds(heard, stem, band, tuple(muted))
     return [picture, pd.DataFrame(columns), sounds]
 
 
@@ -98,29 +105,74 @@ def compare_schemes(
     """The comparer as a widget. Every control recomputes pictures, table and players.
 
     songs: a Dataset, or song name -> (sources name -> (C, L), sample rate in Hz). "own" among the
-    schemes is cut at the edges typed in Hz. "save" writes the heard scheme to
-    out_dir/<name>.json, which `bsrnn train --scheme` takes. What cannot be is said in one line.
+    schemes is cut at edges in Hz: typed, or chosen, dragged, added and removed. "save" writes the
+    heard scheme to out_dir/<name>.json, which `bsrnn train --scheme` takes. What cannot be is said
+    in one line.
     """
-    excerpts, kept = _songs(songs), OrderedDict()
+    excerpts = _songs(songs)
+    excerpt = lru_cache(maxsize=3)(lambda name: excerpts[name]())
+    controls = _controls(excerpts, list(excerpt(next(iter(excerpts))).sources), stem)
+    for name, value in (("scheme_a", scheme_a), ("scheme_b", scheme_b), ("n_fft", n_fft)):
+        controls[name].value = value
+    now = lambda *names: [controls[name].value for name in names]  # noqa: E731
 
-    def excerpt(name) -> Excerpt:
-        if name not in kept:
-            kept[name] = excerpts[name]()
-            while len(kept) > 3:
-                kept.popitem(last=False)
-        return kept[name]
+    def chosen(side) -> bands.BandScheme:
+        """The BandScheme of side "A" or "B" as the controls stand."""
+        name, own, song, size = now(f"scheme_{side.lower()}", "own", "song", "n_fft")
+        rate = excerpt(song).sample_rate
+        if name == "own":
+            return bands.from_edges_hz(parsed(own), rate, size)
+        return bands.scheme(name, rate, size)
 
-    first = excerpt(next(iter(excerpts)))
-    stems = list(first.sources)
-    names = [*bands.names(), "own"]
-    drop = widgets.Dropdown
-    controls = {
-        "scheme_a": drop(options=names, value=scheme_a, description="scheme A"),
-        "scheme_b": drop(options=names, value=scheme_b, description="scheme B"),
+    def grid():
+        song, size = now("song", "n_fft")
+        return (excerpt(song).sample_rate, size) if "own" in now("scheme_a", "scheme_b") else None
+
+    editor = EdgeEditor(
+        controls["own"], controls["edge"], grid, lambda **values: panel.set(**values)
+    )
+
+    def prepare():
+        editor.follow()
+        with contextlib.suppress(UsageError):  # the view says it
+            controls["band"].max = max(1, len(chosen(controls["hear"].value)) - 1)
+
+    def view(own, song, muted, edge, scheme_a, scheme_b, hear, band, **values):
+        try:
+            pair = chosen("A"), chosen("B")
+            heard = pair["AB".index(hear)]
+            edges = parsed(own)[edge - 1 : edge] if grid() and edge else [None]
+            return schemes_compared(
+                excerpt(song), *pair, hear=hear, band=min(band, len(heard) - 1),
+                muted=_numbers(muted), edge_hz=edges[0], **values,
+            )  # fmt: skip
+        except UsageError as error:  # typed or chosen by the learner: an answer, not a failure
+            return [f"Not possible: {error}"]
+
+    panel = Panel(view, "Two band schemes, face to face", prepare, **controls)
+    panel.editor = editor
+    rows = [
+        _row(*(controls[key] for key in keys)) for keys in (
+            ("scheme_a", "scheme_b", "own"), ("song", "stem", "n_fft", "axis", "model"),
+            ("hear", "band", "muted"),
+        )
+    ]  # fmt: skip
+    saver = _saver(panel, lambda: chosen(controls["hear"].value), out_dir)
+    panel.children = (panel.children[0], rows[0], editor, *rows[1:], saver, panel.output)
+    return panel
+
+
+def _controls(excerpts, stems, stem) -> dict:
+    """The controls of the comparer by name."""
+    names, drop = [*bands.names(), "own"], widgets.Dropdown
+    return {
+        "scheme_a": drop(options=names, description="scheme A"),
+        "scheme_b": drop(options=names, description="scheme B"),
         "own": widgets.Text(OWN_HZ, description="own edges (Hz)", layout={"width": "30em"}),
+        "edge": widgets.IntSlider(1, 0, 8, description="own edge"),
         "song": drop(options=list(excerpts), description="song"),
         "stem": drop(options=stems, value=stem or stems[-1], description="stem"),
-        "n_fft": drop(options=N_FFTS, value=n_fft, description="n_fft"),
+        "n_fft": drop(options=N_FFTS, description="n_fft"),
         "axis": drop(options=AXES, value="log", description="axis"),
         "model": drop(options=MODELS, value="small", description="cost of preset"),
         "hear": widgets.ToggleButtons(options=("A", "B"), description="hear scheme"),
@@ -128,30 +180,9 @@ def compare_schemes(
         "muted": widgets.Text("", description="mute bands, such as 0-3, 7"),
     }
 
-    slider = controls["band"]
 
-    def view(own, song, muted, n_fft, scheme_a, scheme_b, hear, band, **values):
-        try:
-            one = excerpt(song)
-            pair = [_chosen(name, own, one.sample_rate, n_fft) for name in (scheme_a, scheme_b)]
-            slider.max = len(pair["AB".index(hear)]) - 1
-            return schemes_compared(
-                one, *pair, n_fft=n_fft, hear=hear, band=min(band, slider.max),
-                muted=_numbers(muted), **values,
-            )  # fmt: skip
-        except UsageError as error:  # typed or chosen by the learner: an answer, not a failure
-            return [f"Not possible: {error}"]
-
-    panel = Panel(view, "Two band schemes, face to face", **controls)
-    row = lambda *keys: widgets.HBox(  # noqa: E731
-        [controls[key] for key in keys], layout=widgets.Layout(flex_flow="row wrap")
-    )
-    rows = [
-        row("scheme_a", "scheme_b", "own"), row("song", "stem", "n_fft", "axis", "model"),
-        row("hear", "band", "muted"), _saver(panel, excerpt, out_dir),
-    ]  # fmt: skip
-    panel.children = (panel.children[0], *rows, panel.output)
-    return panel
+def _row(*parts):
+    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
 
 
 def save_scheme(scheme, path) -> Path:
@@ -189,23 +220,8 @@ def _facts(song, scheme, share, stem, model) -> dict:
         f"parameters of {model} (M)": f"{price.parameters / 1e6:.3f}",
         f"GMAC of {model} ({MAX_S:g} s)": f"{price.macs / 1e9:.2f}",
         f"most {stem} in one band": part,
-        f"bound on {stem} (dB)": f"{song.bound(stem, n_fft).sdr_db(scheme)[0]:.2f}",
+        f"bound on {stem} (dB)": f"{song.bound_db(scheme, stem):.2f}",
     }
-
-
-def _sounds(song, heard, stem, band, muted):
-    waveform = song.sources[stem]
-    low, high = heard.spans_hz[band]
-    sounds = {
-        f"all of {stem}": waveform,
-        f"band {band} of {heard.name}, {low:.0f}-{high:.0f} Hz": listen.band_sound(
-            waveform, heard, band
-        ),
-    }
-    if muted:
-        rest = [k for k in range(len(heard)) if k not in muted]
-        sounds[f"{stem} without {_listed(muted)}"] = listen.band_sound(waveform, heard, rest)
-    return listen.players(sounds, song.sample_rate, max_s=MAX_S)
 
 
 def _listed(numbers) -> str:
@@ -218,21 +234,6 @@ def _scheme(scheme, sample_rate, n_fft):
     if isinstance(scheme, bands.BandScheme):
         return scheme.project(sample_rate, n_fft)
     return bands.scheme(scheme, sample_rate, n_fft)
-
-
-def _chosen(name, own, sample_rate, n_fft):
-    """The BandScheme of a name; of the typed edges if it is "own"."""
-    if name == "own":
-        return bands.from_edges_hz(_edges(own), sample_rate, n_fft)
-    return bands.scheme(name, sample_rate, n_fft)
-
-
-def _edges(text: str) -> list:
-    parts = [part for part in re.split(r"[,;\s]+", text) if part]
-    try:
-        return [float(part) for part in parts]
-    except ValueError:
-        raise UsageError(f"own edges {text!r}: give numbers in Hz, such as {OWN_HZ}") from None
 
 
 def _numbers(text: str) -> tuple:
@@ -268,19 +269,17 @@ def _songs(songs) -> dict:
     return made
 
 
-def _saver(panel, excerpt, out_dir):
-    """Name, button and answer line that write the heard scheme to a file."""
+def _saver(panel, heard, out_dir):
+    """Name, button and answer line that write the scheme heard() to a file."""
     name = widgets.Text("my-bands", description="file name")
     button = widgets.Button(description="save as JSON")
     said = widgets.HTML()
 
     def save(_):
-        v = panel.values
         try:
             if not re.fullmatch(r"[\w.-]+", name.value) or name.value.startswith("."):
                 raise UsageError(f"file name {name.value!r}: use letters, digits, - and _")
-            chosen = v["scheme_a"] if v["hear"] == "A" else v["scheme_b"]
-            made = _chosen(chosen, v["own"], excerpt(v["song"]).sample_rate, v["n_fft"])
+            made = heard()
             path = save_scheme(made, Path(out_dir) / f"{name.value}.json")
             said.value = f"{len(made)} bands saved: python -m bsrnn train small --scheme {path}"
         except UsageError as error:
@@ -288,4 +287,4 @@ def _saver(panel, excerpt, out_dir):
 
     button.on_click(save)
     panel.save_name, panel.save_button, panel.saved = name, button, said
-    return widgets.HBox([name, button, said], layout=widgets.Layout(flex_flow="row wrap"))
+    return _row(name, button, said)

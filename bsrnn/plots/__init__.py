@@ -14,7 +14,7 @@ _ROOMS = {
     ),
     "schemes": (
         "scheme", "compare", "coverage", "bands_over_spectrogram", "energy_per_band",
-        "band_owners", "cost_per_band",
+        "band_owners", "leakage", "cost_per_band",
     ),
     "bounds": ("gallery", "face_to_face", "bound_curves"),
     "oracles": ("masks", "draw_mask"),

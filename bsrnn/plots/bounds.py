@@ -12,6 +12,7 @@ from bsrnn.errors import UsageError, choose
 from bsrnn.plots.schemes import (
     AXES,
     PAIR,
+    _at,
     _draw_bands,
     _frequency_axis,
     _place,
@@ -50,12 +51,14 @@ def gallery(schemes, axis="piano"):
 
 
 def face_to_face(
-    scheme_a, scheme_b, share_a, share_b, stem, axis="log", hear="A", band=None, muted=()
-):
+    scheme_a, scheme_b, share_a, share_b, stem, axis="log", hear="A", band=None, muted=(),
+    edge_hz=None,
+):  # fmt: skip
     """Two schemes on one frequency axis: bands, bins per band, and the stem's energy per band.
 
     share_a, share_b: the part of the stem's energy in each band, (K,), summing to one. Of scheme
-    `hear` ("A" or "B") the band `band` is framed and the bands `muted` are crossed out.
+    `hear` ("A" or "B") the band `band` is framed and the bands `muted` are crossed out. A dotted
+    line stands at `edge_hz`.
     """
     choose(axis, AXES, "frequency axis")
     pair, shares = (scheme_a, scheme_b), (np.asarray(share_a), np.asarray(share_b))
@@ -96,7 +99,11 @@ def face_to_face(
     for panel in (top, middle):
         panel.tick_params(bottom=False, labelbottom=False)
     legend(middle, loc="best")
+    if edge_hz is not None:
+        for panel in (top, middle, below):
+            panel.axvline(_at(edge_hz, wider, axis), color=_FINE, ls=":", lw=1.5)
     framed = "" if band is None else f" Framed: band {band} of {pair[row].name}."
+    framed += "" if edge_hz is None else f" Dotted: {edge_hz:g} Hz."
     return describe(picture, f"Two schemes over a {axis} axis. {'; '.join(clauses)}.{framed}")
 
 

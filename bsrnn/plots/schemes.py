@@ -30,11 +30,15 @@ def _midi(hz):
 
 def _place(scheme, axis):
     """(low, high) of every band on the axis, (K, 2); 0 Hz stands at half a bin on log and piano."""
-    spans = np.array(scheme.spans_hz)  # (K, 2)
+    return _at(scheme.spans_hz, scheme, axis)  # (K, 2)
+
+
+def _at(hz, scheme, axis):
+    """Where frequencies stand on the axis of a scheme."""
     if axis == "linear":
-        return spans / 1000
-    spans = np.maximum(spans, scheme.sample_rate / scheme.n_fft / 2)
-    return spans if axis == "log" else _midi(spans)
+        return np.asarray(hz) / 1000
+    hz = np.maximum(hz, scheme.sample_rate / scheme.n_fft / 2)
+    return hz if axis == "log" else _midi(hz)
 
 
 def _frequency_axis(axes, axis, scheme, label=True):
@@ -313,6 +317,40 @@ def band_owners(scheme, energies, axis="log", title=None):
         f"Share of each stem in the energy of the {len(scheme)} bands of {scheme.name}; bands in "
         f"which a stem is the strongest: {words}.",
     )
+
+
+def leakage(scheme, leak, axis="log", floor_db=-40.0):
+    """What the estimates hold in each band: the stems' parts and the rest, one panel per estimate.
+
+    leak: a `leakage.BandLeakage` of the scheme. In dB of the estimate's energy in the band; 0 dB is
+    all of it. Parts below `floor_db`, and negative ones, are not drawn. Lesson 04.
+    """
+    choose(axis, AXES, "frequency axis")
+    picture, panels = figure(
+        f"What is in the bands of each estimate? ({_words(scheme)})", rows=len(leak.estimates),
+        height=1.2 + 1.8 * len(leak.estimates), sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    clauses = []
+    for number, (panel, label) in enumerate(zip(panels[:, 0], leak.estimates, strict=True)):
+        energy = np.where(leak.energy[number] > 0, leak.energy[number], 1)  # (K,)
+        named = dict(zip(leak.stems, leak.parts[number], strict=True))
+        for order, (stem, part) in enumerate([*named.items(), ("rest", leak.rest[number])]):
+            share = part / energy  # (K,)
+            seen = share > 10 ** (floor_db / 10)
+            level = 10 * np.log10(np.where(seen, share, np.nan))
+            colour = "#999999" if stem == "rest" else stem_colour(stem)
+            _steps(panel, scheme, axis, level, colour, stem, ("-", "--", "-.", ":")[order % 4])
+        panel.set_title(label, fontsize=9)
+        panel.set_ylabel("in the band (dB)")
+        whole = dict(zip((*leak.stems, "the rest"), leak.shares[number], strict=True))
+        ranked = sorted(whole.items(), key=lambda item: -item[1])
+        clauses.append(f"{label}: " + ", ".join(f"{stem} {part:.0%}" for stem, part in ranked))
+    panels[0, 0].set_ylim(floor_db, 3)
+    _frequency_axis(panels[-1, 0], axis, scheme)
+    for panel in panels[:-1, 0]:
+        panel.tick_params(bottom=False, labelbottom=False)
+    legend(panels[0, 0], loc="lower left", ncols=3)
+    return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
 
 
 def cost_per_band(scheme, parameters, macs, axis="log"):
