@@ -300,6 +300,8 @@ def _train(args):
     if args.plan:
         print(training.plan(model, train, args.memory_gb, args.device).text())
         return
+    for note in model.bands.notes:
+        print(f"bands {model.bands.name}: {note}")
     result = training.fit(
         model,
         train,
@@ -455,7 +457,7 @@ def _cost(args):
 
 
 def _bands_arguments(own):
-    own.add_argument("scheme", nargs="?", help="a name: show its bands; none: list all")
+    own.add_argument("scheme", nargs="?", help="name, .json or .csv file; none: list all names")
     own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
     own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
     own.add_argument("--json", action="store_true", help="print the scheme as JSON")
@@ -473,14 +475,17 @@ def _bands(args):
             kind = "overlapping" if one.overlapping else ""
             print(f"{name:20}{len(one):4} bands  {kind:12} {one.source}".rstrip())
         return
-    one = bands.scheme(args.scheme, args.sample_rate, args.n_fft)
+    find = bands.read if args.scheme.endswith((".json", ".csv")) else bands.scheme
+    one = find(args.scheme, args.sample_rate, args.n_fft)
     if args.json:
         print(one.to_json())
         return
     print(f"{'band':>4} {'bins':>13} {'width':>6} {'from Hz':>9} {'to Hz':>9}")
-    for band, (lo, hi) in enumerate(one.ranges):
-        low_hz, high_hz = (edge * args.sample_rate / args.n_fft for edge in (lo, hi))
+    rows = zip(one.ranges, one.spans_hz, strict=True)
+    for band, ((lo, hi), (low_hz, high_hz)) in enumerate(rows):
         print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
+    for note in one.notes:  # what the projection to this grid changed
+        print(f"note: {note}")
 
 
 def _activity_arguments(own):

@@ -122,6 +122,32 @@ def test_bands(capsys):
     assert code == 0 and json.loads(out)["name"] == "v7"
 
 
+def test_bands_that_do_not_fit_say_so(capsys, tmp_path):
+    code, out, _ = call(capsys, "bands", "v7", "--sample-rate", "8000")
+    assert code == 0 and "note: 19 edges at or above 4000 Hz dropped" in out
+    assert out.splitlines()[22].split()[-1] == "4000.0", "the last band ends at Nyquist"
+    code, out, _ = call(capsys, "bands", "v7", "--sample-rate", "96000")
+    assert code == 0 and "note: the last band reaches from 20000 to 48000 Hz" in out
+    files = {
+        "overlap.csv": ("0,1000\n900,22050\n", "overlap between 900 and 1000 Hz"),
+        "falling.json": ("[300, 100]", "edge 100 Hz follows 300 Hz"),
+        "beyond.json": ("[100, 30000]", "not between 0 and Nyquist"),
+        "many.json": (str(list(range(10, 22000, 20))), "no bin between"),
+    }
+    for name, (text, words) in files.items():
+        (tmp_path / name).write_text(text)
+        for command in (["bands"], ["train", "tiny", "--out", tmp_path / "run", "--scheme"]):
+            code, _, err = call(capsys, *command, tmp_path / name)
+            assert code == 2 and words in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+    for name in ("equal2000", "v7-magronp"):
+        code, _, err = call(capsys, "bands", name, "--sample-rate", "8000")
+        assert code == 2 and err.count("\n") == 1
+    (tmp_path / "own.json").write_text("[500, 4000]")
+    code, out, _ = call(capsys, "bands", tmp_path / "own.json")
+    assert code == 0 and len(out.splitlines()) == 4
+
+
 def test_models_lists_every_preset(capsys):
     from bsrnn import models
 
