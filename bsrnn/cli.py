@@ -360,6 +360,7 @@ def _separate_arguments(own):
     own.add_argument("songs", nargs="+", help="audio files, folders or globs: wav, mp3, m4a ...")
     own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
     own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
+    own.add_argument("--precision", default="fp32", help="fp32 (default), bf16 or int8: faster")
     _stems(own)
     own.add_argument("--two-stems", metavar="STEM", help="this stem, and the rest as no_STEM")
     own.add_argument("--residual", action="store_true", help="also what the stems leave over")
@@ -382,7 +383,7 @@ def _separate_arguments(own):
 )
 def _separate(args):
     import bsrnn
-    from bsrnn import separation
+    from bsrnn import models, separation
     from bsrnn.models import registry
 
     options = {
@@ -395,7 +396,10 @@ def _separate(args):
             raise UsageError("--two-stems says which stems: leave out --stems and --residual")
         options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
     songs = separation.find(args.songs, args.out)
+    choose(args.precision, models.PRECISIONS, "precision")
     separator = bsrnn.load(args.model, device=_pick_device(args.device))
+    if args.precision != "fp32":
+        separator = models.optimised(separator, args.precision)
     if args.model in registry.EMBEDDED:
         print(f"{args.model}: a small model to learn with, not for production", file=sys.stderr)
     bar = sys.stderr.isatty()
@@ -421,25 +425,51 @@ def _report(songs, results) -> int:
     return _fail(failed[0], 1) if failed else 0
 
 
-@command("models", "list the model presets for `train`", "models")
+def _models_arguments(own):
+    own.add_argument("name", nargs="?", help="published weights: show their whole passport")
+    own.add_argument("--licence", help="of the weights: permissive, non-commercial, MIT ...")
+    own.add_argument("--task", help="music, cinematic ...")
+
+
+@command(
+    "models",
+    "list the model presets for `train` and the published weights for `separate`",
+    "models --licence permissive --task music",
+    _models_arguments,
+)
 def _models(args):
     from bsrnn import models
+    from bsrnn.models import registry
 
-    print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
-    for name, config in models.presets().items():
-        size = f"{config.features:5}{config.repeats:4}"
-        print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+    if args.name:
+        for column, value in registry.passport(args.name).items():
+            print(f"{column:16}{value or 'unknown'}")
+        return
+    if not (args.licence or args.task):
+        print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
+        for name, config in models.presets().items():
+            size = f"{config.features:5}{config.repeats:4}"
+            print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+        print()
+    print(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
 
 
 def _cost_arguments(own):
-    own.add_argument("model", help="preset (see `models`) or a JSON file of a ModelConfig")
+    own.add_argument(
+        "model", nargs="+", help="presets (see `models`) or JSON files of ModelConfigs"
+    )
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     _parameters(own)
+    own.add_argument("--measure", action="store_true", help="time it here; also model files")
+    own.add_argument("--threads", default="1,2", help="of --measure [1,2]")
+    own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
+    own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
+    own.add_argument("--csv", help="file for the table of --measure")
 
 
 @command(
     "cost",
-    "parameters, multiply-accumulates and activation memory of a model, before training it",
+    "parameters, multiply-accumulates and activation memory of a model, or its measured speed",
     "cost small -p scheme tet24 -p features 64",
     _cost_arguments,
 )
@@ -448,12 +478,41 @@ def _cost(args):
 
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
-    (config,) = configured([_model_config(args.model)], once(args.parameters))
-    whole = cost(config, args.seconds)
-    print(f"{'part':12}{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")
-    for name, part in [*whole.parts.items(), ("all", whole)]:
-        sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
-        print(f"{name:12}{part.parameters:14,}{sizes}")
+    given = once(args.parameters)
+    if args.measure:
+        return _measure(args, given)
+    for model in args.model:
+        (config,) = configured([_model_config(model)], given)
+        whole = cost(config, args.seconds)
+        print(f"{model if len(args.model) > 1 else 'part':12}"
+              f"{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")  # fmt: skip
+        for name, part in [*whole.parts.items(), ("all", whole)]:
+            sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
+            print(f"{name:12}{part.parameters:14,}{sizes}")
+    return 0
+
+
+def _measure(args, given):
+    import torch
+
+    import bsrnn
+    from bsrnn import benchmark, models
+
+    threads = [typed("threads", count, 1) for count in listed(args.threads) or ()]
+    separators = {}
+    for name in args.model:
+        if Path(name).is_file() and not name.endswith(".json"):
+            separator = bsrnn.load(name)
+        else:
+            (config,) = configured([_model_config(name)], given)
+            torch.manual_seed(0)
+            separator = models.BandSplitSeparator(config).eval()
+        separators[Path(name).name] = benchmark.options(separator, args.compile)
+    found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
+    if args.csv:
+        benchmark.write(found, args.csv)
+    print(found.round(2).to_string(index=False))
+    return 0
 
 
 def _bands_arguments(own):

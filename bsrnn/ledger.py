@@ -15,6 +15,7 @@ Lesson 09.
 import csv
 import os
 import re
+import sysconfig
 from pathlib import Path
 
 import pandas as pd
@@ -72,11 +73,13 @@ _SHARED = ("aggregation", "year", "extra_data", "selected_on_test", "trained_on"
 
 
 def folder() -> Path:
-    """`data/published` of the checkout this package runs from; DataError elsewhere."""
-    path = Path(__file__).resolve().parents[1] / "data" / "published"
-    if not path.is_dir():
-        raise DataError(f"no ledger at {path}: install from a checkout with pip install -e .")
-    return path
+    """`data/published` of the checkout this package runs from, else the installed copy of it."""
+    checkout = Path(__file__).resolve().parents[1] / "data" / "published"
+    installed = Path(sysconfig.get_path("data")) / "share" / "bsrnn" / "published"
+    for path in (checkout, installed):
+        if path.is_dir():
+            return path
+    raise DataError(f"no ledger at {checkout} or {installed}: install again, or use a checkout")
 
 
 def _text(path: Path) -> pd.DataFrame:
@@ -93,7 +96,7 @@ def _text(path: Path) -> pd.DataFrame:
 
 
 def _table(name: str, at) -> pd.DataFrame:
-    """One CSV with numbers as numbers (NaN: unknown) and a column `file`."""
+    """One CSV with numbers as numbers (NaN: unknown)."""
     path = Path(at or folder()) / f"{name}.csv"
     rows = _text(path)
     for column in _NUMBERS.intersection(rows.columns):
@@ -101,7 +104,7 @@ def _table(name: str, at) -> pd.DataFrame:
             rows[column] = rows[column].replace("", "nan").astype(float)
         except ValueError as error:
             raise DataError(f"{path.name}: column {column} is not numeric ({error})") from error
-    return rows.assign(file=name)
+    return rows
 
 
 def select(rows: pd.DataFrame, **filters) -> pd.DataFrame:
@@ -124,7 +127,7 @@ def results(at=None, **filters) -> pd.DataFrame:
     """
     names = sorted(path.stem for path in Path(at or folder()).glob("*.csv"))
     names = [name for name in names if name not in ("weights", "complexity")]
-    tables = [_table(name, at)[[*RESULT_COLUMNS, "file"]] for name in names]
+    tables = [_table(name, at)[[*RESULT_COLUMNS]].assign(file=name) for name in names]
     rows = pd.concat([t for t in tables if len(t)], ignore_index=True)
     return select(rows.astype({"year": "Int64"}), **filters)
 

@@ -10,8 +10,9 @@ import sys
 import time
 
 import pytest
+import soundfile
 
-from bsrnn import cli, options
+from bsrnn import benchmark, cli, options
 from bsrnn.errors import UsageError
 
 COMMANDS = [name for name, *_ in cli._COMMANDS]
@@ -70,6 +71,7 @@ def test_help_is_light():
         (["bands", "v9"], 2, "v9"),
         (["bands", "--json"], 2, "needs a scheme"),
         (["separate", "no.wav", "--model", "x"], 2, "no file no.wav"),
+        (["separate", "SONG", "--model", "x", "--precision", "b16"], 2, "did you mean bf16"),
         (["toy", "DATA"], 2, "not empty"),
         (["toy", "NEW", "-p", "second", "3"], 2, "did you mean seconds"),
         (["evaluate", "no.safetensors", "--dataset", "DATA"], 2, "no.safetensors"),
@@ -77,6 +79,7 @@ def test_help_is_light():
 )
 def test_errors_are_one_line_with_the_fix(capsys, songs, tmp_path, words, code, message):
     places = {"DATA": songs, "OUT": tmp_path / "out", "NEW": tmp_path / "new"}
+    places["SONG"] = next(songs.glob("test/*/mixture.wav"))
     got, out, err = call(capsys, *(places.get(word, word) for word in words))
     assert got == code
     assert re.search(message, err) and err.count("\n") == 1 and "Traceback" not in err
@@ -148,11 +151,38 @@ def test_bands_that_do_not_fit_say_so(capsys, tmp_path):
     assert code == 0 and len(out.splitlines()) == 4
 
 
-def test_models_lists_every_preset(capsys):
+def test_models_lists_presets_and_published_weights(capsys):
     from bsrnn import models
+    from bsrnn.models import registry
 
     code, out, _ = call(capsys, "models")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [*models.presets()]
+    names, weights = (part.splitlines() for part in out.split("\n\n"))
+    assert code == 0 and [line.split()[0] for line in names[1:]] == [*models.presets()]
+    assert [line.split()[0] for line in weights[1:]] == [*registry.passports()]
+
+
+def test_published_weights_by_licence_and_task(capsys):
+    from bsrnn.models import registry
+
+    code, out, _ = call(capsys, "models", "--licence", "permissive")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "weights", "mel-roformer-kim-vocals",
+    ]  # fmt: skip
+    code, out, _ = call(capsys, "models", "--task", "cinematic", "--licence", "CC-BY-SA-4.0")
+    assert code == 0 and len(out.splitlines()) == 8 and "bandit-v2-eng" in out
+    unknown = registry.listing("unknown")
+    assert unknown and {row["weight_licence"] for row in unknown} == {"", "not stated"}
+    code, out, _ = call(capsys, "models", "obsrnn")
+    passport = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert code == 0 and passport["score_db"] == "9.07" and passport["saw_test"] == "no"
+    assert passport["url"].startswith("https://") and len(passport["checksum"]) == 32
+    for words, hint in [
+        (["--licence", "permisive"], "did you mean permissive"),
+        (["--task", "cinema"], "did you mean cinematic"),
+        (["obsrn"], "did you mean obsrnn"),
+    ]:
+        code, _, err = call(capsys, "models", *words)
+        assert code == 2 and hint in err and err.count("\n") == 1
 
 
 def test_train_separate_evaluate(capsys, songs, tmp_path):
@@ -169,6 +199,11 @@ def test_train_separate_evaluate(capsys, songs, tmp_path):
     code, out, err = call(capsys, "separate", song, "--model", best, "--out", tmp_path / "stems")
     assert code == 0, err
     assert [line.rpartition("/")[2] for line in out.splitlines()] == ["vocals.wav", "drums.wav"]
+    words = ["--model", best, "--out", tmp_path / "fast", "--precision", "bf16"]
+    code, faster, err = call(capsys, "separate", song, *words)
+    assert code == 0, err
+    vocals, again = (soundfile.read(text.splitlines()[0])[0] for text in (out, faster))
+    assert 30 < benchmark.agreement_db(vocals, again) < 80
     code, out, err = call(
         capsys, "evaluate", best, "--dataset", songs, "--out", tmp_path / "report"
     )

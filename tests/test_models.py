@@ -140,15 +140,6 @@ def test_asking_for_some_stems_runs_only_their_heads():
     assert torch.equal(two, everything[:, [2, 0]])
 
 
-def test_rows_in_blocks_change_nothing():
-    for kind in ("lstm", "gru"):
-        separator = BandSplitSeparator(replace(TINY, rnn=kind)).eval()
-        mixture = noise(2, 2, 40 * 512)  # 41 frames x 4 items: three blocks of rows across bands
-        with torch.inference_mode():
-            blocks = separator(mixture)
-        assert torch.allclose(blocks, separator(mixture), atol=1e-6)
-
-
 def test_the_last_stem_is_what_is_left():
     separator = BandSplitSeparator(replace(TINY, stems=SIMO, residual_last=True)).eval()
     mixture = noise(1, 2, 6000)

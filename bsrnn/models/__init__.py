@@ -10,9 +10,11 @@ from bsrnn.models.checkpoints import build, save
 from bsrnn.models.config import ModelConfig, presets
 from bsrnn.models.d3net import D3NetSeparator
 from bsrnn.models.d3net_config import D3NetConfig
+from bsrnn.models.optimised import PRECISIONS, optimised
 from bsrnn.models.published import from_state_dict, load, to_published
 
 __all__ = [
-    "BandSplitSeparator", "D3NetConfig", "D3NetSeparator", "Estimate", "ModelConfig",
-    "SeparatorBag", "build", "from_state_dict", "load", "presets", "save", "to_published",
+    "PRECISIONS", "BandSplitSeparator", "D3NetConfig", "D3NetSeparator", "Estimate", "ModelConfig",
+    "SeparatorBag", "build", "from_state_dict", "load", "optimised", "presets", "save",
+    "to_published",
 ]  # fmt: skip

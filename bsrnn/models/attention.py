@@ -69,7 +69,7 @@ class Tac(nn.Module):
         self.slope = nn.Parameter(torch.tensor([0.25])) if config.tac == "prelu" else None
 
     def _activate(self, x):
-        return torch.tanh(x) if self.slope is None else F.prelu(x, self.slope)
+        return torch.tanh(x) if self.slope is None else F.prelu(x, self.slope.to(x.dtype))
 
     def forward(self, z):
         each = self._activate(self.transform(z)).unflatten(0, (-1, self.channels))
@@ -116,7 +116,7 @@ class BandNorm(nn.Module):
     def forward(self, z):
         y = self.linear(z).unflatten(-1, (self.heads, -1))  # (B, K, T, heads, E)
         y = y.permute(0, 3, 2, 1, 4)  # (B, heads, T, K, E)
-        y = F.prelu(y, self.slope)
+        y = F.prelu(y, self.slope.to(y.dtype))
         return F.layer_norm(y, y.shape[-2:], eps=self.eps) * self.gain + self.offset
 
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from bsrnn.errors import UsageError, choose
 from bsrnn.losses import Estimate
 from bsrnn.models.attention import Norm
+from bsrnn.models.blocks import each
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.sequence import SequenceModel
 from bsrnn.stft import istft, stft
@@ -102,12 +103,15 @@ class BandSplit(nn.Module):
 
     def forward(self, spectrum):
         x = torch.view_as_real(spectrum.transpose(-1, -2))  # (B, C, T, F, 2)
-        found = []
-        for number, group in enumerate(self.groups):
+
+        def features(number, group):
             bins = getattr(self, f"bins{number}")  # (G, W)
             part = x[..., bins, :]  # (B, C, T, G, W, 2)
-            found.append(group(part.permute(3, 0, 2, 1, 5, 4)))  # (G, B, T, C, 2, W)
-        z = torch.cat(found).index_select(0, self.back)  # (K, B, T, N)
+            return group(part.permute(3, 0, 2, 1, 5, 4))  # (G, B, T, C, 2, W) -> (G, B, T, N)
+
+        z = torch.cat(each(features, enumerate(self.groups), x)).index_select(
+            0, self.back
+        )  # (K, B, T, N)
         return z.transpose(0, 1)  # (B, K, T, N)
 
 
@@ -188,12 +192,12 @@ class MaskEstimator(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, z):
-        found = []
-        for number, group in enumerate(self.groups):
+        def masked(number, group):
             part = group(z.transpose(0, 1)[getattr(self, f"bands{number}")])  # (G, B, T, C P W)
             parts = part.unflatten(-1, (self.channels, 1 + self.complex, -1))  # (G, B, T, C, P, W)
-            found.append(parts.permute(1, 2, 3, 4, 0, 5).flatten(-2))  # (B, T, C, P, G W)
-        mask = torch.cat(found, dim=-1)  # (B, T, C, P, all W)
+            return parts.permute(1, 2, 3, 4, 0, 5).flatten(-2)  # (B, T, C, P, G W)
+
+        mask = torch.cat(each(masked, enumerate(self.groups), z), dim=-1)  # (B, T, C, P, all W)
         if mask.dtype.itemsize < 4:  # mixed precision: complex numbers need whole floats
             mask = mask.float()
         if self.weights is not None:

@@ -38,6 +38,14 @@ EMBEDDED = {  # name -> stems
 }
 
 
+LICENCES = {  # kinds of licence that `listing` knows beside the names in the table
+    "permissive": ("MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0"),
+    "share-alike": ("GPL-3.0", "CC-BY-SA-4.0"),
+    "non-commercial": ("CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"),
+    "unknown": ("not stated", ""),
+}
+
+
 def embedded(name: str) -> Path:
     """The file of the embedded checkpoint `name`; DataError where this installation lacks it."""
     path = CHECKPOINTS / f"{name}.safetensors"
@@ -60,6 +68,40 @@ def passport(name: str) -> dict:
     found = passports()
     choose(name, [*EMBEDDED, *found], "checkpoint file or published weights")
     return found[name]
+
+
+def listing(licence: str | None = None, task: str | None = None) -> list[dict]:
+    """Passports of one kind of licence of the weights ("permissive", "MIT" ...) and one task.
+
+    A name that fits no row raises a UsageError with the nearest one.
+    """
+    rows = list(passports().values())
+    if task is not None:
+        choose(task, sorted({row["task"] for row in rows}), "task of published weights")
+        rows = [row for row in rows if row["task"] == task]
+    if licence is not None:
+        known = [*LICENCES, *sorted({row["weight_licence"] for row in passports().values()} - {""})]
+        choose(licence, known, "licence of weights")
+        wanted = LICENCES.get(licence, (licence,))
+        rows = [row for row in rows if row["weight_licence"] in wanted]
+    return rows
+
+
+def lines(rows) -> list[str]:
+    """Passports as a table of text; `passport` has the rest: address, checksum, source."""
+    head = ("weights", "task", "MB", "licence", "saw test", "score", "trained on")
+    cells = [head]
+    for row in rows:
+        score = f"{row['score_db']} dB {row['score_metric']} {row['score_stem']}"
+        cells.append((
+            row["name"], row["task"], f"{float(row['bytes']) / 1e6:.0f}" if row["bytes"] else "?",
+            row["weight_licence"] or "?", row["saw_test"] or "?",
+            f"{score}, {row['score_test_set'] or '?'}" if row["score_db"] else "?",
+            row["training_data"] or "?",
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    pairs = ([c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in cells)
+    return ["  ".join(padded).rstrip() for padded in pairs]
 
 
 def settings(name: str) -> dict:

@@ -8,6 +8,8 @@ References: Luo and Yu 2022, arXiv 2209.15174, section III-B (time, then band);
 Watcharasupat et al. 2024, arXiv 2309.02539, section III-C (layer norm, GRU).
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,11 +24,43 @@ from bsrnn.models.attention import (
     RotaryAttention,
     Tac,
 )
+from bsrnn.models.blocks import each, in_pieces
 from bsrnn.models.config import ModelConfig
 
-ROWS = (
-    64  # measured: whole rows of the band pass take 1.3 times as long on a CPU (N 128, 6 s stereo)
-)
+POSITIONS, LEAST_ROWS = 6144, 64  # that a layer works on at a time (Along): the cache, a product
+
+
+def lstm_steps(x, state, weights, backward):
+    """One direction of an LSTM: x (S, M, N), (h, c) or None -> hidden (S, M, units), (h, c)."""
+    if state is None:
+        state = x.new_zeros(2, 1, x.shape[1], weights[1].shape[1]).unbind()  # (1, M, units) each
+    x = x.flip(0) if backward else x
+    hidden, *state = torch.lstm(x, state, weights, True, 1, 0.0, False, False, False)
+    return hidden.flip(0) if backward else hidden, state
+
+
+def gru_steps(x, h, weights, backward):
+    """One direction of a GRU: x (S, M, N), h (M, units) or None -> hidden (S, M, units), h.
+
+    Fewer passes over memory than torch's, which has no kernel for a whole GRU on a CPU.
+    """
+    w_in, w_hidden, b_in, b_hidden = weights
+    units = w_hidden.shape[1]
+    inside = F.linear(x, w_in, b_in)  # (S, M, 3 units): reset, update, new
+    hidden = x.new_empty(*x.shape[:2], units)
+    h = x.new_zeros(x.shape[1], units) if h is None else h
+    turned, again = w_hidden.t(), x.new_empty(x.shape[1], 3 * units)
+    order = range(len(x) - 1, -1, -1) if backward else range(len(x))
+    for step in order:
+        torch.addmm(b_hidden, h, turned, out=again)
+        gates = again[:, : 2 * units].add_(inside[step, :, : 2 * units]).sigmoid_()
+        reset, update = gates.chunk(2, dim=1)
+        new = again[:, 2 * units :].mul_(reset).add_(inside[step, :, 2 * units :]).tanh_()
+        h = torch.lerp(new, h, update, out=hidden[step])
+    return hidden, h
+
+
+STEPS = {nn.LSTM: lstm_steps, nn.GRU: gru_steps}
 
 
 class Recurrent(nn.Module):
@@ -40,13 +74,27 @@ class Recurrent(nn.Module):
         self.project = nn.Linear(units * (1 + two), features)
 
     def forward(self, x):
-        y = self.norm(x).transpose(0, 1)  # (S, M, N): what torch's RNN wants in memory
-        if torch.is_grad_enabled() or x.is_cuda:
-            y = self.project(self.rnn(y.contiguous())[0])
-        else:  # rows in blocks that fit the cache
-            blocks = y.split(ROWS, dim=1)
-            y = torch.cat([self.project(self.rnn(block)[0]) for block in blocks], dim=1)
+        y = self.norm(x).transpose(0, 1).contiguous()  # (S, M, N): torch's RNN wants it so
+        whole = type(self.rnn) not in STEPS or not in_pieces(x)
+        y = self.project(self.rnn(y)[0]) if whole else self._by_steps(y)
         return x + y.transpose(0, 1)  # (M, S, N)
+
+    def _by_steps(self, y):
+        """The same for (S, M, N), some steps at a time in each direction: what the gates and the
+        hidden units (S, M, 10N in an LSTM) need then stays in the cache."""
+        count = -(-y.shape[0] * y.shape[1] // POSITIONS)
+        out = self.project.bias.to(y.dtype).expand_as(y).clone()  # (S, M, N)
+        y = y.to(self.project.weight.dtype)
+        pieces = list(zip(y.tensor_split(count), out.tensor_split(count), strict=True))
+        weights = self.rnn._flat_weights
+        parts = self.project.weight.chunk(1 + self.rnn.bidirectional, dim=1)  # (N, units) each
+        for backward, part in enumerate(parts):
+            state = None
+            for piece, sum_piece in reversed(pieces) if backward else pieces:
+                own = weights[4 * backward : 4 * backward + 4]
+                hidden, state = STEPS[type(self.rnn)](piece, state, own, bool(backward))
+                sum_piece += F.linear(hidden, part)
+        return out
 
 
 class Convolution(nn.Module):
@@ -147,6 +195,9 @@ class Along(nn.Module):
     """Run `layer`, made for rows (M, S, N), along time or across bands of z (B, K, T, N).
 
     heads > 1: the features are cut into that many groups, which are rows of their own.
+
+    Inference on a CPU takes some rows at a time (blocks.py). Measured, BSRNN of the paper, stereo:
+    all rows at once take 1.5 times as long, because the gates of an LSTM alone need 340 MB.
     """
 
     def __init__(self, axis, layer, heads=1):
@@ -156,11 +207,29 @@ class Along(nn.Module):
     def forward(self, z):
         if self.axis == "band":
             z = z.transpose(1, 2)  # (B, T, K, N)
-        parts = z.unflatten(-1, (self.heads, -1)).transpose(2, 3)  # (B, K, heads, T, N / heads)
-        rows = parts.flatten(0, 2)  # (M, S, N / heads)
-        parts = self.layer(rows).unflatten(0, parts.shape[:3])  # (B, K, heads, T, N / heads)
-        z = parts.transpose(2, 3).flatten(-2)  # (B, K, T, N)
+        if self.heads == 1:
+            z = self._rows(z)
+        else:
+            parts = z.unflatten(-1, (self.heads, -1)).transpose(2, 3)  # (B, K, heads, T, N / heads)
+            rows = self._rows(parts.flatten(1, 2))  # (B, K heads, T, N / heads)
+            z = rows.unflatten(1, parts.shape[1:3]).transpose(2, 3).flatten(-2)  # (B, K, T, N)
         return z.transpose(1, 2) if self.axis == "band" else z
+
+    def _rows(self, z):  # (B, rows, S, N)
+        if not in_pieces(z):
+            return self.layer(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        items, rows, positions = z.shape[:3]
+        size = max(POSITIONS // positions, LEAST_ROWS)
+        threads = torch.get_num_threads() // math.gcd(items, torch.get_num_threads())
+        count = min(-(-rows // (size * threads)) * threads, rows)  # as many for each thread
+        out = torch.empty_like(z)
+        pieces = [
+            pair
+            for item in zip(z, out, strict=True)
+            for pair in zip(*(x.tensor_split(count) for x in item), strict=True)
+        ]
+        each(lambda x, y: y.copy_(self.layer(x)), pieces, z)
+        return out
 
 
 def layer(axis, config: ModelConfig, position=None):
