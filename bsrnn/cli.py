@@ -442,6 +442,7 @@ def _models(args):
     from bsrnn.models import registry
 
     if args.name:
+        choose(args.name, registry.passports(), "published weights")
         for column, value in registry.passport(args.name).items():
             print(f"{column:16}{value or 'unknown'}")
         return
@@ -450,6 +451,9 @@ def _models(args):
         for name, config in models.presets().items():
             size = f"{config.features:5}{config.repeats:4}"
             print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+        print("\nembedded weights, small, to learn with")
+        for name, stems in registry.EMBEDDED.items():
+            print(f"{name:45}{', '.join(stems)}")
         print()
     print(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
 

@@ -156,8 +156,9 @@ def test_models_lists_presets_and_published_weights(capsys):
     from bsrnn.models import registry
 
     code, out, _ = call(capsys, "models")
-    names, weights = (part.splitlines() for part in out.split("\n\n"))
+    names, embedded, weights = (part.splitlines() for part in out.split("\n\n"))
     assert code == 0 and [line.split()[0] for line in names[1:]] == [*models.presets()]
+    assert [line.split()[0] for line in embedded[1:]] == [*registry.EMBEDDED]
     assert [line.split()[0] for line in weights[1:]] == [*registry.passports()]
 
 
@@ -180,6 +181,7 @@ def test_published_weights_by_licence_and_task(capsys):
         (["--licence", "permisive"], "did you mean permissive"),
         (["--task", "cinema"], "did you mean cinematic"),
         (["obsrn"], "did you mean obsrnn"),
+        (["music"], "unknown published weights 'music'"),
     ]:
         code, _, err = call(capsys, "models", *words)
         assert code == 2 and hint in err and err.count("\n") == 1
