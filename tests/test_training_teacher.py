@@ -133,18 +133,30 @@ def test_a_student_that_never_improves_leaves_the_first_teacher(tmp_path, folder
     assert result.card["best_step"] == 0 and result.card["best_valid_usdr_db"] == 1.0
 
 
-def test_a_stage_resumes_bit_for_bit(tmp_path, folder):
+def test_a_stage_resumes_bit_for_bit(tmp_path, folder, monkeypatch):
+    """The student of step 1 is the teacher from then on; the cut comes after step 2."""
     base = models.BandSplitSeparator(TINY)
     options = {"model": None, "data": songs(), "initial": base, "unlabelled": folder}
-    config = dataclasses.replace(QUICK, schedule="constant", lr=3e-2, optimizer="adam")
+    config = dataclasses.replace(
+        QUICK, schedule="constant", lr=3e-2, optimizer="adam", checkpoint_every=1
+    )
+
+    def scored(*values):
+        said = iter([{"valid_usdr": value} for value in values])
+        monkeypatch.setattr("bsrnn.training.scores.validation", lambda *_: next(said))
+
+    scored(1.0, 2.0, 0.5, 0.5, 0.5)
     train(tmp_path / "through", config, **options)
+    scored(1.0, 2.0, 0.5)
     train(tmp_path / "cut", dataclasses.replace(config, steps=2), **options)
+    scored(0.5, 0.5)
     train(tmp_path / "cut", config, resume=True, **options)
     one, two = (
         torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("through", "cut")
     )
     assert equal(one["separator"], two["separator"]) and equal(one["teacher"], two["teacher"])
-    assert not equal(one["teacher"], weights(base))  # it was replaced, so the test says something
+    assert not equal(one["teacher"], weights(base))
+    assert not equal(one["teacher"], one["separator"])
 
 
 def test_bad_requests_are_one_line(tmp_path, folder):

@@ -72,7 +72,7 @@ class Module(lightning.LightningModule):
         if run.teacher:
             targets = run.teacher.complete(batch)
         if not (torch.isfinite(mixture).all() and torch.isfinite(targets).all()):
-            place = run.mixer.blame(batch["index"])
+            place = run.mixer.blame(batch["index"]) or run.first_source(batch)
             kept = run.keep_batch(batch)
             raise DataError(
                 f"NaN or infinite samples in {place}: repair or remove the file (batch kept in "

@@ -172,11 +172,14 @@ class Run:
         if torch.isfinite(value):
             return
         path = self.keep_batch(batch)
-        picks = [pick for index in batch["index"] for pick in self.mixer.picks(int(index))]
         raise DataError(
             f"{what} is not finite at step {self.step + 1} (first source: "
-            f"{self.mixer.describe(picks[0])}; batch kept in {path.name}): lower lr and resume"
+            f"{self.first_source(batch)}; batch kept in {path.name}): lower lr and resume"
         )
+
+    def first_source(self, batch) -> str:
+        """Song, stem and second of the first source of a batch."""
+        return self.mixer.describe(self.mixer.picks(int(batch["index"][0]))[0])
 
     def keep_batch(self, batch):
         """Write a batch that must be looked at; returns its path."""
@@ -337,8 +340,8 @@ def _named(path):
     """What a disk refuses becomes one line."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last is torch.save's
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
             f"cannot write {path} ({reason}): make room, then resume from the last state"
         ) from None
