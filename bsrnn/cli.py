@@ -464,7 +464,7 @@ def _cost_arguments(own):
     )
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     _parameters(own)
-    own.add_argument("--measure", action="store_true", help="time it here; also model files")
+    own.add_argument("--measure", action="store_true", help="time it here; also weights")
     own.add_argument("--threads", default="1,2", help="of --measure [1,2]")
     own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
     own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
@@ -505,7 +505,8 @@ def _measure(args, given):
     threads = [typed("threads", count, 1) for count in listed(args.threads) or ()]
     separators = {}
     for name in args.model:
-        if Path(name).is_file() and not name.endswith(".json"):
+        file = Path(name).is_file() and not name.endswith(".json")
+        if file or name in models.registry.EMBEDDED:
             separator = bsrnn.load(name)
         else:
             (config,) = configured([_model_config(name)], given)

@@ -395,6 +395,11 @@ def test_embedded_models_by_name(tmp_path, monkeypatch, capsys, checkpoint):
     code, out, err = call(capsys, path, "-o", tmp_path / "out")
     assert code == 0 and len(out) == len(presets()["tiny"].stems)
     assert len(err) == 1 and "to learn with" in err[0]
+    monkeypatch.setattr("bsrnn.benchmark.PEAK_SIZE", 64)
+    options = ["--measure", "--seconds", "0.2", "--repeats", "1", "--threads", "1"]
+    assert cli.main(["cost", "music", "tiny", *options]) == 0  # the benchmark takes the name, too
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "real_time" in head.split() and {row.split()[0] for row in rows} == {"music", "tiny"}
 
 
 def test_embedded_models_of_this_checkout():
