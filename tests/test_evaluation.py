@@ -3,6 +3,9 @@
 import json
 import math
 import shutil
+import signal
+import subprocess
+import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +150,7 @@ def test_songs_in_parallel_give_the_same_report(tmp_path):
 
 
 def same(a, b):
-    pd.testing.assert_frame_equal(a.frame, b.frame)
+    pd.testing.assert_frame_equal(a.frame, b.frame, check_exact=True)
     assert a.card["protocol"] == b.card["protocol"]
 
 
@@ -174,6 +177,38 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
     loaded = evaluation.Report.load(tmp_path / "cut")
     same(whole, loaded)
     pd.testing.assert_frame_equal(loaded.table("csdr"), whole.table("csdr"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+sys.path[:0] = [{tests!r}]
+from test_evaluation import dataset, evaluation, half
+
+def slow(mixture, sample_rate):
+    if len(list(Path(out).glob("songs/test/*.json"))) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)  # no handler, no finally: as a power cut
+    return half(mixture, sample_rate)
+
+slow.__qualname__ = half.__qualname__
+out = sys.argv[1]
+evaluation.evaluate(slow, dataset(), out_dir=out, progress=False)
+"""
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    """SIGKILL in the middle of the third song: nothing half-written, nothing lost, same report."""
+    out = tmp_path / "killed"
+    code = KILLED.format(tests=str(Path(__file__).parent))
+    found = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    kept = {path: path.stat().st_mtime_ns for path in (out / "songs").rglob("*.json")}
+    assert len(kept) == 2 and not (out / "report.csv").exists()
+    resumed = evaluation.evaluate(half, dataset(), out_dir=out, progress=False)
+    same(evaluation.evaluate(half, dataset(), progress=False), resumed)
+    assert all(path.stat().st_mtime_ns == was for path, was in kept.items())
+    same(resumed, evaluation.Report.load(out))
 
 
 def test_finished_songs_of_another_model_or_protocol_are_not_reused(tmp_path):
@@ -203,10 +238,12 @@ def test_finished_songs_of_another_model_or_protocol_are_not_reused(tmp_path):
 
 
 @needs_ffmpeg
-def test_museval_reads_our_files_and_agrees(tmp_path):
+@pytest.mark.parametrize("subset", ["test", "valid"])
+def test_museval_reads_our_files_and_agrees(tmp_path, subset):
     import museval
 
-    report = evaluation.evaluate(half, dataset(), out_dir=tmp_path, metrics=("csdr",))
+    songs = dataset(subset=subset)
+    report = evaluation.evaluate(half, songs, out_dir=tmp_path, metrics=("csdr",))
     store = museval.EvalStore()
     store.add_eval_dir(tmp_path / "museval" / "model")
     theirs = store.agg_frames_tracks_scores()

@@ -16,7 +16,9 @@ OTHER_VALUES = [  # lessons that run a second time, with values that are not the
     ("01", {"dataset": "musdb layout"}),
     ("04", {"scheme": "bass", "seed": "3", "stems": "bass"}),
     ("05", {"dataset": "clip", "scheme": "bark48", "seed": "1", "stems": "bass"}),
+    ("06", {"dataset": "musdb layout", "seed": "3", "stems": "bass"}),
     ("09", {"dataset": "musdb layout", "seed": "1"}),
+    ("10", {"stems": "drums,vocals", "seed": "2"}),
 ]
 
 

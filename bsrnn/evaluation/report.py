@@ -107,8 +107,10 @@ class Report:
         folder = Path(folder)
         try:
             card = json.loads((folder / "report.json").read_text())
-            frame = pd.read_csv(folder / "report.csv", keep_default_na=False, na_values={
-                "value_db": ["", "nan"]})  # fmt: skip
+            frame = pd.read_csv(
+                folder / "report.csv", keep_default_na=False,
+                na_values={"value_db": ["", "nan"]}, float_precision="round_trip",
+            )  # fmt: skip
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{folder}: no readable report ({error}): run evaluate first"

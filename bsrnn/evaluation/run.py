@@ -45,7 +45,7 @@ def evaluate(
     stems: default all that separator and dataset share. frames: rule of `metrics.csdr`.
     ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT.
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
-      report.csv, report.json, and museval/<system>/<subset>/<song>.json in museval's format.
+      report.csv, report.json, and museval/<system>/test/<song>.json in museval's format.
     workers: songs at a time, in threads; the values do not depend on it.
     Memory is that of one song per worker. Raises UsageError, DataError of one line naming the song.
 
@@ -193,7 +193,7 @@ class _Store:
         if self.folder is None:
             return
         for system, frames in result["frames"].items():
-            path = self.folder / "museval" / system / (song.subset or "test")
+            path = self.folder / "museval" / system / "test"  # all that museval's readers look at
             write_text(path / f"{_file_name(song.name)}.json", museval_json(frames))
         write_text(self._path(song), json.dumps(result))
 
