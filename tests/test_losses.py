@@ -190,6 +190,24 @@ def test_only_the_scale_free_losses_forgive_a_wrong_level():
     assert changed == ["l2_snr_scaled", "neg_si_sdr"]
 
 
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        (0.1, (0.1 + 0.9 * 20 / 40) * 20),  # -40 dBFS for -20: 20 of the 40 dB above -60 are gone
+        (0.0, 1.0 * 60),  # silence: the whole weight; a level of 10 log10(1e-8)
+        (10.0, 0.1 * 20),  # too loud: the smallest weight
+    ],
+)
+def test_level_matching_presses_most_where_a_stem_fell_silent(gain, expected):
+    """By hand, after arXiv 2501.16171: the published numbers know too loud estimates only."""
+    target = torch.full((1, 1, 1, 400), 0.1, dtype=torch.float64)  # -20 dBFS
+    with_level, without = (
+        losses.loss(name, gain * target, None, target)
+        for name in ("l1_snr_time_level", "l1_snr_time")
+    )
+    assert (with_level - without).item() == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_two_terms_add_up_to_the_papers():
     target, guess = torch.randn(2, 1, 2, 2, 3000, generator=torch.Generator().manual_seed(1))
     target, guess = target[None], guess[None]
