@@ -85,6 +85,9 @@ def test_words_say_what_is_there(mixture):
     assert f"The layer saw {sequences} sequences (B K) of 44 frames" in picture.description
     values = trace.steps[4].value[5, :, 3]  # (K, T, N) -> (T,)
     assert f"between {values.min():.2f} and {values.max():.2f}" in picture.description
+    whole, close = (axes.images[0].get_array() for axes in picture.axes[:2])
+    np.testing.assert_array_equal(whole, trace.steps[4].value[:, :, 3])  # (K, T) of the feature
+    np.testing.assert_array_equal(close, trace.steps[4].value[5].T)  # (N, T) of the band
     silent = explore.forward_trace(separator(), 0 * mixture)
     assert "0.0% of the energy" in explore.forward_view(silent, 1)[0].description
 

@@ -84,6 +84,7 @@ def test_costs_are_those_of_the_network_that_is_named():
             counted = cost.cost(config).parameters
             built = sum(p.numel() for p in BandSplitSeparator(config).parameters())
             assert counted == built, (kind, band)
+            assert config.units() == config.units("band") == 32
     picture, words, table = explore.layers_view(BASE, "conv", "none", 32, 2, seconds=3.0)
     total = cost.cost(layers.swapped(BASE, "conv", "none", 32, 2, "group"), 3.0)
     assert table.loc["all", "MACs"] == total.macs == table["MACs"][:-1].sum()
