@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from golden_fill import GOLDEN, draw
 
-from bsrnn.data import activity
+from bsrnn import cli
+from bsrnn.data import activity, toyband
 from bsrnn.errors import DataError, UsageError
 
 RATE = 1000
@@ -145,3 +147,17 @@ def test_bad_lists_and_rules_are_one_line(tmp_path):
         activity.rule("papper")
     with pytest.raises(UsageError, match="above 0"):
         activity.Rule(chunks=0)
+
+
+def test_the_command_line_writes_lists(tmp_path, capsys):
+    toyband.make(tmp_path / "songs", seconds=7, train=2, test=1, seed=0)
+    words = ["activity", "--dataset", str(tmp_path / "songs"), "--stems", "bass,drums"]
+    words += ["--rule", "repositories", "--form", "csv", "--out", str(tmp_path / "lists")]
+    assert cli.main(words) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(path.exists() and path.suffix == ".csv" for path in paths)
+    assert {"bass_train.csv", "drums_train.csv"} <= {path.name for path in paths}
+    assert all(
+        (activity.read(path).end - activity.read(path).start == 264600).all() for path in paths
+    )
+    assert cli.main([*words[:-6], "--rule", "papr"]) == 2

@@ -7,7 +7,7 @@ import torch
 from test_training import QUICK, TINY
 from test_training_options import saved_bytes
 
-from bsrnn import models, training
+from bsrnn import cli, models, training
 from bsrnn.errors import UsageError
 
 MODEL = dataclasses.replace(TINY, features=16, repeats=3)
@@ -58,3 +58,11 @@ def test_then_blocks_are_recomputed_and_then_examples_shortened(roomy):
 def test_bad_numbers():
     with pytest.raises(UsageError, match="memory_gb is 0"):
         training.plan(MODEL, CONFIG, 0)
+
+
+def test_the_command_line_plans_and_trains_nothing(tmp_path, capsys):
+    words = ["train", "tiny", "--plan", "--memory-gb", "2", "--out", str(tmp_path / "run")]
+    assert cli.main([*words, "-p", "seconds_per_segment", "0.5", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "parameters:" in said and "proposal:" in said and " of 2 GB" in said
+    assert not (tmp_path / "run").exists()

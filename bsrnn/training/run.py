@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 
 import pandas
@@ -340,8 +341,11 @@ def _named(path):
     """What a disk refuses becomes one line."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:  # the last is torch.save's
+    except (OSError, SafetensorError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if isinstance(error, RuntimeError):  # torch.save's, which does not say why
+            free = shutil.disk_usage(path.parent).free
+            reason = f"only a part of it was taken; {free / 1e6:.0f} MB are free"
         raise DataError(
             f"cannot write {path} ({reason}): make room, then resume from the last state"
         ) from None
