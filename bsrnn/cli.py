@@ -298,7 +298,7 @@ def _train(args):
     given = [(name, value) for name, value in named.items() if value is not None]
     model, train = configured([model, train], once(given + args.parameters))
     if args.plan:
-        print(training.plan(model, train, args.memory_gb, args.device).text())
+        print(training.plan(model, args.memory_gb, train, args.device).text())
         return
     for note in model.bands.notes:
         print(f"bands {model.bands.name}: {note}")

@@ -16,7 +16,7 @@ CONFIG = dataclasses.replace(QUICK, batch=12, seconds_per_segment=2.0, loss="l1"
 
 @pytest.fixture(scope="module")
 def roomy():
-    return training.plan(MODEL, CONFIG, memory_gb=1000)
+    return training.plan(MODEL, 1000, CONFIG)
 
 
 def test_parameters_and_memory_are_counted(roomy):
@@ -34,7 +34,7 @@ def test_parameters_and_memory_are_counted(roomy):
 def passes(roomy, examples):
     """The plan where so many examples fit beside the weights."""
     usable = roomy.fixed_gb + examples * roomy.example_gb
-    return training.plan(MODEL, CONFIG, memory_gb=usable / 0.85)
+    return training.plan(MODEL, usable / 0.85, CONFIG)
 
 
 def test_a_batch_is_split_into_the_fewest_passes_that_fit(roomy):
@@ -57,7 +57,7 @@ def test_then_blocks_are_recomputed_and_then_examples_shortened(roomy):
 
 def test_bad_numbers():
     with pytest.raises(UsageError, match="memory_gb is 0"):
-        training.plan(MODEL, CONFIG, 0)
+        training.plan(MODEL, 0)
 
 
 def test_the_command_line_plans_and_trains_nothing(tmp_path, capsys):

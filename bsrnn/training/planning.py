@@ -1,6 +1,6 @@
 """What a training will cost, before it starts: `plan` (lesson 11).
 
-    print(plan(model_config, presets()["paper"], memory_gb=24).text())
+    print(plan(model_config, 24).text())
 
 Memory is counted, not guessed: weights, their gradients and Adam's two moments (16 bytes a
 parameter, 4 more for averaged weights), and what autograd keeps of one example between forward and
@@ -19,7 +19,7 @@ from bsrnn import losses
 from bsrnn.cost import cost
 from bsrnn.errors import UsageError
 from bsrnn.training import machine
-from bsrnn.training.config import TrainConfig
+from bsrnn.training.config import TrainConfig, presets
 from bsrnn.training.parts import recompute_blocks
 
 RESERVE = 0.15  # share of the memory left to workspaces, fragmentation and the system
@@ -66,15 +66,18 @@ class Plan:
         return "\n".join([*lines, f"{'proposal:':29}{options}"])
 
 
-def plan(model_config, config: TrainConfig, memory_gb: float, device: str = "cpu") -> Plan:
-    """Parameters, memory and seconds per step of a training, and what fits `memory_gb`.
+def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu") -> Plan:
+    """Parameters, memory and seconds per step of a training, and what fits `memory_gb` per process.
 
-    The proposal keeps the batch of `config` and splits it into the fewest passes that fit; if one
+    model_config is a ModelConfig, train_config a TrainConfig, by default the preset "paper";
+    device, "cpu", "cuda" or "auto", is where the probe runs and the seconds hold.
+    The proposal keeps the batch and splits it into the fewest passes that fit; if one
     example is too much it recomputes blocks, then shortens the example. Half precision is not
     counted on: it is a reserve. Lesson 11.
     """
     if not memory_gb > 0:
         raise UsageError(f"memory_gb is {memory_gb}: give a number above 0")
+    config = train_config or presets()["paper"]
     usable = memory_gb * (1 - RESERVE) * 1e9
     probes = [_probe(model_config, config, device)]
     if probes[0].passes(config, usable) is None and not config.gradient_checkpointing:
