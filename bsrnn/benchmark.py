@@ -228,8 +228,9 @@ def measure(separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=F
 
     Columns: model, option, threads, input_s, median_s, fastest_s, ratio (time of the first option
     over this one's), real_time (median_s / input_s), gflops and of_peak (where `cost` knows the
-    matrix products), peak_gflops, agreement_db (with the first option; inf: equal), memory_mb
-    (peak of one call beyond what was held before; NaN where the system does not tell).
+    matrix products), peak_gflops, bf16_product (speed of a bfloat16 matrix product over a float32
+    one: what bf16 can gain on this machine), agreement_db (with the first option; inf: equal),
+    memory_mb (peak of one call beyond what was held before; NaN where the system does not tell).
     """
     import pandas as pd
     from tqdm import tqdm
@@ -270,11 +271,13 @@ def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
         memory[option] = used()
         tick()
     left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
-    left @ right
+    low_left, low_right = left.bfloat16(), right.bfloat16()
+    left @ right, low_left @ low_right
     spent = {option: [] for option in options}
-    products = []
+    products, low_products = [], []
     for _ in range(repeats):
         products += [_seconds(torch.mm, left, right) for _ in range(3)]
+        low_products.append(_seconds(torch.mm, low_left, low_right))
         for option, separator in options.items():
             spent[option].append(_seconds(separator, mixture))
             tick()
@@ -291,6 +294,7 @@ def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
             "ratio": statistics.median(a / b for a, b in zip(spent[first], times, strict=True)),
             "real_time": median / seconds, "gflops": gflop / median,
             "of_peak": gflop / median / peak, "peak_gflops": peak,
+            "bf16_product": statistics.median(products) / statistics.median(low_products),
             "agreement_db": agreement_db(found[first], found[option]),
             "memory_mb": memory[option],
         })  # fmt: skip

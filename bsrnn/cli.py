@@ -511,7 +511,7 @@ def _measure(args, given):
         else:
             (config,) = configured([_model_config(name)], given)
             torch.manual_seed(0)
-            separator = models.BandSplitSeparator(config).eval()
+            separator = models.build(config).eval()
         separators[Path(name).name] = benchmark.options(separator, args.compile)
     found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
     if args.csv:

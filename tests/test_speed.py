@@ -231,6 +231,7 @@ def test_measure_compares_with_the_first_option(monkeypatch):
     assert list(first["agreement_db"].round(3)) == [np.inf, np.inf, 40]
     assert first["median_s"].iloc[0] >= 0.05 and first["real_time"].iloc[0] >= 0.1
     assert table["of_peak"].isna().all() and (table["peak_gflops"] > 0).all()
+    assert (table["bf16_product"] > 0).all()
     for wrong in ({"seconds": 0}, {"repeats": 0}, {"threads": (0,)}):
         with pytest.raises(UsageError, match="measure needs"):
             benchmark.measure({"alone": Gain()}, **wrong)
