@@ -460,7 +460,7 @@ def _models(args):
 
 def _cost_arguments(own):
     own.add_argument(
-        "model", nargs="+", help="presets (see `models`) or JSON files of ModelConfigs"
+        "model", nargs="+", help="presets (see `models`), JSON files of ModelConfigs, d3net, hdemucs ..."
     )
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     _parameters(own)
@@ -478,22 +478,31 @@ def _cost_arguments(own):
     _cost_arguments,
 )
 def _cost(args):
-    from bsrnn.cost import cost
-
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
     given = once(args.parameters)
     if args.measure:
         return _measure(args, given)
     for model in args.model:
-        (config,) = configured([_model_config(model)], given)
-        whole = cost(config, args.seconds)
+        whole = _whole_cost(model, given, args.seconds)
         print(f"{model if len(args.model) > 1 else 'part':12}"
               f"{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")  # fmt: skip
         for name, part in [*whole.parts.items(), ("all", whole)]:
             sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
             print(f"{name:12}{part.parameters:14,}{sizes}")
     return 0
+
+
+def _whole_cost(model, given, seconds):
+    """In closed form, or counted for the systems that are compared with."""
+    from bsrnn.cost import cost, counted
+    from bsrnn.models import D3NetConfig, baselines, build
+
+    if model in ("d3net", *baselines.NAMES) and not given:
+        separator = build(D3NetConfig()) if model == "d3net" else baselines.untrained(model)
+        return counted(separator, seconds)
+    (config,) = configured([_model_config(model)], given)
+    return cost(config, seconds)
 
 
 def _measure(args, given):

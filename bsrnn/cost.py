@@ -129,6 +129,55 @@ def cost(config, seconds: float = 6.0) -> Cost:
     )
 
 
+def counted(separator, seconds: float = 6.0) -> Cost:
+    """Cost of any separator by running it, without its numbers: for baselines and D3Net.
+
+    Matrix products and convolutions as torch's FLOP counter sees them, LSTMs included, for one
+    mixture (1, C, L) of `seconds`, with everything that its forward does (D3Net: overlapping
+    patches, each twice). A transposed convolution counts each input once, not its larger output.
+    A method without weights counts nothing.
+    """
+    import copy
+
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if not isinstance(separator, torch.nn.Module):
+        return Cost(0, 0, 0, 0, {})
+    ghost = copy.deepcopy(separator).to("meta").eval()
+    values, recurrent = [], []
+    for module in ghost.modules():
+        if isinstance(module, torch.nn.LSTM):  # step by step it would take minutes
+            module.forward = _counting_lstm(module, recurrent)
+        if not list(module.children()) and list(module.parameters(recurse=False)):
+            module.register_forward_hook(lambda _, __, y: values.append(_numel(y)))
+    channels = getattr(separator, "channels", None) or separator.config.channels
+    mixture = torch.empty(1, channels, round(seconds * separator.sample_rate), device="meta")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        ghost(mixture)
+    macs = counter.get_total_flops() // 2 + sum(recurrent)
+    parameters = sum(weight.numel() for weight in separator.parameters())
+    return Cost(parameters, macs, macs, 4 * sum(values), {})
+
+
+def _counting_lstm(module, found: list):
+    """What an LSTM returns, without numbers; its products go to `found`."""
+    units, directions = module.hidden_size, 1 + module.bidirectional
+
+    def forward(x, state=None):
+        rows = x.numel() // x.shape[-1]
+        for layer in range(module.num_layers):
+            size = directions * units if layer else module.input_size
+            found.append(directions * 4 * units * (size + units) * rows)
+        return x.new_empty(*x.shape[:-1], directions * units), None
+
+    return forward
+
+
+def _numel(output) -> int:
+    return (output[0] if isinstance(output, tuple) else output).numel()
+
+
 def _split_band(config, width, items, frames) -> Tally:
     band, channels, rows = Tally(), config.joint_channels, items * frames
     size = 2 * channels * width

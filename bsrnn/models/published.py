@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.models import bandit, checkpoints, d3net_files, families, registry, roformer
+from bsrnn.models import bandit, baselines, checkpoints, d3net_files, families, registry, roformer
 from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
 from bsrnn.models.layouts import Family
 from bsrnn.stft import WINDOWS
@@ -31,7 +31,8 @@ STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
 def load(path, device="cpu", config=None, stems=None, family=None, average=False):
     """A separator in evaluation mode from a checkpoint file, a folder with one file per stem, or
     the name of published weights (`registry.passports()`), which are downloaded once; or "music" or
-    "scenes", the small models of this repository (a folder of that name is "./music").
+    "scenes", the small models of this repository (a folder of that name is "./music"); or a system
+    of `baselines`, such as "hpss".
 
     path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
     recognised; or D3Net's .h5; or a folder of those; or a name. What the file does not tell comes
@@ -44,6 +45,10 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     path, known = Path(registry.embedded(path) if path in registry.EMBEDDED else path), {}
     given = checkpoints.read_settings(config) if isinstance(config, str | Path) else config or {}
     if not path.exists() and not path.suffix and len(path.parts) == 1:
+        named = [*baselines.NAMES, *registry.EMBEDDED, *registry.passports()]
+        choose(path.name, named, "checkpoint file or published weights")
+        if path.name in baselines.NAMES:
+            return _baseline(path.name, device)
         known = registry.passport(path.name)
         given = {**registry.settings(path.name), **given}
         path, family = registry.fetch(path.name), family or given.pop("family", None)
@@ -62,6 +67,10 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
         return d3net_files.load_h5(path, given, known).to(device)
     found = checkpoints.read(path)
     state = _averaged(found.state, found.average, path) if average else found.state
+    separator = baselines.from_state(state, path.stem.split("-")[0], path.name)
+    if separator is not None:
+        separator.passport.update({**known, "file": path.name})
+        return separator.to(device)
     given = {**found.settings, **given, "anonymous": False}
     if path.stem in STEM_NAMES:
         given["expected_stems"] = [path.stem]
@@ -71,6 +80,13 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
         raise type(error)(f"{path.name}: {error}") from None
     separator.passport.update({**known, "file": path.name})
     return separator.to(device).eval()
+
+
+def _baseline(name: str, device):
+    if name in baselines.FLOORS:
+        return baselines.FLOORS[name]()
+    parts = [load(weights, device) for weights in baselines.WEIGHTS[name]]
+    return parts[0] if len(parts) == 1 else _joined(parts, parts[0].passport)
 
 
 def _joined(separators, passport: dict):
