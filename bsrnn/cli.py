@@ -460,7 +460,7 @@ def _models(args):
 
 def _cost_arguments(own):
     own.add_argument(
-        "model", nargs="+", help="presets (see `models`), JSON files of ModelConfigs, d3net, hdemucs ..."
+        "model", nargs="+", help="presets (see `models`), JSON files of them, d3net, hdemucs ..."
     )
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     _parameters(own)

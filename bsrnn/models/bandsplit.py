@@ -85,7 +85,9 @@ class SplitGroup(nn.Module):
 
 
 class BandSplit(nn.Module):
-    """Spectrum (B, C, F, T) complex -> features (B, K, T, N), one set of weights per band."""
+    """Spectrum (B, C, F, T) complex -> features (B, K, T, N), one set of weights per band.
+
+    Also takes real and imaginary parts, (B, C, T, F, 2) (`bsrnn.deploy`)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -102,7 +104,9 @@ class BandSplit(nn.Module):
         self.register_buffer("back", back, persistent=False)
 
     def forward(self, spectrum):
-        x = torch.view_as_real(spectrum.transpose(-1, -2))  # (B, C, T, F, 2)
+        x = spectrum
+        if spectrum.is_complex():
+            x = torch.view_as_real(spectrum.transpose(-1, -2))  # (B, C, T, F, 2)
 
         def features(number, group):
             bins = getattr(self, f"bins{number}")  # (G, W)
@@ -163,7 +167,8 @@ class MaskGroup(nn.Module):
 class MaskEstimator(nn.Module):
     """The head of one stem: features (B, K, T, N) -> mask (B, C, F, T), complex or real.
 
-    Overlapping bands add up, each bin weighted by `overlap`; a bin of no band stays zero.
+    Overlapping bands add up, each bin weighted by `overlap`; a bin of no band stays zero. `apart`:
+    (P, B, C, F, T), real and imaginary parts as they are (`bsrnn.deploy`).
     """
 
     def __init__(self, config: ModelConfig):
@@ -191,7 +196,7 @@ class MaskEstimator(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, z):
+    def forward(self, z, apart=False):
         def masked(number, group):
             part = group(z.transpose(0, 1)[getattr(self, f"bands{number}")])  # (G, B, T, C P W)
             parts = part.unflatten(-1, (self.channels, 1 + self.complex, -1))  # (G, B, T, C, P, W)
@@ -208,6 +213,8 @@ class MaskEstimator(nn.Module):
             empty = mask.new_zeros(*mask.shape[:-1], self.bins_total)
             mask = empty.index_add(-1, self.order, mask)  # (B, T, C, P, F)
         mask = mask.permute(3, 0, 2, 4, 1)  # (P, B, C, F, T)
+        if apart:
+            return mask
         return torch.complex(mask[0], mask[1]) if self.complex else mask[0]
 
 
