@@ -372,7 +372,34 @@ def _separate_arguments(own):
     own.add_argument("--shifts", type=int, default=1, help="mean over so many passes [1]")
     own.add_argument("--format", default="wav", help="wav (float, default), flac, mp3, m4a ...")
     own.add_argument("--overwrite", action="store_true", help="replace stems that are there")
+    own.add_argument("--backend", default="torch", help="torch (default), openvino or onnx")
+    own.add_argument("--threads", type=int, default=0, help="of the CPU [all]")
     _device(own)
+
+
+def _separator(args):
+    """The model of `separate` on its device, or through another backend on the CPU."""
+    import torch
+
+    import bsrnn
+    from bsrnn import models
+
+    backend, precision = args.backend, args.precision
+    choose(backend, ("torch", "openvino", "onnx"), "backend")
+    choose(precision, models.PRECISIONS, "precision")
+    if args.threads < 0:
+        raise UsageError(f"--threads is {args.threads}: give 0 (all) or more")
+    exported = Path(args.model).suffix in (".xml", ".onnx")
+    if exported or backend != "torch":
+        number = precision.replace("fp32", "f32")
+        if exported:
+            return bsrnn.deploy.load(args.model, args.threads, number)
+        loaded = bsrnn.load(args.model)
+        return bsrnn.deploy.deployed(loaded, backend, args.threads, precision=number)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    separator = bsrnn.load(args.model, device=_pick_device(args.device))
+    return separator if precision == "fp32" else models.optimised(separator, precision)
 
 
 @command(
@@ -382,8 +409,7 @@ def _separate_arguments(own):
     _separate_arguments,
 )
 def _separate(args):
-    import bsrnn
-    from bsrnn import models, separation
+    from bsrnn import separation
     from bsrnn.models import registry
 
     options = {
@@ -396,10 +422,7 @@ def _separate(args):
             raise UsageError("--two-stems says which stems: leave out --stems and --residual")
         options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
     songs = separation.find(args.songs, args.out)
-    choose(args.precision, models.PRECISIONS, "precision")
-    separator = bsrnn.load(args.model, device=_pick_device(args.device))
-    if args.precision != "fp32":
-        separator = models.optimised(separator, args.precision)
+    separator = _separator(args)
     if args.model in registry.EMBEDDED:
         print(f"{args.model}: a small model to learn with, not for production", file=sys.stderr)
     bar = sys.stderr.isatty()
