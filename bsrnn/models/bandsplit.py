@@ -85,9 +85,7 @@ class SplitGroup(nn.Module):
 
 
 class BandSplit(nn.Module):
-    """Spectrum (B, C, F, T) complex -> features (B, K, T, N), one set of weights per band.
-
-    Also takes real and imaginary parts, (B, C, T, F, 2) (`bsrnn.deploy`)."""
+    """Spectrum (B, C, F, T), or as reals (B, C, T, F, 2), -> features (B, K, T, N), per band."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -104,9 +102,8 @@ class BandSplit(nn.Module):
         self.register_buffer("back", back, persistent=False)
 
     def forward(self, spectrum):
-        x = spectrum
-        if spectrum.is_complex():
-            x = torch.view_as_real(spectrum.transpose(-1, -2))  # (B, C, T, F, 2)
+        x = spectrum  # (B, C, T, F, 2) already, or complex (B, C, F, T)
+        x = torch.view_as_real(x.mT) if x.is_complex() else x
 
         def features(number, group):
             bins = getattr(self, f"bins{number}")  # (G, W)
@@ -213,9 +210,7 @@ class MaskEstimator(nn.Module):
             empty = mask.new_zeros(*mask.shape[:-1], self.bins_total)
             mask = empty.index_add(-1, self.order, mask)  # (B, T, C, P, F)
         mask = mask.permute(3, 0, 2, 4, 1)  # (P, B, C, F, T)
-        if apart:
-            return mask
-        return torch.complex(mask[0], mask[1]) if self.complex else mask[0]
+        return mask if apart else torch.complex(*mask) if self.complex else mask[0]
 
 
 class Film(nn.Module):
