@@ -112,6 +112,10 @@ class TrainConfig:
             factor = self.decay_factor**drops
         return self.lr * warmup * factor
 
+    def one_channel(self, model) -> bool:
+        """Whether a network (ModelConfig) is trained on one channel of each source."""
+        return self.mono and model.joint_channels == 1 and not model.tac
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 

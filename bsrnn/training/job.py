@@ -112,14 +112,13 @@ def mixer_for(model, config: TrainConfig, train) -> mixing.RandomMixer:
             f"the songs have {train.sample_rate} Hz, the model {model.sample_rate}: "
             "set sample_rate of the model to that of the songs"
         )
-    one_channel = config.mono and model.joint_channels == 1 and not model.tac
     return mixing.RandomMixer(
         train,
         model.stems,
         model.chunk_samples or round(config.seconds_per_segment * train.sample_rate),
         mixing.recipe(config.recipe),
         config.seed,
-        channels=1 if one_channel else None,
+        channels=1 if config.one_channel(model) else None,
         distinct=config.distinct_items,
         cache_bytes=config.cache_gb * 1e9 / max(1, config.workers),  # each has its own
     )

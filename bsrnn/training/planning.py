@@ -96,7 +96,7 @@ def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu")
     counted = cost(model_config, config.seconds_per_segment)
     return Plan(
         counted.parameters,
-        counted.macs / 1e9 / (model_config.channels if config.mono else 1),
+        counted.macs / 1e9 / (model_config.channels if config.one_channel(model_config) else 1),
         probe.fixed / 1e9,
         probe.example(config) / 1e9,
         memory_gb,
@@ -163,8 +163,8 @@ def _probe(model_config, config, device: str) -> _Probe:
 def _measure(separator, model_config, config, seconds: float, device: str):
     """Bytes that autograd keeps for one example of this length, and seconds for its gradient."""
     samples = round(seconds * model_config.sample_rate)
-    one_channel = config.mono and model_config.joint_channels == 1 and not model_config.tac
-    mixture = torch.randn(1, 1 if one_channel else model_config.channels, samples, device=device)
+    channels = 1 if config.one_channel(model_config) else model_config.channels
+    mixture = torch.randn(1, channels, samples, device=device)
     own = {weight.untyped_storage().data_ptr() for weight in separator.parameters()}
     kept = {}
 
