@@ -28,6 +28,14 @@ def audible(stems, mute=(), solo=()) -> list[str]:
     return [name for name in stems if name not in mute and (not solo or name in solo)]
 
 
+def faded(stems: dict, gains_db: dict, mute=(), solo=()) -> dict:
+    """What is heard of stems (C, L), each times its gain: name -> (C, L); its sum is the mix."""
+    return {
+        name: stems[name] * np.float32(10 ** (gains_db.get(name, 0.0) / 20))
+        for name in audible(stems, mute, solo)
+    }
+
+
 def stem_mix(
     stems: dict, sample_rate: int, gains_db=None, mute=(), solo=(), view="spectrogram", scheme=None
 ) -> list:
@@ -43,10 +51,7 @@ def stem_mix(
     stems, gains_db = _checked(stems), dict(gains_db or {})
     for name in (*gains_db, *mute, *solo):
         choose(name, stems, "stem")
-    heard = {
-        name: stems[name] * np.float32(10 ** (gains_db.get(name, 0.0) / 20))
-        for name in audible(stems, mute, solo)
-    }
+    heard = faded(stems, gains_db, mute, solo)
     full = sum(stems.values())  # (C, L)
     mix = sum(heard.values()) if heard else np.zeros_like(full)
     draw = {"spectrogram": _spectrogram, "spectra": _spectra, "bands": _bands}[view]
@@ -69,26 +74,43 @@ def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -
     choose(view, VIEWS, "view")
     stems = {name: x[:, : round(MAX_S * sample_rate)] for name, x in _checked(stems).items()}
     controls = {"show": widgets.Dropdown(options=VIEWS, value=view, description="view")}
-    low, high = GAINS_DB
+    controls |= faders(stems)
+
+    def view(show, **values):
+        return stem_mix(stems, sample_rate, **setting(stems, values), view=show, scheme=scheme)
+
+    panel = Panel(view, "Stem mixer", **controls)
+    desk = widgets.VBox([controls["show"], *fader_rows(stems, controls).values()])
+    panel.children = (panel.children[0], desk, panel.output)
+    return panel
+
+
+def faders(stems) -> dict:
+    """Controls "solo NAME", "mute NAME" and "gain NAME" of each stem."""
+    controls, (low, high) = {}, GAINS_DB
     for name in stems:
         controls[f"solo {name}"] = _tick(f"solo {name}")
         controls[f"mute {name}"] = _tick(f"mute {name}")
         controls[f"gain {name}"] = widgets.FloatSlider(
             0.0, min=low, max=high, step=1.0, description=f"{name} gain (dB)", readout_format=".0f"
         )
+    return controls
 
-    def setting(show, **values):
-        gains_db = {name: values[f"gain {name}"] for name in stems}
-        mute, solo = ([n for n in stems if values[f"{what} {n}"]] for what in ("mute", "solo"))
-        return stem_mix(stems, sample_rate, gains_db, mute, solo, show, scheme)
 
-    panel = Panel(setting, "Stem mixer", **controls)
-    rows = [[controls["show"]]]
-    rows += [[controls[f"{what} {name}"] for what in ("solo", "mute", "gain")] for name in stems]
-    flow = widgets.Layout(flex_flow="row wrap")  # one row per stem; on a narrow page it wraps
-    desk = widgets.VBox([widgets.HBox(row, layout=flow) for row in rows])
-    panel.children = (panel.children[0], desk, panel.output)
-    return panel
+def fader_rows(stems, controls) -> dict:
+    """One row of `faders` per stem; on a narrow page it wraps."""
+    names = {n: [controls[f"{what} {n}"] for what in ("solo", "mute", "gain")] for n in stems}
+    return {
+        name: widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap"))
+        for name, row in names.items()
+    }
+
+
+def setting(stems, values) -> dict:
+    """Values of `faders` as arguments of `stem_mix`: gains_db, mute and solo of these stems."""
+    gains_db = {name: values[f"gain {name}"] for name in stems}
+    mute, solo = ([n for n in stems if values[f"{what} {n}"]] for what in ("mute", "solo"))
+    return {"gains_db": gains_db, "mute": mute, "solo": solo}
 
 
 def _tick(words: str):

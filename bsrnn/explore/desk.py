@@ -1,0 +1,246 @@
+"""A desk for your own song: upload it, separate it, move the faders, download the result.
+
+`song_stems` separates the beginning of a song; `song_view` is the static twin of the desk: the same
+words, picture, players and links from fixed settings. Lesson 08.
+"""
+
+import base64
+import functools
+import html
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from bsrnn import audio, separation
+from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.explore import mixer
+from bsrnn.explore.panel import Panel
+
+MAX_S = 30.0  # of a song: seconds of work on any machine
+DOWNLOADS = ("nothing", "mix", "mix and stems")
+FORMATS = {"flac": (".flac", "PCM_24"), "wav": (".wav", "FLOAT")}
+OWN = "your file"
+
+
+class SongStems(NamedTuple):
+    """A separated song: its stems name -> (C, L), their rate in Hz, and what was done, in words."""
+
+    stems: dict
+    sample_rate: int
+    words: str
+
+
+class Links:
+    """Download links that hold their files; plain text says their names and sizes."""
+
+    def __init__(self, files: dict, kind: str):
+        self.text = "\n".join(f"{name}: {len(data) / 1e6:.1f} MB" for name, data in files.items())
+        rows = []
+        for name, data in files.items():
+            said, held = html.escape(name), base64.b64encode(data).decode()
+            rows.append(
+                f'<li><a download="{said}" href="data:audio/{kind};base64,{held}">{said}</a> '
+                f"({len(data) / 1e6:.1f} MB)</li>"
+            )
+        self.html = f"<ul>{''.join(rows)}</ul>"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html, "text/plain": self.text}
+
+    def __repr__(self):
+        return self.text
+
+
+def song_stems(source, separator, max_s: float = MAX_S, progress=False) -> SongStems:
+    """Separate the first `max_s` seconds of a song.
+
+    source: path of an audio file, or (waveform (C, L), sample rate in Hz). progress: as in
+    `separation.separate`. Raises UsageError / DataError of one line for what cannot be read.
+    """
+    if max_s <= 0:
+        raise UsageError(f"max_s {max_s}: give a number of seconds above 0")
+    if isinstance(source, tuple):
+        mixture, rate = source
+        samples = mixture.shape[-1]
+    else:
+        info = audio.info(source)
+        rate, samples = info.sample_rate, info.samples
+        mixture, _ = audio.read(source, samples=round(max_s * rate))
+    mixture = mixture[:, : round(max_s * rate)]  # (C, L)
+    stems = separation.separate(separator, mixture, rate, progress=progress)
+    rest = mixture - sum(stems.values())
+    words = (
+        f"{mixture.shape[-1] / rate:.1f} of {samples / rate:.1f} s, {len(mixture)} channel(s), "
+        f"{rate} Hz; stems: {', '.join(stems)}; {_below(rest, mixture)}"
+    )
+    if rate != separator.sample_rate:
+        words += f"; resampled to {separator.sample_rate} Hz and back"
+    return SongStems(stems, rate, words)
+
+
+def _below(rest, mixture) -> str:
+    power = np.square([rest, mixture], dtype=np.float64).mean(axis=(1, 2))
+    if not power.all():
+        return "the stems add up to the song" if power[1] else "the song is silent"
+    return f"what no stem has is {10 * np.log10(power[0] / power[1]):+.1f} dB beside the song"
+
+
+def song_view(
+    song: SongStems, gains_db=None, mute=(), solo=(), start_s: float = 0.0, view="spectrogram",
+    download="nothing", suffix="flac",
+) -> list:  # fmt: skip
+    """What `song_desk` shows: [words, Picture, Sounds], and Links where a download is asked for.
+
+    song: from `song_stems`; gains_db, mute, solo, view: as in `explore.stem_mix`; start_s: where
+    the 6 s begin that are seen and heard. download: one of `DOWNLOADS`; the mix follows the faders,
+    the stems are as separated; suffix: "flac" (24 bit) or "wav" (float, keeps peaks above full
+    scale). Raises UsageError for unknown names.
+    """
+    choose(download, DOWNLOADS, "download")
+    choose(suffix, FORMATS, "format")
+    first = round(start_s * song.sample_rate)
+    heard_s = round(mixer.MAX_S * song.sample_rate)
+    length = next(iter(song.stems.values())).shape[-1]
+    first = max(0, min(first, length - heard_s))
+    part = {name: x[:, first : first + heard_s] for name, x in song.stems.items()}  # (C, <= 6 s)
+    shown = mixer.stem_mix(part, song.sample_rate, gains_db, mute, solo, view)
+    if download == "nothing":
+        return [song.words, *shown]
+    mix = sum(mixer.faded(song.stems, gains_db or {}, mute, solo).values())  # (C, L), 0 if none
+    sounds = {"mix": mix + np.zeros_like(next(iter(song.stems.values())))}
+    sounds |= song.stems if download == "mix and stems" else {}
+    files = {f"{name}.{suffix}": _file(x, song, suffix) for name, x in sounds.items()}
+    loud = [name for name, x in sounds.items() if suffix == "flac" and np.abs(x).max() > 1]
+    clipped = f"; clipped in flac, wav keeps it: {', '.join(loud)}" if loud else ""
+    return [song.words + clipped, *shown, Links(files, suffix)]
+
+
+def _file(waveform, song: SongStems, suffix: str) -> bytes:
+    ending, subtype = FORMATS[suffix]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"sound{ending}"
+        return audio.write(path, waveform, song.sample_rate, subtype).read_bytes()
+
+
+def uploaded(value) -> dict:
+    """Files of an ipywidgets FileUpload, name -> bytes, in the form of version 7 or of version 8.
+
+    >>> uploaded({"a.wav": {"metadata": {"name": "a.wav"}, "content": b"RIFF"}})  # 7
+    {'a.wav': b'RIFF'}
+    >>> uploaded(({"name": "a.wav", "content": memoryview(b"RIFF")},))  # 8
+    {'a.wav': b'RIFF'}
+    """
+    if isinstance(value, dict):
+        return {name: bytes(file["content"]) for name, file in value.items()}
+    return {file["name"]: bytes(file["content"]) for file in value}
+
+
+def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
+    """The desk as a widget: song, model, faders, downloads.
+
+    models: name -> separator. examples: name -> (waveform (C, L), sample rate) or path: songs to
+    choose without an upload. max_s: of a song at most. A file that cannot be separated is reported
+    in one line where the picture would be. Links are made only when a download is chosen.
+
+    Upload suits files of some MB: Jupyter refuses messages above 10 MB or so, and loses the
+    connection. For larger ones give the path of a file that the kernel can read.
+    """
+    if not models or not examples:
+        raise UsageError("a desk needs models and examples: give a dict of at least one each")
+    return _Desk(models, examples, max_s).panel
+
+
+class _Desk:
+    """Controls of the desk, and what was uploaded and separated so far."""
+
+    def __init__(self, models, examples, max_s):
+        self.models, self.songs, self.taken = models, dict(examples), {}
+        self.stems = list(dict.fromkeys(stem for m in models.values() for stem in m.stems))
+        self.separated = functools.lru_cache(maxsize=4)(self._separated)
+        self.status = widgets.HTML()
+        self.controls = self._controls(max_s) | mixer.faders(self.stems)
+        self.rows = mixer.fader_rows(self.stems, self.controls)
+        self.panel = Panel(self.view, "Your own song", self.prepare, **self.controls)
+        plain = [c for name, c in self.controls.items() if " " not in name]
+        flow = widgets.Layout(flex_flow="row wrap")
+        desk = widgets.VBox([widgets.HBox(plain, layout=flow), *self.rows.values()])
+        self.panel.children = (self.panel.children[0], desk, self.status, self.panel.output)
+
+    def _controls(self, max_s) -> dict:
+        return {
+            "song": widgets.Dropdown(options=list(self.songs), description="song"),
+            "upload": widgets.FileUpload(description="upload", multiple=False),
+            "path": widgets.Text(description="or its path", placeholder="song.mp3"),
+            "model": widgets.Dropdown(options=list(self.models), description="model"),
+            "seconds": widgets.FloatSlider(
+                max_s, min=1.0, max=max(max_s, 1.0), step=1.0, description="first seconds"
+            ),
+            "start_s": widgets.FloatSlider(
+                0.0, min=0.0, max=max(0.0, max_s - mixer.MAX_S), step=1.0,
+                description="listen from (s)",
+            ),
+            "show": widgets.Dropdown(options=mixer.VIEWS, description="view"),
+            "download": widgets.Dropdown(options=DOWNLOADS, description="download"),
+            "suffix": widgets.Dropdown(options=list(FORMATS), description="format"),
+        }  # fmt: skip
+
+    def prepare(self):
+        """A new file becomes the song; only faders of the model's stems are seen."""
+        path, files = self.controls["path"].value.strip(), uploaded(self.controls["upload"].value)
+        arrived = {"path": path, "upload": files}
+        for way in arrived:
+            if arrived[way] and arrived[way] != self.taken.get(way):
+                self.songs[OWN] = Path(path) if way == "path" else files
+                self.separated.cache_clear()
+                self.controls["song"].options = list(self.songs)
+                self.controls["song"].value = OWN
+        self.taken = arrived
+        known = self.models[self.controls["model"].value].stems
+        for name, row in self.rows.items():
+            row.layout.display = None if name in known else "none"
+
+    def view(self, song, model, seconds, start_s, show, download, suffix, **values):
+        try:
+            found = self.separated(song, model, seconds)
+            length_s = next(iter(found.stems.values())).shape[-1] / found.sample_rate
+            self.controls["start_s"].disabled = length_s <= mixer.MAX_S  # all of it is heard
+            setting = mixer.setting(found.stems, values)
+            return song_view(
+                found, **setting, start_s=start_s, view=show, download=download, suffix=suffix
+            )
+        except UsageError as error:
+            self.status.value = ""
+            return f"{song} was not separated. {error}"
+
+    def _separated(self, song, model, seconds) -> SongStems:
+        source, separator = self.songs[song], self.models[model]
+        shown = _Progress(self.status, seconds)
+        if not isinstance(source, dict):
+            return shown.done(song_stems(source, separator, seconds, shown))
+        ((name, data),) = source.items()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name.replace("\\", "/")).name
+            path.write_bytes(data)
+            try:
+                return shown.done(song_stems(path, separator, seconds, shown))
+            except DataError as error:  # of the name that the user knows
+                raise DataError(str(error).replace(str(path), name)) from error
+
+
+class _Progress:
+    """Counts seconds of sound in words on the page, as a tqdm bar would."""
+
+    def __init__(self, status, seconds: float):
+        self.status, self.seconds, self.have = status, seconds, 0.0
+        self.update(0.0)
+
+    def update(self, seconds: float):
+        self.have += seconds
+        self.status.value = f"separating: {self.have:.0f} of at most {self.seconds:.0f} s"
+
+    def done(self, found):
+        self.status.value = f"separated {self.have:.1f} s"
+        return found
