@@ -11,7 +11,17 @@ from bsrnn import bands, losses
 from bsrnn.errors import DataError, UsageError
 from bsrnn.models.published import FAMILIES, family_named, from_state_dict, recognise, to_published
 
-NO_NETWORKS = ("losses", "metrics", "oracles", "chunking", "weights", "expected", "train_steps")
+NO_NETWORKS = (
+    "losses",
+    "metrics",
+    "oracles",
+    "chunking",
+    "weights",
+    "expected",
+    "train_steps",
+    "overlap",
+    "separator_ola",
+)
 FILES = sorted(
     path
     for pattern in ("magronp_*", "amanteur_*", "crlandsc_*", "sahandevs_*", "bandit*", "banquet_*")
