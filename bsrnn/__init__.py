@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "audio", "stft", "bands", "masks", "design", "losses", "metrics", "distort", "models",
-    "deploy", "cost", "data", "training", "separation", "evaluation", "benchmark", "ledger",
+    "deploy", "cost", "complexity", "data", "training", "separation", "evaluation", "benchmark", "ledger",
     "plots", "listen", "explore", "course", "cli",
 )  # fmt: skip
 _SHORTCUTS = {

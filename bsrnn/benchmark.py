@@ -219,12 +219,15 @@ def options(separator, compile: bool = False) -> dict:
     return found
 
 
-def measure(separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False):
+def measure(
+    separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False, channels=None
+):
     """Time separators on one mixture of `seconds`; a pandas frame, one row per thread count.
 
     separators: name -> a separator, or name -> {option: separator}, whose first option is what the
     others are compared with. A separator is anything with .sample_rate, .config or .channels, and
     a call (B, C, L) -> (B, S, C, L).
+    channels: of the mixture; None: 2, or what the network was made for.
 
     Columns: model, option, threads, input_s, median_s, fastest_s, ratio (time of the first option
     over this one's), real_time (median_s / input_s), gflops and of_peak (where `cost` knows the
@@ -243,7 +246,7 @@ def measure(separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=F
     with torch.inference_mode(), tqdm(total=total, disable=None if progress else True) as bar:
         try:
             for name, options in groups.items():
-                mixture = _mixture(next(iter(options.values())), seconds)
+                mixture = _mixture(next(iter(options.values())), seconds, channels)
                 for count in threads:
                     torch.set_num_threads(count)
                     bar.set_description(f"{name}, {count} threads")
@@ -287,7 +290,7 @@ def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
     for option, separator in options.items():
         times = spent[option]
         median = statistics.median(times)
-        gflop = _gflop(separator, seconds)
+        gflop = _gflop(separator, seconds, mixture.shape[1])
         rows.append({
             "model": name, "option": option, "threads": torch.get_num_threads(),
             "input_s": seconds, "median_s": median, "fastest_s": min(times),
@@ -316,7 +319,7 @@ def _seconds(function, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def _mixture(separator, seconds: float):
+def _mixture(separator, seconds: float, wanted=None):
     """Seeded (1, C, L): a chord that decays in each channel, and noise."""
     config = getattr(separator, "config", None)
     rate = separator.sample_rate
@@ -324,7 +327,7 @@ def _mixture(separator, seconds: float):
     samples = round(seconds * rate)
     if config is not None:
         joint = getattr(config, "channel_handling", "independent") != "independent"
-        channels = config.channels if joint else 2
+        channels = config.channels if joint else wanted or 2
         samples = getattr(config, "chunk_samples", 0) or samples
     time_s = torch.arange(samples) / rate
     pitches_hz = 55.0 * 2 ** (torch.arange(24) / 4)[:, None]
@@ -334,7 +337,7 @@ def _mixture(separator, seconds: float):
     return (pan * chord + 0.02 * noise)[None]
 
 
-def _gflop(separator, seconds: float) -> float:
+def _gflop(separator, seconds: float, channels: int = 2) -> float:
     """Floating-point operations of the matrix products of one call in 1e9; NaN if unknown."""
     from bsrnn.cost import cost
     from bsrnn.models import ModelConfig
@@ -342,7 +345,6 @@ def _gflop(separator, seconds: float) -> float:
     config = getattr(separator, "config", None)
     if not isinstance(config, ModelConfig):
         return float("nan")
-    channels = 2 if config.joint_channels == 1 else config.channels
     return 2e-9 * cost(replace(config, channels=channels), seconds).matmul_macs
 
 

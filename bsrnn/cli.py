@@ -483,15 +483,16 @@ def _models(args):
 
 def _cost_arguments(own):
     own.add_argument(
-        "model", nargs="+", help="presets (see `models`), JSON files of them, d3net, hdemucs ..."
+        "model", nargs="*", help="presets (see `models`), JSON files of them, d3net, hdemucs ..."
     )
+    own.add_argument("--table", action="store_true", help="BandIt's table: 15 published systems")
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     _parameters(own)
     own.add_argument("--measure", action="store_true", help="time it here; also weights")
     own.add_argument("--threads", default="1,2", help="of --measure [1,2]")
     own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
     own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
-    own.add_argument("--csv", help="file for the table of --measure")
+    own.add_argument("--csv", "--out", help="file for the table of --table or --measure")
 
 
 @command(
@@ -504,6 +505,10 @@ def _cost(args):
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
     given = once(args.parameters)
+    if args.table == bool(args.model) or (args.table and given):
+        raise UsageError("cost needs models, or --table alone: cost small, or cost --table")
+    if args.table:
+        return _table(args)
     if args.measure:
         return _measure(args, given)
     for model in args.model:
@@ -526,6 +531,19 @@ def _whole_cost(model, given, seconds):
         return counted(separator, seconds)
     (config,) = configured([_model_config(model)], given)
     return cost(config, seconds)
+
+
+def _table(args):
+    from bsrnn import benchmark, complexity
+
+    rows = complexity.table(args.seconds)
+    if args.measure:
+        threads = typed("threads", listed(args.threads)[0], 1)
+        rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
+    if args.csv:
+        benchmark.write(rows, args.csv)
+    print(complexity.text(rows))
+    return 0
 
 
 def _measure(args, given):
