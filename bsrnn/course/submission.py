@@ -18,6 +18,8 @@ from bsrnn.errors import DataError
 _PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
 _MAGIC = re.compile(r"(?m)^([ \t]*)(?:([\w, ]+=[ \t]*)?[%!].*|\?+[\w.]+|[\w.]+\?+)[ \t]*$")
 
+_NO_NAMES = (ast.Expr, ast.Assert)  # statements that define nothing
+
 
 class Missing(Exception):
     """The function is not there; the words say why."""
@@ -69,7 +71,7 @@ def statements(cells: list[str]):
                 tree = ast.parse(cell)
             except SyntaxError:
                 tree = ast.parse(plain(cell))
-            found += [_statement(node) for node in tree.body if not isinstance(node, ast.Expr)]
+            found += [_statement(node) for node in tree.body if not isinstance(node, _NO_NAMES)]
         except (SyntaxError, ValueError, RecursionError) as error:
             problems.append((cell, error))
     return found, problems

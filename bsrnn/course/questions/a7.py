@@ -1,0 +1,116 @@
+"""a7, inference: chunks, joins, overlap-add, channels, karaoke (lesson 08)."""
+
+import numpy as np
+
+from bsrnn.course.questions import numbers, same
+
+
+def starts_of(answer, rng):
+    for _ in range(12):
+        chunk = int(rng.integers(2, 40))
+        hop, samples = int(rng.integers(1, chunk + 1)), int(rng.integers(1, 200))
+        for length in (samples, chunk, chunk + 2 * hop, max(1, chunk - 1)):
+            got = [int(start) for start in answer(length, chunk, hop)]
+            what = f"starts_of({length}, {chunk}, {hop})"
+            assert got and got[0] == 0, f"{what}: the first chunk begins at 0"
+            assert got == sorted(set(got)), f"{what}: no chunk twice, in rising order"
+            assert got[-1] == max(0, length - chunk), f"{what}: the last chunk ends with the sound"
+            steps = np.diff(got[:-1])
+            assert (steps == hop).all(), f"{what}: a chunk every {hop} samples, yours {got}"
+            assert np.all(np.diff(got[-2:]) <= hop), f"{what}: samples are left out, yours {got}"
+
+
+def join(answer, rng):
+    for fade in (0, 1, int(rng.integers(2, 9)), int(rng.integers(9, 12))):
+        shape = tuple(rng.integers(1, 4, 2))
+        first = rng.standard_normal((*shape, int(rng.integers(12, 20))))
+        second = rng.standard_normal((*shape, int(rng.integers(20, 30))))
+        got = numbers(answer(first.copy(), second.copy(), fade), "join")
+        length = first.shape[-1] + second.shape[-1] - fade
+        assert got.shape == (*shape, length), f"join: {length} samples wanted, yours {got.shape}"
+        up = np.interp(np.arange(length), [first.shape[-1] - fade - 1, first.shape[-1]], [0, 1])
+        early, late = np.zeros((2, *shape, length))
+        early[..., : first.shape[-1]], late[..., -second.shape[-1] :] = first, second
+        swapped = early * up + late * (1 - up)
+        want = early * (1 - up) + late * up
+        same(got, want, f"join over {fade} samples", 1e-9, [(swapped, "the fades are swapped")])
+
+
+def separate_long(answer, rng):
+    for _ in range(3):
+        chunk = int(rng.integers(8, 20))
+        samples = int(rng.integers(1, 6)) * chunk + int(rng.integers(1, chunk))
+        hop = int(rng.integers(2, chunk))
+        starts = [*range(0, samples - chunk, hop), samples - chunk]
+        _separate_once(answer, rng, samples, starts, chunk)
+    _separate_once(answer, rng, chunk - 3, [0], chunk)
+
+
+def _separate_once(answer, rng, samples, starts, chunk):
+    """One song: what the model is given, then what is made of its answers."""
+    x = rng.standard_normal((2, samples))
+    gains = rng.standard_normal((3, 1, 1))
+    bumps = rng.standard_normal((3, 2, chunk))
+    calls = []
+
+    def model(part):
+        calls.append(np.array(part))
+        return gains * part + bumps[..., : part.shape[-1]]  # worse than linear: places matter
+
+    got = numbers(answer(model, x.copy(), list(starts), chunk), "separate_long")
+    assert len(calls) == len(starts), f"separate_long: {len(starts)} calls, yours {len(calls)}"
+    for start, part in zip(starts, calls, strict=True):
+        same(part, x[:, start : start + chunk], "separate_long: what the model is given")
+    assert got.shape == (3, 2, samples), f"separate_long: (S, C, L), yours {got.shape}"
+    offset = got - gains * x
+    size = min(chunk, samples)
+    triangle = np.concatenate([np.arange(size)[: (size + 1) // 2], np.arange(size // 2)[::-1]]) + 1
+    share = np.zeros((len(starts), samples))
+    for row, start in zip(share, starts, strict=True):
+        row[start : start + size] = triangle
+    assert abs(offset).max() < 10 * abs(bumps).max(), "separate_long: the level is wrong"
+    flat, share = (share > 0) / (share > 0).sum(axis=0), share / share.sum(axis=0)
+    want, even = np.zeros((2, 3, 2, samples))
+    for start, row, equal in zip(starts, share, flat, strict=True):
+        part = slice(start, start + size)
+        want[..., part] += row[part] * bumps[..., :size]
+        even[..., part] += equal[part] * bumps[..., :size]
+    hints = [(even, "the middle of a chunk counts more: weight by the triangle")]
+    same(offset, want, "separate_long: the overlap", 1e-7, hints)
+
+
+def any_channels(answer, rng):
+    for channels in (1, 2, 6):
+        x = rng.standard_normal((channels, int(rng.integers(4, 30))))
+        gains = rng.standard_normal((int(rng.integers(1, 5)), 1, 1))
+        calls = []
+
+        def model(part, gains=gains, calls=calls):
+            part = np.array(part)
+            assert part.ndim == 2 and len(part) == 1, "any_channels: the model takes (1, L)"
+            calls.append(part)
+            return gains * np.cumsum(part, axis=-1)
+
+        got = answer(model, x.copy())
+        assert len(calls) == channels, f"any_channels: {channels} calls, yours {len(calls)}"
+        want = gains * np.cumsum(x, axis=-1)  # (S, C, L)
+        hints = [(want.swapaxes(0, 1), "(S, C, L): stems first")]
+        same(got, want, f"any_channels of {channels}", 1e-9, hints)
+
+
+def karaoke(answer, rng):
+    for level in (0.05, 1.0, 3.0):
+        mixture, vocals = rng.uniform(-1, 1, (2, 2, int(rng.integers(30, 90)))) * [[[1.0], [0.3]]]
+        mixture, vocals = level * mixture, level * vocals
+        mixture[0, 3] = -level  # the peak is negative
+        vocals[0, 3] = level
+        rest = mixture - vocals
+        peak = max(rest.max(), -rest.min())
+        want = rest if peak <= 1 else rest / peak
+        hints = [
+            (rest / peak, "leave the level alone if it does not clip"),
+            (np.maximum(np.minimum(rest, 1), -1), "scale, do not cut the peaks off"),
+            (rest, "the peak is above 1"),
+            (mixture + vocals, "minus the vocals"),
+        ]
+        same(answer(mixture.copy(), vocals.copy()), want, "karaoke", 1e-9, hints)
