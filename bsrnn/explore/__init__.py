@@ -14,6 +14,8 @@ _ROOMS = {
     "loss_view": "board",
     "compare_schemes": "schemes",
     "schemes_compared": "schemes",
+    "cost_calculator": "costs",
+    "cost_view": "costs",
     "distortion_lab": "distortion",
     "distortion_view": "distortion",
     "mask_threshold": "masks",

@@ -18,11 +18,11 @@ _ROOMS = {
     ),
     "bounds": ("gallery", "face_to_face", "bound_curves"),
     "oracles": ("masks", "draw_mask"),
-    "models": ("tensors", "tensor_step", "influence", "layer_cost"),
+    "models": ("tensors", "tensor_step", "influence", "layer_cost", "cost_by_length"),
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
     ),
-    "ledger": ("sdr_over_years", "leaderboard", "schemes_ablation"),
+    "ledger": ("sdr_over_years", "sdr_over_cost", "leaderboard", "schemes_ablation", "pareto"),
     "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
 }  # fmt: skip
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}

@@ -1,6 +1,7 @@
-"""Figures of published results: SDR over the years, leaderboards, the paper's band-split schemes.
+"""Figures of published results: SDR over the years and over cost, leaderboards, the paper's
+band-split schemes.
 
-Rows come from `bsrnn.ledger`. `published` draws all, `save_published` saves them. Lesson 09.
+Rows come from `bsrnn.ledger`. `published` draws all, `save_published` saves them. Lessons 09, 11.
 """
 
 import textwrap
@@ -11,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bsrnn.errors import UsageError
+from bsrnn.ledger import PROTOCOL
 from bsrnn.plots.style import PALETTE, describe, figure, legend
 
 _DATA = {"no": PALETTE[0], "yes": PALETTE[4], "": "#999999"}  # extra training data?
@@ -99,6 +101,69 @@ def leaderboard(table, title=None):
         f"{words}: {len(table)} values from {first['system']} ({first['value_db']:.2f} dB) down to "
         f"{last['system']} ({last['value_db']:.2f} dB).",
     )
+
+
+def pareto(cost, value) -> list[int]:
+    """Positions of the points that no other point beats: none costs less or as much and is better.
+
+    >>> pareto([1, 2, 3], [5.0, 4.0, 6.0])
+    [0, 2]
+    """
+    order = sorted(range(len(cost)), key=lambda i: (cost[i], -value[i]))
+    front, best = [], float("-inf")
+    for place in order:
+        if value[place] > best:
+            front.append(place)
+            best = value[place]
+    return front
+
+
+def sdr_over_cost(rows, title=None):
+    """Published SDR against the parameters of all networks that a system needs, and its Pareto
+    front (stepped line: no smaller system of these is better).
+
+    rows: `ledger.results` rows of one stem, metric, aggregation and test set with `parameters_m`;
+    rows without it are left out, of several settings of a system each is drawn. Raises UsageError
+    if the rows mix protocols or none has a size.
+    """
+    for column in (*PROTOCOL, "stem"):
+        if rows[column].nunique() != 1:
+            kinds = ", ".join(map(repr, rows[column].unique())) or "none"
+            raise UsageError(f"rows mix {column} ({kinds}): select one")
+    rows = rows[rows["parameters_m"].notna()].sort_values("parameters_m", ignore_index=True)
+    if rows.empty:
+        raise UsageError("no row has parameters_m: choose another metric or test set")
+    first = rows.iloc[0]
+    words = f"{_metric_words(rows)}, {first['stem']}, {first['test_set']}"
+    picture, axes = figure(title or words, width=8, height=3.8)
+    front = rows.iloc[pareto(list(rows["parameters_m"]), list(rows["value_db"]))]
+    axes.step(front["parameters_m"], front["value_db"], where="post", color="#555555", lw=1, ls=":")
+    names = set()
+    for row in rows.itertuples():
+        face = _DATA[row.extra_data] if row.per_stem_models != "yes" else "none"
+        axes.scatter(
+            row.parameters_m, row.value_db, s=34, ec=_DATA[row.extra_data], fc=face, zorder=4
+        )
+        if row.system not in names:
+            axes.annotate(row.system, (row.parameters_m, row.value_db), (5, -9), fontsize=7,
+                          textcoords="offset points")  # fmt: skip
+        names.add(row.system)
+    axes.set_xscale("log")
+    low, high = rows["parameters_m"].min(), rows["parameters_m"].max()
+    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if low / 2.5 < t < high * 2.5]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(low / 1.3, high * 2)
+    axes.set(xlabel="parameters for all stems (millions)", ylabel=f"{_metric_words(rows)} (dB)")
+    marks = [Line2D([], [], marker="o", ls="", color=_DATA[k], label=_DATA_WORDS[k])
+             for k in _DATA if k in set(rows["extra_data"])]  # fmt: skip
+    marks.append(Line2D([], [], marker="o", ls="", mfc="none", color="#555555",
+                        label="hollow: one network per stem, sizes added"))  # fmt: skip
+    picture.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
+    on_front = ", ".join(f"{r.system} ({r.parameters_m:.3g} million, {r.value_db:.2f} dB)"
+                         for r in front.itertuples())  # fmt: skip
+    return describe(picture, f"{words}: {len(rows)} published values against size. On the Pareto "
+                    f"front: {on_front}.")  # fmt: skip
 
 
 def schemes_ablation(rows):

@@ -234,23 +234,45 @@ def layer_cost(parts, values, at, words, title):
     each as a share of its total), and the influence map (K, T). `parts`: name -> (parameters, macs,
     bytes); `words` becomes the description."""
     picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1, 1.2))
+    draw_parts(axes[0], parts)
+    mesh = draw_influence(axes[1], values, at)
+    axes[1].set_title("what one output hears (cross)")
+    picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
+    return style.describe(picture, words)
+
+
+def draw_parts(axes, parts):
+    """Stacked bars into `axes`: parameters, MACs and activations by part, as shares of each total.
+    `parts`: name -> (parameters, macs, bytes)."""
     kinds = ("parameters", "MACs", "activations")
     totals = np.array(list(parts.values()), float).sum(axis=0)
     left = np.zeros(len(kinds))
     for (name, numbers), colour in zip(parts.items(), style.PALETTE, strict=False):
         share = np.array(numbers) / totals
-        axes[0].barh(kinds, share, left=left, color=colour, label=name)
+        axes.barh(kinds, share, left=left, color=colour, label=name)
         left += share
     units = ((1e6, "M"), (1e9, "G"), (1e6, "MB"))
     texts = [f"{n / size:.3g} {unit}" for n, (size, unit) in zip(totals, units, strict=True)]
     for place, text in enumerate(texts):
-        axes[0].text(1.02, place, text, va="center", fontsize=8)
-    axes[0].set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
-    axes[0].set_xticks([0, 0.5, 1])
-    axes[0].grid(False)
-    axes[0].invert_yaxis()
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
-    mesh = draw_influence(axes[1], values, at)
-    axes[1].set_title("what one output hears (cross)")
-    picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
+        axes.text(1.02, place, text, va="center", fontsize=8)
+    axes.set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
+    axes.set_xticks([0, 0.5, 1])
+    axes.grid(False)
+    axes.invert_yaxis()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
+
+
+def cost_by_length(parts, lengths_s, activation_bytes, at_s, words, title):
+    """What a network costs: parameters, MACs and memory by part, and the memory of activations
+    against the length of a chunk (`activation_bytes` for each of `lengths_s`; `at_s` is marked).
+    `parts`: name -> (parameters, macs, bytes); `words` becomes the description."""
+    picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1.2, 1))
+    draw_parts(axes[0], parts)
+    axes[1].loglog(lengths_s, np.array(activation_bytes) / 1e6, "-", color=style.PALETTE[0])
+    total = sum(part[2] for part in parts.values())
+    axes[1].plot(at_s, total / 1e6, "o", color=style.PALETTE[1], ms=7)
+    axes[1].set(title="activations of one mixture", xlabel="chunk (s)", ylabel="MB")
+    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 60) if lengths_s[0] <= t <= lengths_s[-1]]
+    axes[1].set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes[1].xaxis.set_minor_locator(mpl.ticker.NullLocator())
     return style.describe(picture, words)

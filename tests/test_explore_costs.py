@@ -1,0 +1,60 @@
+"""The cost calculator: counts are those of the network named; every control works. Figures."""
+
+import pytest
+
+widgets = pytest.importorskip("ipywidgets")
+
+from bsrnn import explore, ledger, plots  # noqa: E402
+from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
+
+BASE = presets()["tiny"]
+
+
+def test_counts_are_those_of_the_network_that_is_named():
+    from dataclasses import replace
+
+    picture, words, table = explore.cost_view(BASE, "v4", 16, 2, "gru", 3, 2.0)
+    config = replace(BASE, scheme="v4", repeats=2, rnn="gru", hidden=32, stems=("a", "b", "c"))
+    built = sum(p.numel() for p in BandSplitSeparator(config).parameters())
+    assert table.loc["all", "parameters"] == built == table["parameters"][:-1].sum()
+    assert f"{built / 1e6:.2f} million parameters" in " ".join(words.split())
+    assert picture.description == " ".join(words.split()) and picture.png()
+    for wrong in ({"stems": 0}, {"seconds": 0}, {"scheme": "v77"}, {"rnn": "lsmt"}):
+        with pytest.raises(UsageError):
+            explore.cost_view(BASE, **wrong)
+
+
+def test_every_control_over_its_range_changes_what_is_shown():
+    panel = explore.cost_calculator(BASE)
+    assert set(panel.controls) == {"scheme", "features", "rnn", "repeats", "stems", "seconds"}
+    for name, control in panel.controls.items():
+        dropdown = isinstance(control, widgets.Dropdown)
+        values = list(control.options if dropdown else range(control.min, control.max + 1))
+        values = values if dropdown else [control.min, control.max]
+        for value in [v for v in values if v != control.value]:
+            before = panel.output.outputs
+            control.value = value
+            after = panel.output.outputs
+            assert after[0]["data"] != before[0]["data"], f"{name} = {value}: picture is dead"
+            assert after[1]["data"] != before[1]["data"], f"{name} = {value}: words are dead"
+        control.value = values[0]
+
+
+def test_the_front_holds_what_nothing_beats():
+    assert plots.pareto([1, 2, 3, 4], [5.0, 4.0, 6.0, 6.0]) == [0, 2]
+    assert plots.pareto([2, 2, 1], [3.0, 4.0, 1.0]) == [2, 1]
+
+
+def test_sdr_over_cost_draws_one_protocol_only():
+    rows = ledger.results(metric="csdr", test_set="MUSDB18-HQ test", stem="average")
+    rows = rows[rows["aggregation"] == "median over frames, median over songs"]
+    picture = plots.sdr_over_cost(rows)
+    sized = rows[rows["parameters_m"].notna()]
+    best = sized.loc[sized["value_db"].idxmax()]
+    assert f"{len(sized)} published values" in picture.description and picture.png()
+    assert f"{best['system']} (" in picture.description.split("front:")[1]
+    with pytest.raises(UsageError, match="rows mix metric"):
+        plots.sdr_over_cost(ledger.results(stem="average"))
+    with pytest.raises(UsageError, match="no row has parameters_m"):
+        plots.sdr_over_cost(rows[rows["parameters_m"].isna()])
