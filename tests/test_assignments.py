@@ -7,6 +7,7 @@ import re
 
 import nbformat
 import pytest
+from assignment_mutants import BUGS, MUTANTS
 
 from bsrnn import cli
 from bsrnn.course import grading, questions, release, runner, submission
@@ -17,176 +18,14 @@ SOURCES = release.sources()
 IDS = list(questions.QUESTIONS)
 SEED = int(os.environ.get("BSRNN_TEST_SEED", 0))  # of the wrong solutions
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-# assignment -> [(question, text of the reference, wrong text)], each a mistake of its own
-MUTANTS = {
-    "a0": [
-        ("level_db", "10 * np.log10(power)", "20 * np.log10(power)"),
-        ("level_db", "np.mean(", "np.sum("),
-        ("level_db", "np.square(waveform)", "np.square(waveform[0])"),
-        ("level_db", "-np.inf", "-200.0"),
-        ("mid_side", "np.sqrt(2)", "2"),
-        ("mid_side", "left - right", "right - left"),
-        ("inconsistency_db", "10 * np.log10", "20 * np.log10"),
-        ("inconsistency_db", "np.sum(mixture**2)", "np.sum(sum(sources.values()) ** 2)"),
-        ("lazy_sdr_db", "(mixture - s) ** 2", "mixture**2"),
-        ("lazy_sdr_db", "np.sum(s**2) / np.sum((mixture - s) ** 2)", "np.std(s) / np.std(mixture)"),
-        ("active_share", "axis=(0, 2)", "axis=2"),
-        ("active_share", "threshold_db / 10", "threshold_db / 20"),
-        ("active_share", "power >", "power <"),
-    ],
-    "a1": [
-        ("grid", "1000 * hop", "hop"),
-        ("grid", "sample_rate / n_fft, ", "sample_rate / 2 / n_fft, "),
-        ("frames_of", "n_fft // 2)", "n_fft)"),
-        ("frames_of", "1 + len(x) // hop", "len(x) // hop"),
-        ("frames_of", "np.pad(x, n_fft // 2)", 'np.pad(x, n_fft // 2, mode="reflect")'),
-        ("my_stft", 'mode="reflect"', 'mode="symmetric"'),
-        ("my_stft", "frames * window", "frames"),
-        ("my_stft", "rfft(frames * window).T", "rfft(frames * window)"),
-        ("my_stft", "rfft(", "fft("),
-        ("my_istft", "window * frame", "frame"),
-        ("my_istft", "y / np.where(s > 1e-10, s, 1)", "y / s.max()"),
-        ("my_istft", "+= window**2", "+= window"),
-        ("my_istft", "y[n_fft // 2 : n_fft // 2 + length]", "y[:length]"),
-        ("is_cola", "window**2", "window"),
-        ("is_cola", "1e-6 * s.max()", "0.5 * s.max()"),
-    ],
-    "a2": [
-        ("power_mask", "np.abs(mixture - stem)", "np.abs(mixture)"),
-        ("power_mask", "np.where(silent, 1.0, s / np.where(silent, 1.0, s + n))", "s / (s + n)"),
-        ("power_mask", "silent, 1.0, s /", "silent, 0.0, s /"),
-        ("power_mask", "np.abs(stem) ** p,", "np.abs(stem),"),
-        ("binary_mask", "threshold_db / 20", "threshold_db / 10"),
-        ("binary_mask", "> 10", ">= 10"),
-        ("binary_mask", "10 ** (threshold_db / 20) * ", ""),
-        ("sigmoid_mask", "np.clip(best, 0, 1)", "best"),
-        ("sigmoid_mask", "np.real(stem * np.conj(mixture))", "np.abs(stem * np.conj(mixture))"),
-        ("sigmoid_mask", "np.conj(mixture)", "mixture"),
-        ("ladder_db", "gain * mixture", "mixture / 2"),
-        ("ladder_db", "(e - stem) ** 2", "e**2"),
-        ("ladder_db", "10 * np.log10", "20 * np.log10"),
-        ("add_up", "/ len(estimates)", ""),
-        (
-            "add_up",
-            "estimates + missing / len(estimates)",
-            "estimates * mixture / estimates.sum(0)",
-        ),
-    ],
-    "a3": [
-        ("ranges_of", "np.ceil(places)", "nearest"),
-        ("ranges_of", "np.where(on_bin, nearest, np.ceil(places))", "np.ceil(places)"),
-        ("ranges_of", "n_fft // 2 + 1", "n_fft // 2"),
-        ("ranges_of", " if lo < hi", ""),
-        ("faults", "count > 1", "count > 2"),
-        ("faults", "count[lo:hi]", "count[lo : hi + 1]"),
-        ("split_parameters", "2 * width + ", "width + "),
-        ("split_parameters", " + features for", " for"),
-        ("split_parameters", "2 * (hi - lo)", "(hi - lo)"),
-        ("energy_shares", "np.abs(spectrum) ** 2", "np.abs(spectrum)"),
-        ("energy_shares", "total = energy.sum()", "total = power.sum()"),
-        ("energy_shares", " if total > 0 else energy", ""),
-        ("band_gains", "np.conj(x) * s", "x * np.conj(s)"),
-        ("band_gains", "axis=1)  # (C, K, T)", "axis=0)"),
-        ("band_gains", "np.where(power > 0, power, 1), 0)", "np.where(power > 0, power, 1), 1)"),
-        ("band_gains", "np.stack(gains", "np.stack(np.real(gains)"),
-    ],
-    "a5": [
-        ("usdr", "signal / error)", "(signal + 1e-7) / (error + 1e-7))"),
-        ("usdr", "np.nan", "-np.inf"),
-        ("usdr", "10 *", "20 *"),
-        ("usdr", "(e - s) ** 2", "(e - e.mean() - s) ** 2"),
-        ("si_sdr", "(scaled - e) ** 2", "(s - e) ** 2"),
-        ("si_sdr", "np.sum(s * e) / np.sum(s**2) * s", "((s * e).sum(1) / (s**2).sum(1) * s.T).T"),
-        ("si_sdr", "np.nan", "0.0"),
-        ("csdr", "heard.all()", "heard.any()"),
-        ("csdr", "np.median(values, axis=0)", "np.mean(values, axis=0)"),
-        ("csdr", "np.median(values, axis=0)", "np.sort(values, axis=0)[(len(values) - 1) // 2]"),
-        ("csdr", ".sum(axis=1).any(axis=-1)", ".any(axis=(1, 2))"),
-        ("csdr", "- window + 1, window)", ", window)"),
-        ("usdr_of_gain", "abs(g - 1)", "abs(abs(g) - 1)"),
-        ("usdr_of_gain", "-20", "-10"),
-        ("add_error", "error - np.sum(s * error) / np.sum(s**2) * s", "error"),
-        ("add_error", "sdr_db / 10", "sdr_db / 20"),
-        ("add_error", "s + gain * d", "s - gain * d"),
-    ],
-    "a7": [
-        ("starts_of", "max(0, samples - chunk)", "samples - chunk"),
-        ("starts_of", "range(0, last, hop)", "range(0, last + 1, hop)"),
-        ("starts_of", "[*range(0, last, hop), last]", "[*range(0, samples, hop)]"),
-        ("join", "fade + 1) / (fade + 1)", "fade + 1) / max(fade, 1)"),
-        ("join", "(1 - up) * first[..., cut:] + up *", "up * first[..., cut:] + (1 - up) *"),
-        ("join", "first.shape[-1] - fade", "-fade"),
-        ("separate_long", "triangle * found", "found"),
-        ("separate_long", "return total / weight", "return total / weight.max()"),
-        ("separate_long", "triangle = np.minimum(", "triangle = 1 + 0 * np.minimum("),
-        ("separate_long", "found = model(", "model(mixture)\n        found = model("),
-        ("any_channels", "axis=1)", "axis=0)"),
-        ("any_channels", "mono_model(channel[None])", "mono_model(mixture.mean(0)[None])"),
-        ("karaoke", "max(1.0, np.abs(rest).max())", "np.abs(rest).max()"),
-        ("karaoke", "np.abs(rest).max()", "rest.max()"),
-        ("karaoke", "rest / max(1.0, np.abs(rest).max())", "np.clip(rest, -1, 1)"),
-    ],
-    "a8": [
-        ("median_interval", "values[~np.isnan(values)]", "np.nan_to_num(values)"),
-        ("median_interval", "[2.5, 97.5]", "[5, 95]"),
-        ("median_interval", "np.median(known[places], axis=1)", "np.mean(known[places], axis=1)"),
-        ("median_interval", "return np.median(known)", "return np.mean(known)"),
-        ("paired_wins", "difference < 0", "difference <= 0"),
-        ("paired_wins", "p = 2 * sum", "p = sum"),
-        ("paired_wins", "min(1.0, p)", "p"),
-        ("paired_wins", "range(most, n + 1)", "range(most, n)"),
-        ("mixed", "return sorted(", "return list("),
-        (
-            "mixed",
-            "row.get(key) != rows[0].get(key)",
-            "key in row and row[key] != rows[0].get(key)",
-        ),
-        ("mixed", "for key in keys", "for key in rows[0]"),
-    ],
-    "a4": [
-        ("norm", "dim=(1, 2)", "dim=2"),
-        ("norm", "torch.sqrt(variance + eps)", "(torch.sqrt(variance) + eps)"),
-        ("norm", "((x - mean) ** 2).mean(dim=(1, 2), keepdim=True)", "x.var((1, 2), keepdim=True)"),
-        ("band_input", "spectrum[:, lo:hi].transpose(1, 2)", "spectrum[:, lo : hi + 1].mT"),
-        (
-            "band_input",
-            "torch.cat([band.real, band.imag], dim=-1)",
-            "torch.view_as_real(band).flatten(2)",
-        ),
-        ("band_input", ".transpose(1, 2)", ".reshape(len(spectrum), -1, hi - lo)"),
-        ("along", "return z + layer", "return layer"),
-        ("along", 'z.transpose(1, 2), layer, "time").transpose(1, 2)', 'z, layer, "time")'),
-        ("along", 'layer, "time").transpose(1, 2)', 'layer, "time").reshape(z.shape)'),
-        ("gated_mask", "value, gate =", "gate, value ="),
-        ("gated_mask", "torch.sigmoid(gate)", "torch.tanh(gate)"),
-        ("gated_mask", ".transpose(1, 2)", ""),
-        ("gated_mask", "torch.complex(real, imaginary)", "torch.complex(imaginary, real)"),
-        ("apply_bands", "+= weight", "= weight"),
-        ("apply_bands", "weight[:, None] * mask", "mask"),
-        ("apply_bands", "whole * spectrum", "whole"),
-    ],
-    "a6": [
-        ("train.clears", "optimizer.zero_grad()", "pass"),
-        ("train.clips", "torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)", "pass"),
-        ("train.clips", "clip_grad_norm_(model.parameters(), clip_norm)", "clip_grad_norm_([], 1)"),
-        ("train.averages", " / accumulate).", ")."),
-        ("train.evaluates", "model.eval()", "model.train()"),
-        ("train.evaluates", "        model.train()\n", ""),
-        ("train.evaluates", "        model.eval()\n", ""),
-        ("train.remembers", "v.clone()", "v"),
-        ("train.remembers", "error < best", "error > -1"),
-        ("lr_at", "(step + 1)", "step"),
-        ("lr_at", "// every", "/ every"),
-        ("lr_at", "step - warmup", "step"),
-    ],
-}
 
 
 @pytest.fixture(scope="module")
 def rooms():
     """rooms[assignment]: one room with torch, another one that starts faster."""
     torch = [a for a in IDS if "import torch" in read(a).cells[1].source]
-    with Room(map(questions.module, torch)) as slow, Room() as fast:
+    others = [a for a in IDS if a not in torch]
+    with Room(map(questions.module, torch)) as slow, Room(map(questions.module, others)) as fast:
         yield {assignment: slow if assignment in torch else fast for assignment in IDS}
 
 
@@ -315,21 +154,6 @@ def test_a_wrong_solution_loses_exactly_its_marks(
     sheet, lost = graded(assignment, notebook, tmp_path / "m.ipynb", rooms, SEED)
     assert list(lost) == [question]
     assert sheet.of - sheet.points == questions.QUESTIONS[assignment][question]
-
-
-BUGS = {  # of a6: question -> (line of broken_train, the same repaired)
-    "train.clears": (
-        "                optimizer.step()",
-        "                optimizer.step()\n{zero}",
-    ),
-    "train.clips": ("                optimizer.step()", "{clip}\n                optimizer.step()"),
-    "train.averages": ("mean()\n            loss", "mean() / accumulate\n            loss"),
-    "train.evaluates": ("        error =", "        model.eval()\n        error ="),
-    "train.remembers": (
-        "model.state_dict()",
-        "{{k: v.clone() for k, v in model.state_dict().items()}}",
-    ),
-}
 
 
 @pytest.mark.parametrize("repaired", [None, *BUGS])
