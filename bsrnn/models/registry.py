@@ -34,7 +34,7 @@ SETTINGS = {
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
 EMBEDDED = {  # name -> stems
     "music": ("vocals", "drums", "bass", "other"),
-    "scenes": ("speech", "music", "effects"),
+    "scenes": ("speech", "music", "sfx"),
 }
 
 
