@@ -81,6 +81,13 @@ def test_beginning_of_a_song_is_separated_from_array_and_file(song, models, tmp_
     assert again.words == found.words
 
 
+def test_no_more_of_a_long_file_is_read_than_is_used(song, models, tmp_path, monkeypatch):
+    path, asked, real = audio.write(tmp_path / "long.wav", song, RATE), [], audio.read
+    monkeypatch.setattr(audio, "read", lambda *a, **k: asked.append(k["samples"]) or real(*a, **k))
+    explore.song_stems(path, models["halves"], max_s=1.5)
+    assert asked == [round(1.5 * RATE)]
+
+
 def test_words_say_what_no_stem_has_and_resampling(song, models):
     assert "-8.0 dB" in explore.song_stems((song, RATE), models["three"]).words  # 0.4 is missing
     assert "add up" in explore.song_stems((song, RATE), models["halves"]).words
