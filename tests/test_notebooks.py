@@ -19,6 +19,7 @@ OTHER_VALUES = [  # lessons that run a second time, with values that are not the
     ("06", {"dataset": "musdb layout", "seed": "3", "stems": "bass"}),
     ("09", {"dataset": "musdb layout", "seed": "1"}),
     ("10", {"stems": "drums,vocals", "seed": "2"}),
+    ("11", {"scheme": "tet24", "seed": "3", "stems": "drums,bass"}),
 ]
 
 
