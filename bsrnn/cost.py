@@ -12,7 +12,8 @@ Conventions
     matmul_macs       the matrix products and convolutions alone: twice this are the FLOPs that
                       torch.utils.flop_counter sees
     activation_bytes  4 bytes for each value that a linear, recurrent, convolution, attention or
-                      norm layer returns in one forward pass: what training keeps, about
+                      norm layer returns in one forward pass: training keeps at least these; an
+                      LSTM its gates and states, too, several times as much
     All for one mixture of `seconds` with `config.channels` channels; a network made for a fixed
     number of frames is counted for those.
 

@@ -271,7 +271,7 @@ def cost_by_length(parts, lengths_s, activation_bytes, at_s, words, title):
     axes[1].loglog(lengths_s, np.array(activation_bytes) / 1e6, "-", color=style.PALETTE[0])
     total = sum(part[2] for part in parts.values())
     axes[1].plot(at_s, total / 1e6, "o", color=style.PALETTE[1], ms=7)
-    axes[1].set(title="activations of one mixture", xlabel="chunk (s)", ylabel="MB")
+    axes[1].set(title="outputs of the layers, one mixture", xlabel="chunk (s)", ylabel="MB")
     ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 60) if lengths_s[0] <= t <= lengths_s[-1]]
     axes[1].set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes[1].xaxis.set_minor_locator(mpl.ticker.NullLocator())
