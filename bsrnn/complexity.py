@@ -106,28 +106,39 @@ def measured(rows, seconds=SECONDS, threads=1, repeats=5, progress=False) -> pd.
     """`rows` of `table` with what this machine's CPU needs: median_s, chunks_per_s, memory_mb,
     gflops, peak_gflops and of_peak (see `bsrnn.benchmark.measure`).
 
-    One network is built at a time. A row takes `repeats` + 1 calls of 6 s: minutes each.
+    Each row has a process of its own: memory that another network has freed would otherwise be
+    used again and not be seen. A row takes `repeats` + 1 calls: minutes for 6 s.
     """
-    import torch
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from tqdm import tqdm
+
+    found = []
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    with pool, tqdm(total=len(rows), disable=None if progress else True) as bar:
+        for row in rows.itertuples():
+            bar.set_description(f"{row.model} {row.bands}".strip())
+            of = (row.model, row.bands, row.stems)
+            timed = pool.submit(_timed, of, seconds, threads, repeats).result()
+            gflops = 2e-9 * row.matmul_macs / timed["median_s"]
+            speed = {"gflops": gflops, "of_peak": gflops / timed["peak_gflops"]}
+            found.append({"threads": threads, "input_s": seconds} | timed | speed)
+            bar.update()
+    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(found)], axis=1)
+
+
+def _timed(of, seconds, threads, repeats) -> dict:
+    """Time, memory and peak of the row `of` = (model, bands, stems)."""
+    import torch
 
     from bsrnn import benchmark
 
-    found = []
-    with tqdm(rows.itertuples(), total=len(rows), disable=None if progress else True) as bar:
-        for row in bar:
-            bar.set_description(f"{row.model} {row.bands}".strip())
-            torch.manual_seed(0)
-            made = {row.model: separator(row.model, row.bands, row.stems)}
-            timed = benchmark.measure(made, seconds, (threads,), repeats, channels=1).iloc[0]
-            kept = ("median_s", "fastest_s", "real_time", "memory_mb", "gflops", "peak_gflops")
-            gflops = 2e-9 * row.matmul_macs / timed["median_s"]
-            found.append({
-                "threads": threads, "input_s": seconds, **timed[list(kept)],
-                "chunks_per_s": 1 / timed["median_s"],
-                "gflops": gflops, "of_peak": gflops / timed["peak_gflops"],
-            })  # fmt: skip
-    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(found)], axis=1)
+    torch.manual_seed(0)
+    row = benchmark.measure({of[0]: separator(*of)}, seconds, (threads,), repeats, channels=1)
+    kept = ("median_s", "fastest_s", "real_time", "memory_mb", "peak_gflops")
+    found = {name: float(row[name].iloc[0]) for name in kept}
+    return found | {"chunks_per_s": 1 / found["median_s"]}
 
 
 def text(rows) -> str:
