@@ -32,7 +32,7 @@ TEST_SETS = (
     "MUSDB18-HQ test", "MUSDB18 test", "MUSDB18 test, version not stated", "MUSDB18-HQ valid",
     "MUSDB18-HQ test, mono 1 s chunks", "MUSDB18-7 test", "MDX23 hidden test",
     "Multisong (MVSep)", "MoisesDB, 235 songs", "MoisesDB, 48 songs", "DnR v2 test",
-    "DnR v3 test", "toy", "clip",
+    "DnR v3 test", "toy", "clip", "MUSDB18-7 valid, 7 songs", "DnR-like scenes, 2 of 20 s",
 )  # fmt: skip
 PROTOCOL = ("metric", "aggregation", "test_set")
 RESULT_COLUMNS = (
