@@ -28,6 +28,17 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.stem))
 
 
+@pytest.fixture
+def one_thread():
+    """torch works on one thread during the test: golden numbers were made so."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def write_notebook():
     """write_notebook(path, [(tags, source), ...]): a source beginning with `md ` is prose."""

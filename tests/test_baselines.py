@@ -22,12 +22,7 @@ RATE = 44100
 FOUR = ["drums", "bass", "other", "vocals"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small_d3net():

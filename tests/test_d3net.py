@@ -22,12 +22,7 @@ PUBLISHED = {"vocals": 2_967_407, "drums": 2_873_284, "bass": 2_419_822, "other"
 CHECKED = {"vocals": 1098, "drums": 1098, "bass": 1128, "other": 1098}  # arrays in an .h5
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def magnitudes(fixture, name="mag"):

@@ -36,12 +36,7 @@ ONE_EACH = [
 UNSTORED = {"amanteur_drums_mono": {"stft": {"hop": 1024}}}  # not in the original's settings
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(fixture, name="", state=None, family=True):

@@ -94,28 +94,22 @@ class Recipe:
 
 
 _PLAIN = Recipe(remix=0.0, gain_low=0.0, gain_high=0.0, silence=0.0, active_share=0.0)
+_FREE = Recipe(  # any segment of any song, a linear gain, sides exchanged half of the time
+    gain_low=0.25,
+    gain_high=1.25,
+    gain_unit="linear",
+    channel_swap=0.5,
+    silence=0.0,
+    active_share=0.0,
+)
 _RECIPES = {
     "plain": _PLAIN,
     "paper": Recipe(),
     "paper-lists": Recipe(segments="paper"),
     "magronp": Recipe(segments="repositories", normalise=True),
-    "magronp-nosad": Recipe(
-        gain_low=0.25,
-        gain_high=1.25,
-        gain_unit="linear",
-        channel_swap=0.5,
-        silence=0.0,
-        active_share=0.0,
-    ),
+    "magronp-nosad": _FREE,
     # its text promises balanced tracks, its code draws them freely
-    "d3net": Recipe(
-        gain_low=0.75,
-        gain_high=1.25,
-        gain_unit="linear",
-        channel_swap=0.5,
-        silence=0.0,
-        active_share=0.0,
-    ),
+    "d3net": dataclasses.replace(_FREE, gain_low=0.75),
     "amanteur": dataclasses.replace(
         _PLAIN,
         remix=0.25,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bsrnn import distort, listen, metrics
 from bsrnn.errors import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import signals, style
 
 MAX_S = 6.0  # of a song
@@ -95,13 +95,7 @@ class _Song:
     """Sources of one length; the scores of silence and mixture are kept."""
 
     def __init__(self, sources: dict, sample_rate: int, seed: int):
-        if not sources:
-            raise UsageError("no stems: give a dict name -> waveform (C, L)")
-        end = round(MAX_S * sample_rate)
-        self.sources = {k: np.asarray(x, np.float32)[..., :end] for k, x in sources.items()}
-        shapes = {name: x.shape for name, x in self.sources.items()}
-        if len(set(shapes.values())) > 1 or next(iter(self.sources.values())).ndim != 2:
-            raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
+        self.sources = excerpt(sources, round(MAX_S * sample_rate))
         self.mixture = sum(self.sources.values())  # (C, L)
         self.sample_rate, self.seed = sample_rate, seed
         self.ladder = lru_cache(maxsize=16)(self._ladder)

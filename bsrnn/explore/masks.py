@@ -12,7 +12,7 @@ import torch
 
 from bsrnn import listen, masks, metrics, plots
 from bsrnn.errors import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import style
 from bsrnn.stft import StftConfig, istft, stft
 
@@ -106,13 +106,7 @@ class _Song:
     """Sources of one length and their spectra, the latest few kept."""
 
     def __init__(self, sources: dict, sample_rate: int):
-        if not sources:
-            raise UsageError("no stems: give a dict name -> waveform (C, L)")
-        end = round(MAX_S * sample_rate)
-        self.sources = {k: np.asarray(x, np.float32)[..., :end] for k, x in sources.items()}
-        shapes = {name: x.shape for name, x in self.sources.items()}
-        if len(set(shapes.values())) > 1 or next(iter(self.sources.values())).ndim != 2:
-            raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
+        self.sources = excerpt(sources, round(MAX_S * sample_rate))
         self.mixture = sum(self.sources.values())  # (C, L)
         self.sample_rate = sample_rate
         self.spectrum = lru_cache(maxsize=4)(self._spectrum)

@@ -7,8 +7,8 @@ import ipywidgets as widgets
 import numpy as np
 
 from bsrnn import bands, listen, plots
-from bsrnn.errors import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.errors import choose
+from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import signals, style
 from bsrnn.stft import StftConfig, stft
 
@@ -48,7 +48,7 @@ def stem_mix(
     both. Raises UsageError for an unknown stem or view, or stems of different shapes.
     """
     choose(view, VIEWS, "view")
-    stems, gains_db = _checked(stems), dict(gains_db or {})
+    stems, gains_db = excerpt(stems), dict(gains_db or {})
     for name in (*gains_db, *mute, *solo):
         choose(name, stems, "stem")
     heard = faded(stems, gains_db, mute, solo)
@@ -72,7 +72,7 @@ def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -
     ['gain bass', 'gain vocals']
     """
     choose(view, VIEWS, "view")
-    stems = {name: x[:, : round(MAX_S * sample_rate)] for name, x in _checked(stems).items()}
+    stems = {name: x[:, : round(MAX_S * sample_rate)] for name, x in excerpt(stems).items()}
     controls = {"show": widgets.Dropdown(options=VIEWS, value=view, description="view")}
     controls |= faders(stems)
 
@@ -115,17 +115,6 @@ def setting(stems, values) -> dict:
 
 def _tick(words: str):
     return widgets.Checkbox(False, description=words, indent=False, layout={"width": "9em"})
-
-
-def _checked(stems: dict) -> dict:
-    """Float arrays (C, L) of one shape."""
-    if not stems:
-        raise UsageError("no stems to mix: give a dict name -> waveform (C, L)")
-    arrays = {name: np.asarray(x, np.float32) for name, x in stems.items()}
-    shapes = {name: x.shape for name, x in arrays.items()}
-    if len(set(shapes.values())) > 1 or next(iter(arrays.values())).ndim != 2:
-        raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
-    return arrays
 
 
 def _spectrogram(heard, mix, full, sample_rate, _scheme):

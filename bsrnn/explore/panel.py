@@ -9,6 +9,7 @@ import base64
 import contextlib
 
 import ipywidgets as widgets
+import numpy as np
 
 from bsrnn.errors import UsageError
 
@@ -81,6 +82,20 @@ class Panel(widgets.VBox):
         shown = shown if isinstance(shown, (list, tuple)) else [shown]
         # Assigned in one step: no flicker, and no capturing that could hide an error.
         self.output.outputs = tuple(bundle(item) for item in shown)
+
+
+def excerpt(stems: dict, samples: int | None = None) -> dict:
+    """name -> (C, L) float32, all of one shape, at most the first `samples` of each.
+
+    Raises UsageError where there are no stems, or of different shapes.
+    """
+    if not stems:
+        raise UsageError("no stems: give a dict name -> waveform (C, L)")
+    arrays = {name: np.asarray(x, np.float32)[..., :samples] for name, x in stems.items()}
+    shapes = {name: x.shape for name, x in arrays.items()}
+    if len(set(shapes.values())) > 1 or next(iter(arrays.values())).ndim != 2:
+        raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
+    return arrays
 
 
 def bundle(item) -> dict:
