@@ -1,6 +1,6 @@
 """Text of the command line into typed values of known names; anything else is refused.
 
-Used by `bsrnn.cli` and by `bsrnn.course.runner` for the parameters of lessons.
+Used by `bsrnn.commands` and by `bsrnn.course.runner` for the parameters of lessons.
 """
 
 import contextlib

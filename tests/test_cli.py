@@ -15,7 +15,7 @@ import soundfile
 from bsrnn import benchmark, cli, options
 from bsrnn.errors import UsageError
 
-COMMANDS = [name for name, *_ in cli._COMMANDS]
+COMMANDS = [name for name, *_ in cli.COMMANDS]
 MODULE = [sys.executable, "-m", "bsrnn"]
 
 

@@ -1,0 +1,117 @@
+"""`bsrnn course ...`: lessons and assignments."""
+
+from pathlib import Path
+
+from bsrnn.commands.shared import command, fail, parameter_arguments
+from bsrnn.errors import UsageError, choose
+from bsrnn.options import once
+
+
+def _run_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    parameter_arguments(own)
+    own.add_argument("--profile", help="smoke (default), small or full")
+    own.add_argument("--out", help="folder for notebooks, pages and results [runs/course]")
+    own.add_argument("--timeout", type=float, default=3600, help="seconds for one cell [3600]")
+
+
+@command(
+    "course run",
+    "execute lessons strictly; notebooks and pages go to runs/course",
+    "course run 04 07 -p seed 1 --profile small",
+    _run_arguments,
+)
+def _course_run(args):
+    from bsrnn.course import progress, runner
+
+    given = once(args.parameters + ([["profile", args.profile]] if args.profile else []))
+    results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
+    failed = [result.lesson for result in results if result.error]
+    seconds, where = sum(result.seconds for result in results), results[0].page.parent
+    print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
+    return fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
+
+
+def _check_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    own.add_argument("--update", action="store_true", help="re-run in smoke, store the outputs")
+
+
+@command(
+    "course check",
+    "check the grammar of lessons and that their stored outputs are fresh",
+    "course check --update 04",
+    _check_arguments,
+)
+def _course_check(args):
+    from bsrnn.course import outputs, progress, runner
+
+    problems = outputs.check(args.lessons, args.update, progress.watcher())
+    count = len(runner.select(args.lessons))
+    print(*problems or [f"{count} lessons are sound and fresh"], sep="\n")
+    return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
+
+
+@command(
+    "course badge",
+    "stamp another repository address everywhere (for a fork)",
+    "course badge --repository owner/name",
+    lambda own: own.add_argument("--repository", required=True, help="owner/name on GitHub"),
+)
+def _course_badge(args):
+    from bsrnn.course import stamp
+
+    changed = [str(path.relative_to(stamp.ROOT)) for path in stamp.restamp(args.repository)]
+    print(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
+
+
+def _grade_arguments(own):
+    own.add_argument("submissions", nargs="+", help="notebooks, or folders of them")
+    own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
+    own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
+    own.add_argument("--out", help="also write the marks: a .csv or .json file")
+
+
+@command(
+    "course grade",
+    "grade submitted assignments by function name, each question in a process with limits",
+    "course grade submitted/ --assignment a1 --seed 2024 --out marks.csv",
+    _grade_arguments,
+)
+def _course_grade(args):
+    from bsrnn.course import grading, stamp
+
+    out = Path(args.out) if args.out else None
+    if out:
+        choose(out.suffix, (".csv", ".json"), "ending of --out")
+        if not out.parent.is_dir():
+            raise UsageError(f"no folder {out.parent}: make it first")
+    watch = lambda sheet: print(sheet.text(), flush=True)  # noqa: E731
+    sheets = grading.grade_all(args.submissions, args.assignment, args.seed, watch)
+    if out:
+        stamp.write_text(out, grading.table(sheets, out.suffix[1:]))
+    failed = [sheet.submission for sheet in sheets if sheet.error]
+    return fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
+
+
+def _release_arguments(own):
+    own.add_argument("assignments", nargs="*", help="such as a1; none: all")
+    own.add_argument("--check", action="store_true", help="only say which are stale")
+
+
+@command(
+    "course release",
+    "make the students' notebooks: without solutions and hidden tests",
+    "course release a1",
+    _release_arguments,
+)
+def _course_release(args):
+    from bsrnn.course import release
+
+    stale = release.release(args.assignments, args.check)
+    for path in stale:
+        print("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
+    if args.check and stale:
+        return fail(f"{len(stale)} stale: run `course release`", 1)
+    print(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
+    return 0
