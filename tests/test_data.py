@@ -235,6 +235,29 @@ def test_dnr_layout_and_split_hash(tmp_path):
     assert data.open(tmp_path / "root").split_hash != songs.split_hash
 
 
+def test_a_portion_keeps_so_many_training_seconds_and_all_validation_songs(tmp_path):
+    make_root(tmp_path / "root", songs=10, samples=2 * RATE)
+    songs = data.open(tmp_path / "root")
+    train_s = sum(song.duration_s for song in songs.subset("train"))
+    valid = songs.subset("valid").songs
+    names, before = set(), songs.split_hash
+    for share in (0.05, 0.33, 1.0):
+        part = songs.portion(share)
+        kept = part.subset("train").songs
+        assert sum(song.duration_s for song in kept) == pytest.approx(share * train_s, abs=1e-3)
+        assert part.subset("valid").songs == valid
+        assert names <= {song.name for song in kept}, "a smaller share lies within a larger one"
+        names = {song.name for song in kept}
+        assert (part.split_hash == before) == (share == 1.0)
+    cut = songs.portion(0.05).subset("train")[0]
+    whole = songs[cut.name].read("a")
+    assert np.array_equal(cut.read("a"), whole[:, cut.first : cut.first + cut.samples])
+    assert abs(2 * cut.first + cut.samples - whole.shape[1]) <= 1, "around its middle"
+    for wrong in (0.0, 1.01, -1):
+        with pytest.raises(UsageError, match="give more than 0, at most 1"):
+            songs.portion(wrong)
+
+
 def test_table_tells_silence_and_damage_and_check_refuses_it(tmp_path):
     make_root(tmp_path / "root", songs=3)
     audio.write(tmp_path / "root" / "song 0" / "a.wav", np.zeros((2, RATE)), RATE)

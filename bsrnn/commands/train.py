@@ -26,6 +26,7 @@ def _train_arguments(own):
     own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
     own.add_argument("--seed", type=int, help="of weights and examples")
     own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
+    own.add_argument("--share", type=float, default=1.0, help="of the training seconds [1]")
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
     own.add_argument("--initial", help="model file to start from")
     own.add_argument("--unlabelled", help="folder of songs without stems; --initial labels them")
@@ -75,7 +76,7 @@ def _train(args):
     result = training.fit(
         model,
         train,
-        data.open(args.dataset),
+        data.open(args.dataset).portion(args.share),
         args.out,
         initial=args.initial,
         freeze=listed(args.freeze) or (),

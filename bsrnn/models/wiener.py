@@ -30,15 +30,17 @@ def wiener(
     ridge         added to the diagonal of the mixture's covariance
     singular      determinant below which the covariance is taken as of rank 1 and inverted as such
 
-    In float64 inside; returns the type of `estimates`.
+    Powers and R have the precision of `estimates`, as in D3Net's code: where the channels are equal
+    the inverse magnifies the last bits of R ten thousand times, so that float64 there gives other
+    numbers than the original. The inverse is in float64. Returns the type of `estimates`.
     """
-    v = estimates.abs().double().square().mean(2)  # (B, S, C, F, T) -> (B, S, F, T)
+    v = estimates.abs().square().mean(2)  # (B, S, C, F, T) -> (B, S, F, T)
     v = v + power_floor * v.amax((-1, -2), keepdim=True)
     spatial = 0
     for part in estimates.split(BLOCK_FRAMES, dim=-1):
-        s = part.to(torch.complex128)
-        spatial = spatial + torch.einsum("bscft,bsdft->bsfcd", s, s.conj())  # (B, S, F, C, C)
+        spatial = spatial + torch.einsum("bscft,bsdft->bsfcd", part, part.conj())  # (B, S, F, C, C)
     spatial = spatial / (v.sum(-1) + weight_floor)[..., None, None]
+    v, spatial = v.double(), spatial.to(torch.complex128)
     diagonal = ridge * torch.eye(mixture.shape[1], dtype=spatial.dtype, device=spatial.device)
     found = []
     blocks = zip(v.split(BLOCK_FRAMES, dim=-1), mixture.split(BLOCK_FRAMES, dim=-1), strict=True)
