@@ -1,0 +1,153 @@
+"""A false claim turns its lesson red: a mistake per lesson, made in the world the claim is about.
+
+`MISTAKES` names for each lesson a check, the cells that it needs, a text in the first of them that
+is spoilt and what a hurried author could have written there. Only those cells run, so that a run
+takes seconds: first as they are, and the check passes; then, from the spoilt cell on, once more
+with the mistake, and the check, no other cell, must raise AssertionError.
+"""
+
+import copy
+from typing import NamedTuple
+
+import nbformat
+import pytest
+from conftest import KERNEL, NOTEBOOKS
+
+from bsrnn.course import grammar, runner
+from bsrnn.course.stamp import tags
+
+LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+class Mistake(NamedTuple):
+    """`cell` holds `text`; with `wrong` in its place, `claim` must fail. `before` and `between`:
+    ids of the cells that must run before the spoilt one, and between it and the claim."""
+
+    cell: str
+    text: str
+    wrong: str
+    claim: str
+    before: str = ""
+    between: str = ""
+
+
+MISTAKES = {
+    "00": Mistake(  # estimates named in an order that is not the model's
+        "separate",
+        "estimates = bsrnn.separate(separator, mixture, clip.sample_rate)",
+        "found = bsrnn.separate(separator, mixture, clip.sample_rate).values()\n"
+        "estimates = dict(zip(('vocals', 'drums', 'bass', 'other'), found))",
+        "claim-separate",
+        "mixture-sound",
+    ),
+    "01": Mistake(  # the encoder's delay of 1024 samples is forgotten
+        "through-aac",
+        "decoded[:, 1024 : 1024 + waveform.shape[1]]",
+        "decoded[:, : waveform.shape[1]]",
+        "claim-2",
+        "clip difference difference-ranges",
+        "aac-experiment",
+    ),
+    "02": Mistake(  # divided by the sum of windows, though the window acts twice
+        "my-istft", "+= w**2", "+= w", "back-claim", "song frame-figure my-stft", "hops"
+    ),
+    "03": Mistake(  # the angle between stem and mixture without the conjugate
+        "phase-figure",
+        "(S * X.conj()).angle()",
+        "(S * X).angle()",
+        "phase-claim",
+        "song kinds-figure kinds-table kinds-claim",
+    ),
+    "04": Mistake(  # a projection without the conjugate
+        "bound-by-hand",
+        "(x.conj() * s).sum(1)",
+        "(x * s).sum(1)",
+        "claim-bound",
+        "imports songs grid clip-bands equal energy",
+        "bound-table bound-sound leak-figure",
+    ),
+    "05": Mistake(  # bands and frames are not exchanged before the layer across bands
+        "block",
+        "z = z.transpose(1, 2)  # (B, T, K, N)",
+        "pass",
+        "who-claim",
+        "imports choices excerpt say way-in way-figure norm split split-slow rows rows-figure "
+        "residual",
+        "block-slow who-figure",
+    ),
+    "06": Mistake(  # half the amplitude is -6 dB, not -3 dB
+        "examples", "0.5 * s", "10 ** (-3 / 20) * s", "claim-metrics", "song"
+    ),
+    "07": Mistake(  # the mask of the rest in place of the stem's
+        "loss-answers",
+        "[:1] for pair",
+        "[1:] for pair",
+        "loss-claim",
+        "choices mixer activity",
+        "loss-table loss-figure",
+    ),
+    "08": Mistake(  # chunks as long as the song
+        "memory",
+        "chunk_s=5.0",
+        "chunk_s=1000.0",
+        "claim-memory",
+        "imports song",
+        "memory-figure",
+    ),
+    "09": Mistake(  # sorted the wrong way round: the worst seconds are muted, not the best
+        "mute", "nan=-np.inf))[::-1]", "nan=np.inf))", "claim-frames", "songs"
+    ),
+    "10": Mistake(  # half of the encoder is left free
+        "one-transfer",
+        "freeze=ENCODER",
+        "freeze=ENCODER[:1]",
+        "claim-freeze",
+        "imports plan model valid train base budget",
+        "proof",
+    ),
+    "11": Mistake(  # torch's LSTM has two bias vectors
+        "by-hand", "(N + H + 2)", "(N + H + 1)", "claim-parameters", "imports model", "three-counts"
+    ),
+    "14": Mistake(  # a sign: no rotation any more
+        "rope",
+        "odd * turn.cos() + even",
+        "odd * turn.cos() - even",
+        "rope-claim",
+        "imports choices conv rms attention swap",
+        "rope-scores",
+    ),
+}
+
+
+def write(lesson, mistake, target):
+    """A notebook of the needed cells, followed by those from the spoilt one on, spoilt."""
+    cells = grammar.read(lesson).cells
+    known = {cell.id: cell for cell in cells}
+    first = [cell for cell in cells if {"parameters", "setup"} & set(tags(cell))]
+    first += [known[name] for name in mistake.before.split()]
+    names = [mistake.cell, *mistake.between.split(), mistake.claim]
+    sound, again = ([copy.deepcopy(known[name]) for name in names] for _ in range(2))
+    assert again[0].source.count(mistake.text) == 1, f"{mistake.text} stands there not once"
+    again[0].source = again[0].source.replace(mistake.text, mistake.wrong)
+    for cell in again:
+        cell.id += "-spoilt"
+    whole = nbformat.v4.new_notebook(cells=first + sound + again, metadata={"kernelspec": KERNEL})
+    nbformat.write(whole, target)
+    return target
+
+
+def test_every_lesson_has_a_mistake_in_the_world_of_a_claim():
+    assert set(MISTAKES) == {path.stem[:2] for path in LESSONS}, "add the lesson to MISTAKES"
+    for path in LESSONS:
+        mistake = MISTAKES[path.stem[:2]]
+        claims = {cell.id for cell in grammar.claims(grammar.read(path).cells)}
+        assert mistake.claim in claims, f"{path.stem}: {mistake.claim} is no check of a claim"
+        assert mistake.cell not in claims, f"{path.stem}: spoil the world, not a check"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_runs_red_with_a_mistake(path, tmp_path):
+    mistake = MISTAKES[path.stem[:2]]
+    target = write(path, mistake, tmp_path / path.name)
+    _, error = runner.execute(target, {"out_dir": str(tmp_path / "out")})
+    assert f"({mistake.claim}-spoilt): AssertionError" in error, error or "nothing was noticed"
