@@ -1,10 +1,17 @@
 """`bsrnn course ...`: lessons and assignments."""
 
+import sys
 from pathlib import Path
 
-from bsrnn.commands.shared import command, fail, parameter_arguments
+from bsrnn.commands.shared import (
+    command,
+    dataset_argument,
+    fail,
+    parameter_arguments,
+    stems_argument,
+)
 from bsrnn.errors import UsageError, choose
-from bsrnn.options import once
+from bsrnn.options import listed, once
 
 
 def _run_arguments(own):
@@ -115,3 +122,84 @@ def _course_release(args):
         return fail(f"{len(stale)} stale: run `course release`", 1)
     print(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
     return 0
+
+
+def _limits_arguments(own):
+    dataset_argument(own)
+    own.add_argument("--subset", default="test", help="songs of the claims [test]")
+    stems_argument(own)
+    own.add_argument("--max-parameters", type=float, default=1e6, help="of a submission [1e6]")
+    own.add_argument("--max-macs", type=float, default=5e9, help="per second of sound [5e9]")
+    own.add_argument("--tolerance", type=float, default=0.05, help="of a claim, in dB [0.05]")
+
+
+def _rules(args, **more):
+    """(limits, public songs) of the arguments above."""
+    from bsrnn import data
+    from bsrnn.course import capstone
+
+    limits = capstone.Limits(
+        tuple(listed(args.stems) or ()), int(args.max_parameters), args.max_macs,
+        tolerance_db=args.tolerance, **more,
+    )  # fmt: skip
+    return limits, data.open(args.dataset, args.subset)
+
+
+def _submit_arguments(own):
+    own.add_argument("submission", help="folder of one submission")
+    _limits_arguments(own)
+
+
+@command(
+    "course submit",
+    "validate a capstone submission; runs nothing that is in it, lists every fault with its fix",
+    "course submit submissions/anna --stems vocals --max-parameters 5e5",
+    _submit_arguments,
+)
+def _course_submit(args):
+    from bsrnn.course import capstone
+
+    verdict = capstone.validate(args.submission, *_rules(args))
+    print(verdict.text())
+    return 0 if verdict.valid else fail(f"{len(verdict.faults)} faults in {verdict.submission}", 1)
+
+
+def _board_arguments(own):
+    own.add_argument("submissions", help="folder with a folder for each submission")
+    _limits_arguments(own)
+    own.add_argument(
+        "--hidden", help="songs that decide: a folder, or a whole number: toy songs of that seed"
+    )
+    own.add_argument("--max-real-time", type=float, help="seconds per second of sound; measured")
+    own.add_argument("--measure", action="store_true", help="time all networks, one thread")
+    own.add_argument("--out", help="also write the board: a .csv file")
+
+
+@command(
+    "course board",
+    "put valid submissions on a local board, with cost limits and the ladder beside them",
+    "course board submissions --stems vocals --hidden 2024 --max-parameters 5e5 --out board.csv",
+    _board_arguments,
+)
+def _course_board(args):
+    from bsrnn import data
+    from bsrnn.course import capstone, stamp
+
+    out = Path(args.out) if args.out else None
+    if out:
+        choose(out.suffix, (".csv",), "ending of --out")
+        if not out.parent.is_dir():
+            raise UsageError(f"no folder {out.parent}: make it first")
+    more = {} if args.max_real_time is None else {"real_time": args.max_real_time}
+    limits, songs = _rules(args, **more)
+    hidden = args.hidden
+    if hidden:
+        seed = {"seed": int(hidden)} if hidden.isdecimal() else {}
+        hidden = data.open("toy" if seed else hidden, args.subset, **seed)
+    watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
+    board = capstone.leaderboard(args.submissions, songs, limits, hidden, args.measure, watch=watch)
+    if out:
+        stamp.write_text(out, board.frame.to_csv())
+    print(board.text())
+    missing = ", ".join(board.refused)
+    return fail(f"not on the board: {missing} (reasons above)", 1) if missing else 0

@@ -1,0 +1,507 @@
+"""Capstone submissions: a good one is valid, each planted fault is found, the board is right."""
+
+import json
+import os
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import bsrnn
+from bsrnn import cli, data, evaluation, models
+from bsrnn.course import capstone
+from bsrnn.course.capstone import board as board_room
+from bsrnn.course.capstone import checks
+from bsrnn.data import toyband
+from bsrnn.errors import UsageError
+from bsrnn.evaluation.standings import standings
+
+LIMITS = capstone.Limits(("vocals",), parameters=200_000, macs_per_s=1e9)
+CARD = dict.fromkeys(capstone.CARD, "said in a few plain words")
+WORDS = "these are more than eight plain words of text below a heading\n"
+PLAN = "".join(f"## {heading}\n\n{WORDS}\n" for heading in capstone.PLAN)
+REPORT = "".join(f"## {heading}\n\n{WORDS}\n" for heading in capstone.REPORT)
+CONFIG = replace(models.presets()["tiny"], stems=("vocals",), features=8, hidden=8)
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """A small toy set: 2 songs to train, 4 to test."""
+    return data.open(
+        toyband.make(tmp_path_factory.mktemp("songs") / "toy", 2, 4, seconds=3.0, seed=1)
+    )
+
+
+@pytest.fixture(scope="module")
+def test_songs(songs):
+    return songs.subset("test")
+
+
+def network(songs, seed=0, gain=1.0, config=CONFIG, **trained):
+    """An untrained network whose passport says that it was trained on `songs`."""
+    torch.manual_seed(seed)
+    made = models.BandSplitSeparator(config)
+    for weights in made.masks.parameters():
+        weights.data *= gain
+    facts = {"rung": songs.rung, "split_hash": songs.split_hash, "valid_songs": 0}
+    made.passport = {"trained": facts | trained}
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def packed(songs, test_songs, tmp_path_factory):
+    """(folder, its scores) of a good submission."""
+    made = network(songs)
+    scores = evaluation.evaluate(made, test_songs, ("vocals",), metrics=("usdr",), progress=False)
+    folder = tmp_path_factory.mktemp("packed") / "good"
+    return capstone.pack(folder, made, CARD, PLAN, REPORT, scores, trained_on=songs), scores
+
+
+@pytest.fixture
+def good(packed, tmp_path):
+    """A copy of the good submission, to be spoilt."""
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for path in packed[0].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def faults(folder, songs, limits=LIMITS) -> dict:
+    """check -> the lines of its faults."""
+    found = {}
+    for fault in capstone.validate(folder, limits, songs).faults:
+        assert "\n" not in fault.words and fault.check in capstone.CHECKS
+        found.setdefault(fault.check, []).append(fault.words)
+    return found
+
+
+def edit(folder, **changes):
+    """Change fields of the card; None removes one."""
+    path = folder / "card.json"
+    card = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+
+
+# One submission
+
+
+def test_a_good_submission_is_valid_and_says_what_it_costs(good, packed, test_songs):
+    verdict = capstone.validate(good, LIMITS, test_songs)
+    assert verdict.valid and not verdict.notes, verdict.text()
+    built = sum(weight.numel() for weight in bsrnn.load(good / "model.safetensors").parameters())
+    assert verdict.price[0] == built
+    one = bsrnn.cost.cost(replace(CONFIG, channels=2), 6.0)
+    assert verdict.price[1] == one.macs / 6.0
+    assert verdict.digests["plan.md"] == capstone.digest(good / "plan.md")
+    scored = verdict.scores.pivot("usdr")["model", "vocals"]
+    assert np.array_equal(scored, packed[1].pivot("usdr")["model", "vocals"])
+    assert "good: valid" in verdict.text() and "GMAC per second" in verdict.text()
+
+
+def test_all_faults_are_listed_at_once(good, test_songs):
+    edit(good, licence="", claims={"songs_hash": "x", "median_usdr_db": {}})
+    (good / "plan.md").write_text("## Question\n\nToo short.\n")
+    (good / "run.sh").write_text("rm -rf /")
+    found = faults(good, test_songs, replace(LIMITS, stems=("vocals", "drums"), parameters=1000))
+    assert set(found) == {"card", "texts", "files", "stems", "cost"}
+    assert len(found["texts"]) == 4, "one word too few, three headings missing"
+    assert "no output for drums, only vocals" in found["stems"][0]
+    assert "at most 1,000" in found["cost"][0]
+
+
+@pytest.mark.parametrize(
+    "spoil, check, words",
+    [
+        (lambda f: edit(f, question=None), "card", "no question"),
+        (lambda f: edit(f, limitations=["a", "b"]), "card", "no limitations"),
+        (lambda f: (f / "card.json").write_text("{"), "card", "no JSON"),
+        (lambda f: (f / "card.json").write_text("[1]"), "card", "no fields by name"),
+        (lambda f: edit(f, claims=None), "claims", "none with the ladder"),
+        (lambda f: (f / "report.md").unlink(), "files", "no report.md"),
+        (lambda f: (f / "model.pt").write_bytes(b"x"), "files", "model.pt is no part"),
+        (lambda f: (f / "inner").mkdir(), "files", "inner is a link or a folder"),
+        (lambda f: (f / "plan.md").write_text("x" * 2_000_000), "files", "shorten"),
+        (lambda f: (f / "plan.md").write_bytes(b"\xff\xfe" * 9), "texts", "no heading"),
+    ],
+)
+def test_faults_of_files_and_words(good, test_songs, spoil, check, words):
+    spoil(good)
+    found = faults(good, test_songs)
+    assert words in found[check][0]
+    assert set(found) <= {check, "claims"}
+
+
+def test_attachments_for_readers_are_welcome(good, test_songs):
+    (good / "curve.png").write_bytes(b"not opened")
+    (good / ".DS_Store").write_bytes(b"")
+    assert capstone.validate(good, LIMITS, test_songs).valid
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "card.json", "report.md", "picture.png"])
+def test_links_are_not_followed(good, test_songs, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.write_bytes((good / name).read_bytes() if (good / name).exists() else b"x")
+    (good / name).unlink(missing_ok=True)
+    (good / name).symlink_to(outside)
+    assert f"{name} is a link" in faults(good, test_songs)["files"][0]
+
+
+def test_a_folder_that_is_a_link_or_an_archive_is_refused(good, test_songs, tmp_path):
+    (tmp_path / "link").symlink_to(good)
+    (tmp_path / "parcel.zip").write_bytes(b"PK")
+    for name, hint in (("link", "check the path"), ("parcel.zip", "unpack"), ("none", "check")):
+        with pytest.raises(UsageError, match=f"no plain folder: .*{hint}"):
+            capstone.validate(tmp_path / name, LIMITS, test_songs)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_a_pickle_is_refused_and_never_run(good, test_songs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (good / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
+    assert "no complete safetensors file" in faults(good, test_songs)["model"][0]
+    torch.save({"state_dict": Bomb()}, good / "model.safetensors")
+    assert "no complete safetensors file" in faults(good, test_songs)["model"][0]
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_damaged_model_files_are_one_line(good, test_songs):
+    path = good / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "no complete safetensors file" in faults(good, test_songs)["model"][0]
+    from safetensors.torch import load_file, save_file
+
+    path.write_bytes(whole)
+    state = load_file(path)
+    save_file(state, path)  # weights without a configuration
+    assert "no band-split network" in faults(good, test_songs)["model"][0]
+
+
+def rewrite(path, change=lambda state: None, **settings):
+    """The model file again, with other weights or another configuration inside."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    state = load_file(path)
+    change(state)
+    config = json.loads(json.loads(metadata["configs"])[0])
+    config = {k: (v | settings.get(k, {}) if k == "stft" else v) for k, v in config.items()}
+    config |= {k: v for k, v in settings.items() if k != "stft"}
+    save_file(state, path, metadata | {"configs": json.dumps([json.dumps(config)])})
+
+
+@pytest.mark.parametrize(
+    "settings, check, words",
+    [
+        ({"features": 99_999}, "cost", "parameters, at most 200,000"),
+        ({"repeats": 2}, "model", "does not fit its configuration"),
+        ({"stft": {"n_fft": 2**40}}, "model", "n_fft outside"),
+        ({"scheme": "v99"}, "model", "v99"),
+        ({"featurs": 8}, "model", "featurs"),
+        ({"features": "many"}, "model", "damaged configuration"),
+        ({"model": "d3net"}, "model", "no band-split network"),
+    ],
+)
+def test_configurations_are_judged_before_anything_is_built(
+    good, test_songs, monkeypatch, settings, check, words
+):
+    rewrite(good / "model.safetensors", **settings)
+    if check == "cost":
+        monkeypatch.setattr(bsrnn, "load", lambda path: pytest.fail("too costly to be built"))
+    found = faults(good, test_songs)
+    assert words in found[check][0]
+
+
+def test_weights_that_are_not_finite(good, test_songs):
+    def spoil(state):
+        state[next(iter(state))].flatten()[0] = float("nan")
+
+    rewrite(good / "model.safetensors", spoil)
+    assert "not finite" in faults(good, test_songs)["model"][0]
+
+
+def test_outputs_that_explode_or_are_silent(good, test_songs):
+    def explode(state):
+        for name, tensor in state.items():
+            if name.startswith("masks"):
+                tensor.fill_(1e30)
+
+    whole = (good / "model.safetensors").read_bytes()
+    rewrite(good / "model.safetensors", explode)
+    assert "NaN or infinite samples" in faults(good, test_songs)["sound"][0]
+
+    def hush(state):
+        for name, tensor in state.items():
+            if name.startswith("masks"):
+                tensor.zero_()
+
+    (good / "model.safetensors").write_bytes(whole)
+    rewrite(good / "model.safetensors", hush)
+    assert "vocals is silent" in faults(good, test_songs)["sound"][0]
+
+
+def test_a_network_of_another_rate(good, test_songs, songs):
+    models.save(
+        network(songs, config=replace(CONFIG, sample_rate=22050)), good / "model.safetensors"
+    )
+    assert "works at 22050 Hz, the songs have 44100" in faults(good, test_songs)["stems"][0]
+
+
+def test_the_cost_of_several_networks_is_their_sum(songs, good, test_songs):
+    bag = models.SeparatorBag(
+        [network(songs), network(songs, config=replace(CONFIG, stems=("drums",)))]
+    )
+    models.save(bag, good / "model.safetensors", network(songs).passport)
+    one, two = capstone.price([CONFIG], 2), capstone.validate(good, LIMITS, test_songs).price
+    assert two[0] == 2 * one[0] and two[1] == pytest.approx(2 * one[1])
+    assert two[0] == sum(weight.numel() for weight in bag.parameters())
+    assert capstone.price([CONFIG], 1)[1] == pytest.approx(one[1] / 2, rel=0.01)
+
+
+# Claims and songs
+
+
+def test_claims_must_be_reproduced_with_their_ladder(good, packed, test_songs):
+    said = capstone.claims(packed[1])
+    for system, stem, value, words in (
+        ("model", "vocals", 30.0, "vocals of model: 30.0 claimed"),
+        ("mixture", "vocals", -30.0, "vocals of mixture: -30.0 claimed"),
+        ("model", "vocals", "high", "vocals of model: high claimed"),
+        ("model", "vocals", True, "vocals of model: True claimed"),
+        ("model", "vocals", None, "vocals of model: None claimed"),
+    ):
+        told = json.loads(json.dumps(said))
+        told["median_usdr_db"][system][stem] = value
+        edit(good, claims=told)
+        assert words in faults(good, test_songs)["claims"][0]
+    told = json.loads(json.dumps(said))
+    del told["median_usdr_db"]["ideal ratio mask"]
+    edit(good, claims=told)
+    assert "ideal ratio mask: nothing claimed" in faults(good, test_songs)["claims"][0]
+    edit(good, claims=said | {"songs_hash": "0"})
+    assert "are about other songs" in faults(good, test_songs)["claims"][0]
+    near = json.loads(json.dumps(said))
+    near["median_usdr_db"]["model"]["vocals"] += 0.04
+    edit(good, claims=near)
+    assert capstone.validate(good, LIMITS, test_songs).valid
+    assert faults(good, test_songs, replace(LIMITS, tolerance_db=0.01))["claims"]
+
+
+def test_scores_without_ladder_cannot_be_packed(packed, songs, tmp_path):
+    bare = evaluation.Report(packed[1].frame.query("system == 'model'"), packed[1].card)
+    with pytest.raises(UsageError, match="with the ladder"):
+        capstone.pack(tmp_path / "x", network(songs), CARD, PLAN, REPORT, bare)
+    with pytest.raises(UsageError, match="unknown field 'nam'"):
+        capstone.pack(tmp_path / "x", network(songs), {"nam": "x"}, PLAN, REPORT, packed[1])
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(UsageError, match="part of a dataset"):
+        capstone.split_lines(songs.subset("test"))
+
+
+def as_rung(songs, rung, subsets=None):
+    """The songs as if they were of another rung, and in other subsets."""
+    from bsrnn.data import splits
+
+    moved = [replace(s, subset=(subsets or {}).get(s.name, s.subset)) for s in songs.songs]
+    lines = "\n".join(sorted(f"{song.subset}/{song.name}" for song in moved))
+    return replace(songs, songs=moved, rung=rung, split_hash=splits.digest(lines))
+
+
+def test_test_songs_that_were_learnt_from(good, songs):
+    real = as_rung(songs, "musdb18")
+    learnt = as_rung(real, "musdb18-hq", {real.subset("test").songs[0].name: "train"})
+
+    def found(trained_on, listed=None, **facts):
+        models.save(network(trained_on, **facts), good / "model.safetensors")
+        edit(good, split=capstone.split_lines(listed) if listed else None)
+        return faults(good, real.subset("test")).get("songs", [""])[0]
+
+    assert found(real) == "", "the same split needs no list"
+    assert "does not list the split" in found(learnt)
+    assert "does not list the split" in found(learnt, real), "a list with another hash"
+    assert "was learnt from and is scored" in found(learnt, learnt)
+    chosen = as_rung(real, "folder", {real.subset("test").songs[0].name: "valid"})
+    assert found(chosen, chosen) == "", "no validation took place"
+    assert "was learnt from" in found(chosen, chosen, valid_songs=1)
+    assert found(as_rung(learnt, "toy")) == "", "generated songs are none of these"
+    assert found(as_rung(learnt, "dnr")) == "", "another set has other songs"
+
+
+def test_scoring_training_songs_is_found_without_a_list(good, songs):
+    models.save(network(songs), good / "model.safetensors")
+    found = faults(good, songs.subset("train"))
+    assert "was learnt from and is scored" in found["songs"][0]
+
+
+def test_an_unknown_past_is_a_note(good, songs, test_songs):
+    made = network(songs)
+    made.passport = {}
+    models.save(made, good / "model.safetensors")
+    verdict = capstone.validate(good, LIMITS, test_songs)
+    assert verdict.valid and "does not say which songs" in verdict.notes[0]
+
+
+# The board
+
+
+@pytest.fixture(scope="module")
+def submissions(songs, test_songs, packed, tmp_path_factory):
+    """Four that are valid, two of them the same file, and two that are not."""
+    folder = tmp_path_factory.mktemp("submissions")
+    quiet, large = network(songs, 1, gain=0.3), replace(CONFIG, features=16, hidden=16)
+    for name, made in {
+        "anna": network(songs), "berta": quiet, "carl": quiet, "dora": network(songs, config=large),
+    }.items():  # fmt: skip
+        scores = evaluation.evaluate(
+            made, test_songs, ("vocals",), metrics=("usdr",), progress=False
+        )
+        capstone.pack(folder / name, made, CARD, PLAN, REPORT, scores)
+    (folder / "emil").mkdir()
+    (folder / "parcel.zip").write_bytes(b"PK")
+    capstone.pack(folder / "silence", quiet, CARD, PLAN, REPORT, packed[1])
+    return folder
+
+
+def test_the_board_ranks_on_hidden_songs_beside_the_ladder(submissions, test_songs, tmp_path):
+    hidden = data.open(toyband.make(tmp_path / "hidden", 0, 4, seconds=3.0, seed=77), "test")
+    watched = []
+    board = capstone.leaderboard(
+        submissions, test_songs, LIMITS, hidden, cache=tmp_path / "kept", watch=watched.append
+    )
+    assert [v.submission for v in watched] == sorted(path.name for path in submissions.iterdir())
+    assert set(board.refused) == {"emil", "parcel.zip", "silence"}
+    assert "belongs to the ladder" in board.refused["silence"].text()
+    frame = board.frame
+    assert set(frame.index) == {*capstone.LADDER, "anna", "berta", "carl", "dora"}
+    assert frame.index[0] == "ideal ratio mask"
+    assert frame["score_db"].is_monotonic_decreasing
+    entries = frame[frame["kind"] == "submission"]
+    assert frame.loc[list(capstone.LADDER), "rank"].isna().all()
+    alone = {}
+    for name in entries.index:
+        separator = bsrnn.load(submissions / name / "model.safetensors")
+        scores = evaluation.evaluate(
+            separator, hidden, ("vocals",), metrics=("usdr",), progress=False
+        )
+        alone[name] = scores.pivot()["model", "vocals"].median()
+        assert frame.loc[name, "score_db"] == pytest.approx(alone[name], abs=1e-9)
+        assert frame.loc[name, "parameters"] == sum(w.numel() for w in separator.parameters())
+    assert list(entries.index) == sorted(alone, key=lambda n: (-round(alone[n], 2), n))
+    assert "toy data" in board.text() and "emil: 4 faults" in board.text()
+
+
+def test_equal_systems_share_a_rank_and_cheap_ones_come_first():
+    """Standings of made-up scores: ties, the front, and who is tied with the first."""
+    import pandas as pd
+
+    values = {
+        "best": [5.0, 6, 7, 8], "twin": [5.001, 6, 7, 8], "near": [4.9, 6.1, 6.8, 7.8],
+        "far": [1.0, 2, 3, 4], "silence": [0.0] * 4, "ideal ratio mask": [9.0] * 4,
+    }  # fmt: skip
+    rows = [
+        {"song": f"song {n}", "stem": "vocals", "system": name, "metric": "usdr", "value_db": x}
+        for name, of in values.items()
+        for n, x in enumerate(of)
+    ]
+    report = evaluation.Report(pd.DataFrame(rows), {"protocol": {"stems": ["vocals"]}})
+    prices = {"best": (10, 9.0), "twin": (10, 8.0), "near": (5, 2.0), "far": (4, 3.0)}
+    frame = standings(report, prices)
+    assert list(frame.index) == ["ideal ratio mask", "twin", "best", "near", "far", "silence"]
+    assert frame["rank"].dropna().to_dict() == {"twin": 1, "best": 1, "near": 3, "far": 4}
+    ahead = {name for name in prices if frame.loc[name, "tied"]}
+    assert ahead == {"best", "twin", "near"} and frame.loc["far", "behind_low_db"] > 3
+    assert {name for name in prices if frame.loc[name, "front"]} == {"near", "twin"}
+    small = standings(report, {name: prices[name] for name in ("near", "far")})
+    assert "best" not in small.index and small.loc["near", "rank"] == 1, "who is not asked for"
+    assert small.loc["near", "behind_db"] == 0 and small.loc["silence", "kind"] == "ladder"
+    by_size = standings(report, prices, cost="parameters")
+    assert {n for n in prices if by_size.loc[n, "front"]} == {"best", "twin", "near", "far"}
+    by_low = standings(report, prices, by="low_db")
+    assert list(by_low.index) == list(by_low["low_db"].sort_values(ascending=False).index)
+    two = evaluation.Report(
+        pd.concat([report.frame, report.frame.assign(stem="drums", value_db=np.nan)]),
+        {"protocol": {"stems": ["vocals", "drums"]}},
+    )
+    assert standings(two, prices)["score_db"].equals(frame["score_db"]), (
+        "a stem that a song lacks does not count"
+    )
+
+
+def test_a_second_look_computes_nothing(submissions, test_songs, tmp_path, monkeypatch):
+    first = capstone.leaderboard(submissions, test_songs, LIMITS, cache=tmp_path)
+    real = bsrnn.separate
+    looked = []
+
+    def separate(separator, mixture, *args, **how):
+        looked.append(mixture.shape[-1])
+        return real(separator, mixture, *args, **how)
+
+    monkeypatch.setattr("bsrnn.separation.separate", separate)
+    second = capstone.leaderboard(submissions, test_songs, LIMITS, cache=tmp_path)
+    assert second.frame.equals(first.frame)
+    scene = round(checks.SCENE_S * 44100)
+    assert looked.count(scene) == len(looked) == 5, "only the generated scene is separated again"
+
+
+def test_another_file_is_another_score(good, test_songs, songs, tmp_path):
+    capstone.validate(good, LIMITS, test_songs, tmp_path)
+    models.save(network(songs, 5), good / "model.safetensors")
+    assert "claimed" in str(capstone.validate(good, LIMITS, test_songs, tmp_path).faults)
+
+
+def test_speed_is_measured_in_turns_and_may_be_limited(packed, test_songs, monkeypatch):
+    folder = packed[0].parent
+    monkeypatch.setattr(board_room, "MEASURED_S", 0.5)
+    frame = capstone.leaderboard(folder, test_songs, LIMITS, measure=True).frame
+    assert frame.loc["good", "real_time"] > 0 and frame.loc["good", "products_per_s"] > 0
+    slow = capstone.leaderboard(folder, test_songs, replace(LIMITS, real_time=1e-9))
+    assert "real-time factor" in slow.refused["good"].text()
+    assert "good" not in slow.frame.index
+
+
+def test_wrong_limits_and_places_are_refused(test_songs, tmp_path):
+    with pytest.raises(UsageError, match="limit parameters is 0"):
+        capstone.Limits(parameters=0)
+    with pytest.raises(UsageError, match="no stem 'flute'"):
+        capstone.leaderboard(tmp_path.parent, test_songs, capstone.Limits(("flute",)))
+    with pytest.raises(UsageError, match="no submissions"):
+        capstone.leaderboard(tmp_path, test_songs, LIMITS)
+
+
+# The commands
+
+
+def call(capsys, *words):
+    code = cli.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_commands_validate_and_rank(capsys, packed, good, songs, submissions, tmp_path):
+    rules = ["--dataset", songs.root, "--stems", "vocals", "--max-parameters", "2e5"]
+    code, out, err = call(capsys, "course", "submit", packed[0], *rules)
+    assert code == 0 and "good: valid" in out and "plan.md digest" in out
+    edit(good, licence=None)
+    code, out, err = call(capsys, "course", "submit", good, *rules)
+    assert code == 1 and "no licence" in out and "1 faults in good" in err
+    code, out, err = call(capsys, "course", "submit", tmp_path / "none", *rules)
+    assert code == 2 and err.count("\n") == 1
+    csv = tmp_path / "board.csv"
+    code, out, err = call(capsys, "course", "board", submissions, *rules, "--out", csv)
+    assert code == 1 and "not on the board: emil, parcel.zip, silence" in err
+    assert csv.read_text().startswith("system,kind,rank,score_db")
+    code, out, err = call(
+        capsys, "course", "board", packed[0].parent, *rules, "--hidden", songs.root
+    )
+    assert code == 0 and "good" in out and "ideal ratio mask" in out
+    code, out, err = call(capsys, "course", "board", submissions, *rules, "--out", "board.txt")
+    assert code == 2 and "ending of --out" in err
