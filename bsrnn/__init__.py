@@ -14,9 +14,9 @@ import importlib
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "audio", "stft", "bands", "masks", "design", "losses", "metrics", "distort", "models",
-    "deploy", "cost", "complexity", "data", "training", "separation", "evaluation", "benchmark",
-    "ledger", "plots", "listen", "explore", "course", "cli",
+    "audio", "stft", "bands", "masks", "design", "losses", "metrics", "loudness", "distort",
+    "models", "deploy", "cost", "complexity", "data", "training", "separation", "evaluation",
+    "benchmark", "ledger", "plots", "listen", "explore", "course", "cli",
 )  # fmt: skip
 _SHORTCUTS = {
     "load": "models",

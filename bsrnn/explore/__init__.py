@@ -29,6 +29,8 @@ _ROOMS = {
     "influence": "layers",
     "layer_swapper": "layers",
     "layers_view": "layers",
+    "remix_desk": "remix",
+    "remix_view": "remix",
     "report_page": "page",
     "song_desk": "desk",
     "song_stems": "desk",

@@ -2,7 +2,8 @@
 
 `bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
 this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
-published results: `ledger`; inside a network: `models`; colours, sizes and alt text: `style`.
+published results: `ledger`; inside a network: `models`; loudness of remixes: `loudness`;
+colours, sizes and alt text: `style`.
 """
 
 import importlib
@@ -18,6 +19,7 @@ _ROOMS = {
     ),
     "bounds": ("gallery", "face_to_face", "bound_curves"),
     "oracles": ("masks", "draw_mask"),
+    "loudness": ("loudness_over_time",),
     "models": ("tensors", "tensor_step", "influence", "layer_cost", "cost_by_length"),
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",

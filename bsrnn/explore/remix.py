@@ -1,0 +1,172 @@
+"""The remix desk: faders per stem, and what they do to the loudness of a mix. Lesson 12.
+
+`remix_view` is the static twin: the same picture, words, table and players for fixed settings. What
+is louder sounds better; so the desk measures the loudness before and after (ITU-R BS.1770, see
+`bsrnn.loudness`) and can play both at the same.
+"""
+
+import textwrap
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from bsrnn import listen, loudness, plots
+from bsrnn.errors import UsageError, choose
+from bsrnn.explore import mixer
+from bsrnn.explore.panel import Panel, excerpt
+
+MAX_S = 20.0  # of a scene: keeps a change of a control below a second
+VIEWS = ("short-term loudness", "waveforms")
+STATES = ("after", "before")
+AS_IS, AS_BEFORE = "as is", "as before"
+# EBU R 128 -23, ATSC A/85 -24, DnR's mixtures -27; -14 to -18 are usual for streams and podcasts
+TARGETS = (AS_IS, AS_BEFORE, -14.0, -16.0, -18.0, -23.0, -24.0, -27.0)
+VOICES = ("speech", "dialogue", "vocals")
+
+
+def remix_view(
+    stems: dict, sample_rate: int, gains_db=None, mute=(), solo=(), target=AS_IS, matched=False,
+    state="after", view=VIEWS[0], start_s: float = 0.0, voice: str | None = None,
+) -> list:  # fmt: skip
+    """What `remix_desk` shows: [Picture, words, table of before and after, Sounds].
+
+    stems: name -> (C, L), all of one shape, of 0.4 s or more; the first 20 s are used. gains_db,
+    mute, solo: as in `explore.stem_mix`. target: "as is", "as before" (that of the untouched mix)
+    or LUFS of the remix. matched: the players play both at the loudness of the untouched mix,
+    whatever the target; else with one common gain. state: which of "before" and "after" is drawn;
+    view: "short-term loudness" or "waveforms". start_s: where the 6 s begin that are played. voice:
+    the stem whose distance to the others is told (default: the speech, else the first stem).
+    Raises UsageError for unknown names, a target that is no number or silence that shall be louder.
+    """
+    choose(view, VIEWS, "view")
+    choose(state, STATES, "state")
+    stems, gains_db = excerpt(stems, round(MAX_S * sample_rate)), dict(gains_db or {})
+    for name in (*gains_db, *mute, *solo):
+        choose(name, stems, "stem")
+    usual = [name for name in (*VOICES, *stems) if name in stems]
+    voice = voice or usual[0]
+    silent = np.zeros_like(stems[choose(voice, stems, "stem")])  # (C, L)
+    heard = dict.fromkeys(stems, silent) | mixer.faded(stems, gains_db, mute, solo)
+    first = loudness.balance(stems, sample_rate, voice)
+    master_db = _master_db(target, sum(heard.values()), sample_rate, first)
+    heard = {name: x * np.float32(10 ** (master_db / 20)) for name, x in heard.items()}
+    last = loudness.balance(heard, sample_rate, voice)
+    drawn = stems if state == "before" else heard
+    window = _window(start_s, silent.shape[1] / sample_rate)
+    words = _words(first, last, master_db, matched, voice)
+    title = f"After: {_setting(stems, gains_db, mute, solo)}"
+    title = "Before: all stems untouched" if state == "before" else title
+    title += "; played at one loudness" if matched else ""
+    if view == "waveforms":
+        picture = plots.waveforms({**drawn, "mix": sum(drawn.values())}, sample_rate, title)
+    else:
+        picture = _loudness(stems, heard, drawn, (first, last), sample_rate, title, window)
+    sounds = _sounds(sum(stems.values()), sum(heard.values()), (first, last), matched)
+    played = listen.ab(sounds, sample_rate, max_s=mixer.MAX_S, start_s=window[0])
+    return [picture, textwrap.fill(words, 88), _table(first, last, voice), played]
+
+
+def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel:
+    """The desk as a widget: solo, mute and gain of each stem, target, matching, view.
+
+    Arguments as in `remix_view`; the first 20 s are used.
+    """
+    stems = excerpt(stems, round(MAX_S * sample_rate))
+    length_s = next(iter(stems.values())).shape[1] / sample_rate
+    latest = max(0.0, float(np.floor(length_s - mixer.MAX_S)))
+    named = [(t if isinstance(t, str) else f"{t:.0f} LUFS", t) for t in TARGETS]
+    plain = {
+        "target": widgets.Dropdown(options=named, value=AS_IS, description="loudness"),
+        "matched": widgets.Checkbox(False, description="match loudness to listen", indent=False),
+        "state": widgets.ToggleButtons(options=STATES, description="draw"),
+        "show": widgets.Dropdown(options=VIEWS, description="view"),
+        "start_s": widgets.FloatSlider(
+            0.0, min=0.0, max=max(latest, 1.0), step=1.0, description="listen from (s)",
+            disabled=not latest,
+        ),
+    }  # fmt: skip
+    controls = plain | mixer.faders(stems)
+
+    def view(target, matched, state, show, start_s, **values):
+        return remix_view(
+            stems, sample_rate, **mixer.setting(stems, values), target=target, matched=matched,
+            state=state, view=show, start_s=start_s, voice=voice,
+        )  # fmt: skip
+
+    panel = Panel(view, "Remix desk", **controls)
+    row = widgets.HBox(list(plain.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    desk = widgets.VBox([*mixer.fader_rows(stems, controls).values(), row])
+    panel.children = (panel.children[0], desk, panel.output)
+    return panel
+
+
+def _master_db(target, mix, sample_rate, first) -> float:
+    """Gain in dB of the whole remix (C, L)."""
+    if target == AS_IS:
+        return 0.0
+    target = first.mix_lufs if target == AS_BEFORE else target
+    if isinstance(target, str) or not np.isfinite(target):
+        raise UsageError(f"target {target!r}: give 'as is', 'as before' or a number of LUFS")
+    return loudness.gain_to(mix, sample_rate, target)
+
+
+def _window(start_s, length_s) -> tuple:
+    start_s = min(max(0.0, start_s), max(0.0, length_s - mixer.MAX_S))
+    return start_s, min(length_s, start_s + mixer.MAX_S)
+
+
+def _setting(stems, gains_db, mute, solo) -> str:
+    on = mixer.audible(stems, mute, solo)
+    return ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in on) or "nothing"
+
+
+def _loudness(stems, heard, drawn, pair, sample_rate, title, window):
+    """Short-term loudness over time; momentary where the scene is too short for it."""
+    length_s = next(iter(stems.values())).shape[1] / sample_rate
+    window_s = loudness.SHORT_TERM_S if length_s > loudness.SHORT_TERM_S else loudness.BLOCK_S
+    traced = {**drawn, "mix": sum(drawn.values())}
+    curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in traced.items()}
+    whole = {
+        name: tuple(loudness.integrated(x[name], sample_rate) for x in (stems, heard))
+        for name in stems
+    }
+    whole["mix"] = tuple(side.mix_lufs for side in pair)
+    return plots.loudness_over_time(curves, whole, title, window)
+
+
+def _sounds(before, after, pair, matched) -> dict:
+    levels = [side.mix_lufs for side in pair]
+    if not matched or not np.isfinite(levels).all():
+        return {"before": before, "after": after}
+    gain = np.float32(10 ** ((levels[0] - levels[1]) / 20))
+    return {"before": before, "after, matched": after * gain}
+
+
+def _table(first, last, voice) -> pd.DataFrame:
+    rows = {
+        "integrated loudness (LUFS)": (first.mix_lufs, last.mix_lufs),
+        f"{voice} above the rest (LU)": (first.ratio_lu, last.ratio_lu),
+        "peak (dBFS)": (first.peak_dbfs, last.peak_dbfs),
+    }
+    return pd.DataFrame(rows, index=["before", "after"]).T.round(1)
+
+
+def _words(first, last, master_db, matched, voice) -> str:
+    if not np.isfinite(last.mix_lufs):
+        return f"The remix is silent; before it had {first.mix_lufs:.1f} LUFS."
+    change = last.mix_lufs - first.mix_lufs
+    words = f"{last.mix_lufs:.1f} LUFS, {change:+.1f} LU beside the untouched mix"
+    words += f" (master gain {master_db:+.1f} dB). "
+    if np.isfinite(last.ratio_lu):
+        words += f"The {voice} lies {last.ratio_lu:+.1f} LU from the rest, before "
+        words += f"{first.ratio_lu:+.1f}. "
+    words += f"Peak {last.peak_dbfs:.1f} dBFS. "
+    if last.peak_dbfs > 0:
+        words += f"WARNING: it clips, by {last.peak_dbfs:.1f} dB: choose a lower loudness. "
+    if matched:
+        return f"{words}Players: loudness matched, both at {first.mix_lufs:.1f} LUFS."
+    words += "Players: one common gain. "
+    if abs(change) > 0.5:
+        words += "What is louder sounds better: match the loudness before you judge."
+    return words.strip()

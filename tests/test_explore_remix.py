@@ -1,0 +1,166 @@
+"""The remix desk: what it measures and plays; every control changes the picture or the words."""
+
+import numpy as np
+import pytest
+
+widgets = pytest.importorskip("ipywidgets")
+
+from bsrnn import explore, listen, loudness  # noqa: E402
+from bsrnn.errors import UsageError  # noqa: E402
+
+RATE = 44100
+
+
+@pytest.fixture(scope="module")
+def stems():
+    """Nine seconds: speech pauses, music goes on."""
+    time_s = np.arange(9 * RATE, dtype=np.float32) / RATE
+    said = (time_s % 4 < 3).astype(np.float32)
+    return {
+        "speech": (0.1 * said * np.sin(2 * np.pi * 700 * time_s))[None],
+        "music": (0.05 * np.sin(2 * np.pi * 220 * time_s))[None],
+        "sfx": (0.03 * np.sin(2 * np.pi * 3000 * time_s))[None],
+    }
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """The sounds that were given to the players, last call last."""
+    calls, real = [], listen.ab
+
+    def ab(sounds, *args, **kwargs):
+        calls.append(sounds)
+        return real(sounds, *args, **kwargs)
+
+    monkeypatch.setattr(listen, "ab", ab)
+    return calls
+
+
+def plain(words):
+    return " ".join(words.split())
+
+
+def test_numbers_are_those_of_the_meter(stems, played):
+    _, words, table, _ = explore.remix_view(stems, RATE, {"speech": 6, "music": -6})
+    after = stems["speech"] * 10 ** (6 / 20) + stems["music"] * 10 ** (-6 / 20) + stems["sfx"]
+    np.testing.assert_allclose(played[-1]["after"], after, atol=1e-6)
+    np.testing.assert_array_equal(played[-1]["before"], sum(stems.values()))
+    lufs = loudness.integrated(after, RATE)
+    assert table.loc["integrated loudness (LUFS)", "after"] == round(lufs, 1)
+    assert f"{lufs:.1f} LUFS" in plain(words) and "one common gain" in plain(words)
+    peak = 20 * np.log10(np.abs(after).max())
+    assert table.loc["peak (dBFS)", "after"] == round(peak, 1)
+    rest = stems["music"] * 10 ** (-6 / 20) + stems["sfx"]
+    ratio = loudness.integrated(stems["speech"], RATE) + 6 - loudness.integrated(rest, RATE)
+    assert table.loc["speech above the rest (LU)", "after"] == pytest.approx(ratio, abs=0.06)
+
+
+def test_targets_and_matching(stems, played):
+    gains = {"speech": 9}
+    before = loudness.integrated(sum(stems.values()), RATE)
+    for target, lufs in ((-23.0, -23.0), ("as before", before)):
+        _, _, table, _ = explore.remix_view(stems, RATE, gains, target=target)
+        assert loudness.integrated(played[-1]["after"], RATE) == pytest.approx(lufs, abs=0.05)
+        assert table.loc["integrated loudness (LUFS)", "after"] == pytest.approx(lufs, abs=0.06)
+    _, words, table, _ = explore.remix_view(stems, RATE, gains, target=-14.0, matched=True)
+    assert loudness.integrated(played[-1]["after, matched"], RATE) == pytest.approx(
+        before, abs=0.05
+    )
+    assert table.loc["integrated loudness (LUFS)", "after"] == -14.0, (
+        "matching is for the ears only"
+    )
+    assert "loudness matched" in plain(words)
+
+
+def test_louder_is_said_and_clipping_is_warned_of(stems):
+    _, words, _, _ = explore.remix_view(stems, RATE, {"speech": 6})
+    assert "match the loudness before you judge" in plain(words) and "WARNING" not in words
+    _, words, table, _ = explore.remix_view(stems, RATE, target=-1.0)
+    assert "WARNING: it clips" in plain(words) and table.loc["peak (dBFS)", "after"] > 0
+    _, words, _, _ = explore.remix_view(stems, RATE)
+    assert "judge" not in words
+
+
+def test_before_is_drawn_untouched_and_silence_is_said(stems):
+    touched = {"gains_db": {"speech": -20}, "mute": ["sfx"]}
+    for view in ("short-term loudness", "waveforms"):
+        (before, *_), (after, *_), (plain_mix, *_) = (
+            explore.remix_view(stems, RATE, **how, view=view, state=state)
+            for how, state in ((touched, "before"), (touched, "after"), ({}, "before"))
+        )
+        assert before.png() != after.png()
+        if view == "waveforms":  # words of the sounds that are drawn
+            assert before.description == plain_mix.description != after.description
+    picture, words, _, sounds = explore.remix_view(stems, RATE, mute=list(stems), matched=True)
+    assert "The remix is silent" in words and "silent" in str(sounds) and picture.png()
+    _, words, _, _ = explore.remix_view(stems, RATE, mute=["speech"])
+    assert "speech lies" not in plain(words)
+
+
+def test_another_voice_and_a_short_scene(stems):
+    _, words, table, _ = explore.remix_view(stems, RATE, voice="sfx")
+    assert "The sfx lies" in plain(words) and "sfx above the rest (LU)" in table.index
+    song = {"drums": stems["music"], "vocals": stems["speech"]}
+    assert "The vocals lies" in plain(explore.remix_view(song, RATE)[1])
+    short = {name: x[:, :RATE] for name, x in stems.items()}
+    assert explore.remix_view(short, RATE)[0].png()
+
+
+def test_every_control_over_its_range_changes_what_is_shown(stems):
+    desk = explore.remix_desk(stems, RATE)
+    kinds = {"target", "matched", "state", "show", "start_s"}
+    faders = {f"{what} {name}" for name in stems for what in ("solo", "mute", "gain")}
+    assert set(desk.controls) == kinds | faders
+    desk.controls["gain speech"].value = 3.0  # before and after differ
+    for name, control in desk.controls.items():
+        if isinstance(control, widgets.Checkbox):
+            values = (True, False)
+        elif hasattr(control, "options"):
+            values = [value for _, value in control._options_full]
+            values = [*values[1:], values[0]]
+        else:
+            values = (control.min + 1, control.max, 0.0)
+        for value in values:
+            before = [item["data"] for item in desk.output.outputs]
+            control.value = value
+            after = [item["data"] for item in desk.output.outputs]
+            assert after[0] != before[0], f"{name} = {value}: picture is dead"
+            words = name not in ("state", "show", "start_s")  # these change what is drawn only
+            assert after[1] != before[1] or not words, f"{name} = {value}: words are dead"
+            assert "<audio" in after[3]["text/html"]
+
+
+def test_desk_takes_twenty_seconds_and_plays_six(stems, played):
+    long = {name: np.tile(x, (1, 3)) for name, x in stems.items()}  # 27 s
+    desk = explore.remix_desk(long, RATE)
+    assert played[-1]["before"].shape[1] == 20 * RATE and desk.controls["start_s"].max == 14
+    assert "6.00 s" in desk.text
+    short = explore.remix_desk({name: x[:, : 2 * RATE] for name, x in stems.items()}, RATE)
+    assert short.controls["start_s"].disabled and "2.00 s" in short.text
+
+
+@pytest.mark.parametrize(
+    "how, words",
+    [
+        ({"gains_db": {"spech": 1}}, "did you mean speech"),
+        ({"voice": "dialog"}, "stem 'dialog'"),
+        ({"view": "score"}, "view"),
+        ({"state": "between"}, "state"),
+        ({"target": "loud"}, "number of LUFS"),
+        ({"target": float("nan")}, "number of LUFS"),
+        ({"mute": ["speech", "music", "sfx"], "target": -23.0}, "silence has no loudness"),
+    ],
+)
+def test_bad_input_is_one_line(stems, how, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        explore.remix_view(stems, RATE, **how)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_stems_are_one_line(stems):
+    with pytest.raises(UsageError, match="one shape"):
+        explore.remix_desk({**stems, "sfx": np.zeros((1, 5))}, RATE)
+    with pytest.raises(UsageError, match="no stems"):
+        explore.remix_view({}, RATE)
+    with pytest.raises(UsageError, match="too short"):
+        explore.remix_view({"speech": np.zeros((1, 100))}, RATE)
