@@ -162,9 +162,9 @@ def test_what_has_no_plain_form_says_so():
 
 @pytest.mark.parametrize(
     ("name", "changes", "bf16_db", "int8_db"),
-    [  # measured: bf16 42 to 46 dB, int8 36 to 47 dB
-        ("paper", {}, 40, 32), ("obsrnn", {}, 40, 30), ("bandit", {}, 40, 30),
-        ("bs-roformer", {"transformer_heads": 2, "head_features": 8}, 38, 30),
+    [  # measured: bf16 47 to 48 dB, int8 38 to 43 dB
+        ("paper", {}, 43, 32), ("obsrnn", {}, 43, 30), ("bandit", {}, 43, 30),
+        ("bs-roformer", {"transformer_heads": 2, "head_features": 8}, 43, 30),
     ],
 )  # fmt: skip
 def test_lower_precision_agrees(name, changes, bf16_db, int8_db):

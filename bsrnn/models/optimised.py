@@ -1,10 +1,11 @@
 """Faster inference at a stated loss: bfloat16, dynamic int8, torch.compile. The STFT stays float32.
 
 Agreement with float32 depends on the weights and the input: measure it with
-`bsrnn.benchmark.agreement_db`, or `python -m bsrnn cost MODEL --measure`. Seen with new weights:
-bf16 40 to 46 dB, int8 36 to 51 dB (40 dB is a difference of 1 %). bf16 is faster only where the
+`bsrnn.benchmark.agreement_db`, or `python -m bsrnn cost MODEL --measure`. Seen: bf16 43 to 54 dB,
+int8 32 to 51 dB (40 dB is a difference of 1 %). The band split stays float32 in both: its input has
+the range of a spectrum, and in bf16 it alone would cost 4 to 8 dB. bf16 is faster only where the
 processor multiplies bfloat16 faster than float32 (the column `bf16_product` of the measurement):
-many with AVX-512 but without AMX do not. Lesson 11.
+some with AVX-512 do, others do not. Lesson 11.
 """
 
 import copy
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from bsrnn.errors import UsageError, choose
-from bsrnn.models.bandsplit import BandLinear
+from bsrnn.models.bandsplit import BandLinear, BandSplit
 
 PRECISIONS = ("fp32", "bf16", "int8")
 PRODUCTS = (nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d, BandLinear)
@@ -25,9 +26,9 @@ def optimised(separator, precision: str = "fp32", compile: bool | str = False):
     """A copy of `separator` for inference on a CPU; the separator itself stays as it is.
 
     precision: "fp32"; "bf16": matrix products and recurrent layers with bfloat16 weights (half the
-    memory), norms and the residual stream in float32; "int8": recurrent and linear layers with
-    8-bit weights, their inputs quantised as they come (the split and the mask heads, whose bands
-    share one product, stay float32).
+    memory), split, norms and the residual stream in float32; "int8": recurrent and linear layers
+    with 8-bit weights, their inputs quantised as they come (split and mask heads, whose bands share
+    one product, stay float32).
     compile: torch.compile what stands between STFT and masks; the first call takes minutes. A text
     names another backend than torch's own. Raises UsageError for an unknown precision or GPU.
     """
@@ -36,11 +37,15 @@ def optimised(separator, precision: str = "fp32", compile: bool | str = False):
         raise UsageError("optimised separators run on a CPU: load with device='cpu'")
     made = copy.deepcopy(separator).eval().requires_grad_(False)
     if precision == "bf16":
-        for module in made.modules():
+        splits = [module for module in made.modules() if isinstance(module, BandSplit)]
+        whole = {module for split in splits for module in split.modules()}
+        for module in set(made.modules()) - whole:
             if isinstance(module, PRODUCTS):
                 module.to(torch.bfloat16)
+        for split in splits:
+            split.forward = _autocast(split.forward, False)
         for name in {"forward", "estimate"} & set(dir(made)):
-            setattr(made, name, _in_bfloat16(getattr(made, name)))
+            setattr(made, name, _autocast(getattr(made, name), True))
     elif precision == "int8":
         if any(isinstance(module, nn.TransformerEncoderLayer) for module in made.modules()):
             raise UsageError('torch\'s transformer layers have no int8 form: use precision "bf16"')
@@ -54,12 +59,13 @@ def optimised(separator, precision: str = "fp32", compile: bool | str = False):
     return made
 
 
-def _in_bfloat16(function):
-    """`function` with what is left of its products in bfloat16 (torch keeps FFTs in float32)."""
+def _autocast(function, enabled):
+    """`function` with what is left of its products in bfloat16 (torch keeps FFTs in float32), or
+    not."""
 
     @functools.wraps(function)
     def run(*arguments, **options):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled):
             return function(*arguments, **options)
 
     return run
