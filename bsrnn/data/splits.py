@@ -23,6 +23,7 @@ MUSDB_VALIDATION = (
 
 
 def digest(text: str, length: int = 12) -> str:
+    """The first `length` hexadecimal digits of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 

@@ -5,7 +5,8 @@ separator = BandSplitSeparator(config)       # (B, C, L) -> (B, S, C, L)
 save(separator, "drums.safetensors"); load("drums.safetensors")
 """
 
-from bsrnn.models.bandsplit import BandSplitSeparator, Estimate, SeparatorBag
+from bsrnn.models.bag import SeparatorBag
+from bsrnn.models.bandsplit import BandSplitSeparator, Estimate
 from bsrnn.models.checkpoints import build, save
 from bsrnn.models.config import ModelConfig, presets
 from bsrnn.models.d3net import D3NetSeparator

@@ -98,6 +98,7 @@ def scheme_of_any(widths, rates) -> tuple[str, int]:
 
 
 def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
+    """BandIt's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = {**given, **given.get("model", {}).get("kwargs", {})}
     stems = stems_of(given, _stems_named(given) or given.get("heads"))
     channels = given.get("in_channel") or given.get("in_channels") or 1
@@ -143,6 +144,7 @@ def _stems_named(given):
 
 
 def bandit2_config(given: dict, state) -> ModelConfig:
+    """BandIt v2's settings (`given`, in its words) and shapes as a ModelConfig."""
     return bandit_config(given, state, padding="reflect")
 
 
@@ -175,6 +177,7 @@ def _heads(config, prefix, names=("norm", "hidden.0", "output.0"), one=False):
 
 
 def bandit_plan(config: ModelConfig, dedicated=False):
+    """Where each weight of ours stands in BandIt's files."""
     split = "bsrnn.band_split.norm_fc_modules.{k}"
     yield from split_plan(config, f"{split}.norm", f"{split}.fc")
     yield from _core(config, "bsrnn.tf_model")
@@ -182,10 +185,12 @@ def bandit_plan(config: ModelConfig, dedicated=False):
 
 
 def dedicated_plan(config: ModelConfig):
+    """Where each weight of ours stands in dedicated encoders' files."""
     return bandit_plan(config, dedicated=True)
 
 
 def bandit2_plan(config: ModelConfig):
+    """Where each weight of ours stands in BandIt v2's files."""
     split = "band_split.norm_fc_modules.{k}.combined"
     yield from split_plan(config, f"{split}.0", f"{split}.1", order="cbp")
     yield from _core(config, "tf_model", step=2)  # odd places are transposes
@@ -194,6 +199,7 @@ def bandit2_plan(config: ModelConfig):
 
 
 def banquet_plan(config: ModelConfig):
+    """Where each weight of ours stands in Banquet's files."""
     split = "band_split.norm_fc_modules.{k}"
     yield from split_plan(config, f"{split}.norm", f"{split}.fc")
     yield from _core(config, "tf_model")

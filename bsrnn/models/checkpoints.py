@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bsrnn.errors import DataError, UsageError
-from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
+from bsrnn.models.bag import SeparatorBag
+from bsrnn.models.bandsplit import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.d3net import D3NetSeparator
 from bsrnn.models.d3net_config import D3NetConfig

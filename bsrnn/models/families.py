@@ -72,6 +72,7 @@ def magronp_sizes(state) -> dict:
 
 
 def magronp_config(given: dict, state) -> ModelConfig:
+    """Magronp's settings (`given`, in its words) and shapes as a ModelConfig."""
     heads = numbered(state, "maskers.{}.") or 1
     targets = stems_of(given, given.get("targets") or given.get("target"), heads)
     time, band = given.get("time_layer", "lstm"), given.get("band_layer", "lstm")
@@ -128,6 +129,7 @@ def _one_head_less(given, targets, state) -> bool:
 
 
 def magronp_plan(config: ModelConfig):
+    """Where each weight of ours stands in magronp's files."""
     naive = config.joint_channels > 1
     yield from split_plan(config, "BN.{k}.0", "BN.{k}.1", conv=CONV)
     for r in range(config.repeats):
@@ -226,6 +228,7 @@ def amanteur_sizes(state) -> dict:
 
 
 def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
+    """Amanteur's settings (`given`, in its words) and shapes as a ModelConfig."""
     model = {**given, **given.get("model", {})}
     transform = given.get("featurizer", {}).get("direct_transform", {})
     hop = transform.get("hop_length") or given.get("hop") or given.get("stft", {}).get("hop", 512)
@@ -262,10 +265,12 @@ def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
 
 
 def crlandsc_config(given: dict, state) -> ModelConfig:
+    """The fork's settings (`given`, in its words) and shapes as a ModelConfig."""
     return amanteur_config(given, state, mask_order="scrambled")
 
 
 def amanteur_plan(config: ModelConfig):
+    """Where each weight of ours stands in amanteur's files."""
     yield from split_plan(config, "bandsplit.layernorms.{k}", "bandsplit.fcs.{k}", norm_layout=SWAP)
     for r in range(config.repeats):
         for place, axis in enumerate(("time", "band")):
@@ -327,6 +332,7 @@ def sahandevs_sizes(state) -> dict:
 
 
 def sahandevs_config(given: dict, state) -> ModelConfig:
+    """Refined BSRNN's settings (`given`, in its words) and shapes as a ModelConfig."""
     n_fft = given["n_fft"]
     return ModelConfig(
         stems=stems_of(given, given.get("parts"), numbered(state, "masks.{}.") or 1),
@@ -350,6 +356,7 @@ def sahandevs_config(given: dict, state) -> ModelConfig:
 
 
 def sahandevs_plan(config: ModelConfig):
+    """Where each weight of ours stands in Refined BSRNN's files."""
     yield from split_plan(config, "split.layer_norms.{k}", "split.layer_fcs.{k}", norm_layout=SWAP)
     for r in range(config.repeats):
         for place, axis in enumerate(("time", "band")):

@@ -13,7 +13,8 @@ import torch
 
 from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.models import bandit, baselines, checkpoints, d3net_files, families, registry, roformer
-from bsrnn.models.bandsplit import BandSplitSeparator, SeparatorBag
+from bsrnn.models.bag import SeparatorBag
+from bsrnn.models.bandsplit import BandSplitSeparator
 from bsrnn.models.layouts import Family
 from bsrnn.stft import WINDOWS
 

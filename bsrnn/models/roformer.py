@@ -98,6 +98,7 @@ def _flat(given: dict) -> dict:
 
 
 def bs_sizes(state) -> dict:
+    """The settings that shapes tell, in its words."""
     channels, n_fft = grid_of(state, "band_split.to_features.{}.0.gamma")
     widths = widths_of(state, "band_split.to_features.{}.0.gamma", 2 * channels)
     bands = {"freqs_per_bands": widths, "stereo": channels == 2, "stft_n_fft": n_fft}
@@ -105,6 +106,7 @@ def bs_sizes(state) -> dict:
 
 
 def bs_config(given: dict, state) -> ModelConfig:
+    """BS-RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = _flat(given)
     widths, rate = tuple(given["freqs_per_bands"]), given.get("sample_rate", 44100)
     scheme, _ = scheme_of(widths, ("bs-roformer",), given.get("stft_n_fft", 2048), (rate,))
@@ -113,6 +115,7 @@ def bs_config(given: dict, state) -> ModelConfig:
 
 
 def mel_config(given: dict, state) -> ModelConfig:
+    """Mel-Band RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = {"stereo": True, **_flat(given)}
     depth = given.get("mask_estimator_depth", given.get("linears", 2) - 1)
     scheme = f"mel-roformer{given['num_bands']}"
@@ -120,6 +123,7 @@ def mel_config(given: dict, state) -> ModelConfig:
 
 
 def roformer_plan(config: ModelConfig):
+    """Where each weight of ours stands in the RoFormers' files."""
     features = "band_split.to_features.{k}"
     yield from split_plan(config, f"{features}.0", f"{features}.1", order="bcp")
     axes = ["time", "band"] if not config.linear_depth else ["linear", "time", "band"]

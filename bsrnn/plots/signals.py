@@ -132,6 +132,7 @@ def hz_to_mel(hz):
 
 
 def mel_to_hz(mel):
+    """The inverse of `hz_to_mel`."""
     return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
 
 
