@@ -45,6 +45,7 @@ def fit(
     check: bool | None = None,
     tensorboard: bool = False,
     unlabelled=None,
+    energy: bool = False,
 ) -> FitResult:
     """Train a separator and leave its checkpoints in `out_dir`.
 
@@ -63,6 +64,7 @@ def fit(
     tensorboard    write the log to out_dir/tensorboard too, if tensorboard is installed
     unlabelled     folder or paths of songs without stems: half of the examples come from them, with
                    labels by `initial` and its better successors (`bsrnn.training.teacher`)
+    energy         also the energy in the card, by codecarbon (`bsrnn.training.expense`)
 
     Errors: one UsageError or DataError line for a missing stem, a segment longer than every song,
     silent or non-finite data (naming song and second), a folder that cannot be written, a state of
@@ -99,8 +101,9 @@ def fit(
         check = train_config.steps >= LONG_JOB_STEPS
     if check and run.step == 0 and place.first:
         checks.overfit_separator(separator, train_config, mixer, place.accelerator).require()
-    if not run.finished():
-        engine.train(run, place, progress)
+    with run.metered(energy, place.world):
+        if not run.finished():
+            engine.train(run, place, progress)
     best = models.load(run.best_path)
     return FitResult(best, run.frame(), run.best_path, run.card(), run.seconds)
 

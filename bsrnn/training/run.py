@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import bsrnn
 from bsrnn import models
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.training import scores
+from bsrnn.training import expense, scores
 
 _STATE_FORMAT = 2
 _FREE = (
@@ -56,6 +56,8 @@ class Run:
             self.average = AveragedModel(
                 separator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
             ).requires_grad_(False)
+        self.device = ""  # name of what it is trained on
+        self.meter = self.kwh_before = None  # energy; before: None unless every step was counted
         self.seconds_before = self.cpu_before = 0.0
         self.started = (time.perf_counter(), time.process_time())
         self.spent = 0.0  # share of the CPU budget that was used at the end of the last step
@@ -117,7 +119,7 @@ class Run:
     def begin(self, trainer, module) -> None:
         """Called when the optimiser stands on its device: what a resume has read goes there."""
         self.optimizer, self.precision = trainer.optimizers[0], trainer.precision_plugin
-        self.world = trainer.world_size
+        self.world, self.device = trainer.world_size, expense.device_name(module.device)
         if self.average:
             self.average.to(module.device)
         if self.teacher:
@@ -131,6 +133,7 @@ class Run:
     def count(self, loss: float) -> None:
         """One update is done; `loss` is its mean over all passes and processes."""
         self.step += 1
+        self.kwh_before = self.kwh_before if self.meter else None
         if self.average:
             self.average.update_parameters(self.separator)
         self.window = [self.window[0] + loss, self.window[1] + 1]
@@ -188,6 +191,20 @@ class Run:
         tensors = {name: value.cpu() for name, value in batch.items()}
         _atomic(path, lambda part: torch.save(tensors, part))
         return path
+
+    @contextlib.contextmanager
+    def metered(self, wanted: bool, processes: int):
+        """Energy is counted in here, where it is asked for."""
+        if not wanted:
+            yield
+            return
+        self.meter = expense.Meter(processes)
+        if self.step == 0:
+            self.kwh_before = 0.0
+        try:
+            yield
+        finally:
+            self.meter.stop()
 
     # -- checkpoints --------------------------------------------------------------------------
 
@@ -260,6 +277,7 @@ class Run:
         state = {"format": _STATE_FORMAT, "identity": json.dumps(self._identity())}
         state |= {name: getattr(self, name) for name in _KEPT}
         state |= {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        state |= {"device": self.device, "energy_kwh": self._kwh()}
         state |= {"separator": self.separator.state_dict()}
         state |= {"average": self.average.state_dict() if self.average else {}}
         state |= {"teacher": self.teacher.separator.state_dict() if self.teacher else {}}
@@ -280,6 +298,7 @@ class Run:
         for name in _KEPT:
             setattr(self, name, state[name])
         self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
+        self.device, self.kwh_before = state.get("device", ""), state.get("energy_kwh")
         self.spent = self.clock()
         self.separator.load_state_dict(state["separator"])
         if self.average:
@@ -302,8 +321,14 @@ class Run:
     def frame(self) -> pandas.DataFrame:
         return pandas.DataFrame(self.rows)
 
+    def _kwh(self) -> float | None:
+        """Energy of all sessions; None unless every one was counted."""
+        now = self.meter.kwh() if self.meter else 0.0
+        return None if self.kwh_before is None else self.kwh_before + now
+
     def card(self) -> dict:
-        weights = list(self.separator.parameters())
+        weights, kwh = list(self.separator.parameters()), self._kwh()
+        energy = {} if kwh is None else {"energy_kwh": kwh, "energy_method": expense.METHOD}
         return {
             "version": bsrnn.__version__,
             "torch": torch.__version__,
@@ -314,6 +339,7 @@ class Run:
             "seed": self.config.seed,
             "seconds": round(self.seconds, 1),
             "cpu_seconds": round(self.cpu_seconds, 1),
+            "device": self.device,
             "threads": torch.get_num_threads(),
             "songs": len(self.mixer.songs),
             "valid_songs": len(self.valid),
@@ -322,7 +348,10 @@ class Run:
             "frozen": list(self.freeze),
             "train_config": dataclasses.asdict(self.config),
             "model_config": json.loads(self.separator.config.to_json()),
-        } | self.facts
+            **expense.work(self.separator.config, self.config, self.step),
+            **energy,
+            **self.facts,
+        }
 
 
 def _difference(theirs: dict, ours: dict) -> str:

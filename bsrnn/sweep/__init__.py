@@ -1,0 +1,47 @@
+"""Sweeps: one experiment is one run of a notebook; many of them, planned before they are run.
+
+    from bsrnn import sweep
+    plan = sweep.Sweep(
+        grid={"scheme": ["v7", "tet24"], "seed": [0, 1, 2]},
+        fixed={"steps": 200},
+        question="Do finer bands help at equal steps?",
+        hypothesis="tet24 scores at least 0.2 dB more than v7",
+        margin_db=0.2,
+    )
+    sweep.run(plan, "runs/bands", workers=2)     # again: only what has no card yet
+    sweep.board("runs/bands").table()            # mean, interval, cost, beside the ladder
+    sweep.board("runs/bands").gains()            # paired with the baseline, and the verdict
+
+Conventions
+    A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The *leaf*
+    is the notebook that runs a cell (`notebooks/sweep.ipynb`, or another with typed parameters
+    and a card). The folder of a sweep holds plan.json, written and hashed before anything runs,
+    and cells/<name>/results.json. A cell is finished when its card is there: the leaf writes it
+    last and in one step. Boards read cards, never notebooks.
+
+References
+    Nosek, Ebersole, DeHaven and Mellor 2018, The preregistration revolution, PNAS 115(11).
+    Student 1908, The probable error of a mean, Biometrika 6(1): intervals over few seeds.
+    Lesson 13.
+"""
+
+import importlib
+
+_WHERE = {
+    "Sweep": "plan",
+    "read_plan": "plan",
+    "register": "plan",
+    "Outcome": "running",
+    "run": "running",
+    "Board": "cards",
+    "board": "cards",
+    "student_interval": "cards",
+}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"bsrnn.sweep.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'bsrnn.sweep' has no attribute {name!r}")

@@ -1,0 +1,159 @@
+"""Run the cells of a plan: on this machine side by side, or through a dask scheduler on many.
+
+What is finished is not run again; what fails is named and stops nothing else.
+"""
+
+import dataclasses
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from bsrnn.course import grammar, runner
+from bsrnn.errors import UsageError
+from bsrnn.options import typed
+from bsrnn.sweep.leaf import Children, finished, spawn
+from bsrnn.sweep.plan import Sweep, find, leaf_hash, name_of, register
+
+WAIT_S = 10  # for the answer of a scheduler
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one cell: state "kept" (finished before), "ran" or "failed"."""
+
+    parameters: dict
+    state: str
+    seconds: float = 0.0
+    error: str = ""
+
+    def line(self, names) -> str:
+        """One line that shows the parameters `names`."""
+        words = " ".join(f"{name}={self.parameters[name]}" for name in names)
+        if self.state == "failed":
+            return f"FAIL  {words}  {self.error}"
+        return f"{self.state:4}  {words}" + (f"  {self.seconds:.0f} s" * (self.state == "ran"))
+
+
+def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, watch=None):
+    """Run what is not finished of `plan` into the folder `out`; one Outcome per cell, in order.
+
+    workers: leaves at a time on this machine (default: one per CPU core); the numbers in the cards
+      do not depend on it. threads: of each leaf.
+    scheduler: address of a dask scheduler, such as tcp://host:8786: its workers run the leaves, as
+      many at a time as they have threads. `out` (and a dataset) must be a folder that all machines
+      see under one path, each with a checkout of the same version. After Ctrl-C, leaves that
+      have begun there end by themselves.
+    timeout_s: longest time for one notebook cell; 0: no limit.
+    watch: called with each Outcome when it is known.
+
+    Raises:
+        UsageError: before anything runs: a misspelt parameter, a wrong type, a changed plan, no
+            scheduler. DataError where `out` cannot be written.
+    """
+    workers = workers or os.cpu_count()
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}: give at least 1")
+    path = find(plan.leaf)
+    plan = _typed(plan, path)
+    cells = plan.cells()
+    given = [runner.resolve([path], cell)[path] for cell in cells]
+    client = _client(scheduler) if scheduler else None
+    register(plan, out)
+    folders = [cell_folder(plan, out, cell) for cell in cells]
+    outcomes, jobs = {}, {}
+    code = leaf_hash(path)
+    for number, (cell, parameters, folder) in enumerate(zip(cells, given, folders, strict=True)):
+        if finished(folder, parameters):
+            outcomes[number] = Outcome(cell, "kept")
+            _tell(watch, outcomes[number])
+            continue
+        leaf = plan.leaf if not str(plan.leaf).endswith(".ipynb") else str(path)
+        jobs[number] = {
+            "leaf": leaf, "leaf_hash": code, "parameters": parameters, "folder": str(folder),
+            "threads": threads, "timeout_s": timeout_s,
+        }  # fmt: skip
+    stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
+    for number, seconds, error in stream:
+        if not error and not finished(folders[number], given[number]):
+            error = f"no card in {folders[number]}: do all machines share this folder?"
+        state = "failed" if error else "ran"
+        outcomes[number] = Outcome(cells[number], state, seconds, error)
+        _tell(watch, outcomes[number])
+    return [outcomes[number] for number in range(len(cells))]
+
+
+def cell_folder(plan: Sweep, out, parameters: dict) -> Path:
+    """Where the card of a cell lies."""
+    return Path(out).resolve() / "cells" / name_of(parameters, list(plan.grid))
+
+
+def _typed(plan: Sweep, path: Path) -> Sweep:
+    """The plan with every value of the type that the leaf says; a wrong name is refused."""
+    try:
+        defaults = grammar.parameters(grammar.read(path))
+    except (ValueError, SyntaxError) as error:
+        raise UsageError(f"{path.name} is no leaf: {error}") from None
+    runner.resolve([path], {name: values[0] for name, values in plan.grid.items()} | plan.fixed)
+
+    def kept(name, value):
+        return typed(name, value, defaults[name])
+
+    grid = {name: [kept(name, value) for value in values] for name, values in plan.grid.items()}
+    fixed = {name: kept(name, value) for name, value in plan.fixed.items()}
+    baseline = {name: kept(name, value) for name, value in plan.baseline.items()}
+    return dataclasses.replace(plan, grid=grid, fixed=fixed, baseline=baseline)
+
+
+def _tell(watch, outcome) -> None:
+    if watch is not None:
+        watch(outcome)
+
+
+def _timed(job, children=None):
+    """(seconds, error) of a leaf; also what the workers of a cluster call."""
+    began = time.monotonic()
+    error = spawn(job, children)
+    return time.monotonic() - began, error
+
+
+def _here(jobs: dict, workers: int):
+    """(number, seconds, error) of each job as it ends. Leaving early ends all that run."""
+    children, pool = Children(), ThreadPoolExecutor(max(1, min(workers, len(jobs))))
+    try:
+        futures = {pool.submit(_timed, job, children): number for number, job in jobs.items()}
+        for future in as_completed(futures):
+            yield futures[future], *future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.end()
+
+
+def _client(address: str):
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError('dask is not installed: pip install "dask[distributed]"') from None
+    try:
+        client = Client(address, timeout=WAIT_S)
+    except (OSError, ValueError) as error:
+        words = str(error).splitlines()[0]
+        raise UsageError(f"no scheduler at {address} ({words}): start `dask scheduler`") from None
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise UsageError(f"{address} has no workers: start `dask worker {address}` somewhere")
+    return client
+
+
+def _on_cluster(jobs: dict, client):
+    from distributed import as_completed as done
+
+    try:
+        futures = {client.submit(_timed, job, pure=False): number for number, job in jobs.items()}
+        for future in done(futures):
+            failure = future.exception()  # of the worker: the leaf's own comes as a result
+            words = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            yield futures[future], *((0.0, words) if failure else future.result())
+    finally:
+        client.close()  # what has not begun is dropped with its futures

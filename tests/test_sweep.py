@@ -1,0 +1,395 @@
+"""Sweeps: planned once, resumable, nothing half-finished looks finished. About 45 CPU s.
+
+The leaf is a notebook of three cells without torch: what is tested is the machinery around it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from bsrnn import cli, sweep
+from bsrnn.errors import DataError, UsageError
+from bsrnn.sweep import plan as plans
+from bsrnn.sweep.running import cell_folder
+
+PARAMETERS = """
+scheme: str = "v7"  # bands
+seed: int = 0  # of all
+rate: float = 0.5  # of learning
+out_dir: str = ""  # for the card
+"""
+WORK = """
+import pathlib, time
+folder, hold = pathlib.Path(out_dir), pathlib.Path("hold")
+(folder / "began").touch()
+while hold.exists() and seed == 1:
+    time.sleep(0.05)
+if scheme == "bad":
+    raise ValueError("no such bands")
+"""
+CARD = """
+import json, os
+value = {"v7": 1.0, "v1": 0.4}.get(scheme, 0.0) + 0.1 * seed
+rows = [{"song": name, "stem": "vocals", "system": system, "metric": "usdr", "value_db": v}
+        for name in ("a", "b") for system, v in (("model", value), ("mixture", -5.0))]
+card = {"parameters": {"scheme": scheme, "seed": seed, "rate": rate}, "metrics": rows,
+        "protocol": {"rung": "toy", "stems": ["vocals"]}, "cost": {"parameters": 10}}
+(folder / "part").write_text(json.dumps(card))
+os.replace(folder / "part", folder / "results.json")
+"""
+GRID = {"scheme": ["v7", "v1"], "seed": [0, 1]}
+
+
+@pytest.fixture
+def leaf(tmp_path, write_notebook):
+    """Path of a small leaf in a folder of its own, where its kernel works."""
+    folder = tmp_path / "leaf"
+    folder.mkdir()
+    cells = [("parameters", PARAMETERS.strip()), ("", WORK.strip()), ("", CARD.strip())]
+    return write_notebook(folder / "leaf.ipynb", cells)
+
+
+def planned(leaf, grid=GRID, **options):
+    return sweep.Sweep(grid, leaf=str(leaf), **options)
+
+
+def states(outcomes):
+    return [outcome.state for outcome in outcomes]
+
+
+def cards(out):
+    return {path.parent.name: path.read_text() for path in out.glob("cells/*/results.json")}
+
+
+# -- the plan -----------------------------------------------------------------------------------
+
+
+def test_the_grid_expands_and_a_plan_travels_as_json():
+    plan = sweep.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"scheme": "v1"})
+    cells = plan.cells()
+    assert cells[1] == {"scheme": "v7", "seed": 1, "rate": 0.1} and len(cells) == 4
+    assert plan.arms() == ["v7", "v1"] and plan.comparisons == 1 and plan.level == 0.95
+    assert sweep.Sweep.from_json(plan.to_json()) == plan
+    many = sweep.Sweep({"scheme": ["a", "b", "c"], "size": [1, 2], "seed": [0]})
+    assert many.arms()[0] == "scheme a, size 1" and many.level == pytest.approx(0.99)
+    assert "better than scheme a, size 1 if the 99 %" in many.rule
+
+
+def test_every_field_is_in_the_hash():
+    plan = sweep.Sweep(GRID)
+    others = [
+        sweep.Sweep(GRID | {"seed": [0, 1, 2]}), sweep.Sweep(GRID, {"rate": 1.0}),
+        sweep.Sweep(GRID, question="why?"), sweep.Sweep(GRID, hypothesis="more"),
+        sweep.Sweep(GRID, metric="csdr"), sweep.Sweep(GRID, stem="vocals"),
+        sweep.Sweep(GRID, baseline={"scheme": "v1"}), sweep.Sweep(GRID, margin_db=0.1),
+        sweep.Sweep(GRID, alpha=0.01), sweep.Sweep(GRID, repeat="fold"),
+    ]  # fmt: skip
+    assert len({plan.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"grid": {}}, "the grid is empty"),
+        ({"grid": {"seed": 3}}, "the grid is empty: give lists"),
+        ({"grid": {"seed": [0, 0]}}, "seed has a value twice"),
+        ({"grid": {"out_dir": ["a"]}}, "out_dir cannot be planned"),
+        ({"grid": GRID, "fixed": {"seed": 1}}, "it stands in grid and fixed"),
+        ({"grid": GRID, "metric": "sdr2"}, "unknown metric"),
+        ({"grid": GRID, "baseline": {"scheme": "v8"}}, "unknown value of scheme"),
+        ({"grid": GRID, "alpha": 5}, "alpha is 5"),
+        ({"grid": GRID, "hypotesis": "x"}, "did you mean hypothesis"),
+        ({"question": "x"}, 'the plan has no "grid"'),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(fields, words):
+    with pytest.raises(UsageError, match=words):
+        sweep.Sweep.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "grid, fixed, words",
+    [
+        ({"shceme": ["v7"]}, {}, "unknown parameter of lesson leaf 'shceme': did you mean scheme"),
+        ({"seed": [0, "one"]}, {}, "'seed' takes int"),
+        ({"seed": [0]}, {"rate": "fast"}, "'rate' takes float"),
+        ({"seed": ["1", 1]}, {}, "seed has a value twice"),
+    ],
+)
+def test_refused_before_anything_runs(leaf, tmp_path, grid, fixed, words):
+    with pytest.raises(UsageError, match=words):
+        sweep.run(sweep.Sweep(grid, fixed, leaf=str(leaf)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_numbers_and_places_are_refused(leaf, tmp_path):
+    with pytest.raises(UsageError, match="no leaf"):
+        sweep.run(planned("gone.ipynb"), tmp_path / "out")
+    with pytest.raises(UsageError, match="workers is -1"):
+        sweep.run(planned(leaf), tmp_path / "out", workers=-1)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        sweep.run(planned(leaf), tmp_path / "file")
+
+
+def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
+    plan = planned(leaf, hypothesis="v1 is better")
+    plans.register(plan, tmp_path)
+    assert plans.register(plan, tmp_path) == plan.digest
+    with pytest.raises(UsageError, match=r"another plan \(hypothesis differ\)"):
+        sweep.run(planned(leaf, hypothesis="v7 is better"), tmp_path)
+    text = leaf.read_text()
+    leaf.write_text(text.replace("0.4", "0.5"))
+    with pytest.raises(UsageError, match="has changed since"):
+        sweep.run(plan, tmp_path)
+    path = tmp_path / "plan.json"
+    path.write_text(path.read_text().replace("v1 is better", "v7 is better"))
+    with pytest.raises(DataError, match="edited after it was registered"):
+        sweep.board(tmp_path)
+
+
+# -- running ------------------------------------------------------------------------------------
+
+
+def test_a_failing_leaf_is_named_and_stops_no_other(leaf, tmp_path):
+    plan, seen = planned(leaf, {"scheme": ["bad", "v7"], "seed": [2]}), []
+    outcomes = sweep.run(plan, tmp_path / "out", workers=2, watch=seen.append)
+    assert states(outcomes) == ["failed", "ran"] and len(seen) == 2
+    line = outcomes[0].line(plan.grid)
+    assert line.startswith("FAIL  scheme=bad seed=2") and "ValueError: no such bands" in line
+    failed = cell_folder(plan, tmp_path / "out", outcomes[0].parameters)
+    assert not (failed / "results.json").exists() and (failed / "leaf.ipynb").exists()
+    again = sweep.run(plan, tmp_path / "out", workers=1)
+    assert states(again) == ["failed", "kept"]
+    assert len(sweep.board(tmp_path / "out").missing) == 1
+
+
+def test_side_by_side_and_one_by_one_leave_the_same_cards(leaf, tmp_path):
+    plan = planned(leaf, {"scheme": ["v7", "v1"], "seed": [2]})
+    sweep.run(plan, tmp_path / "two", workers=2)
+    sweep.run(plan, tmp_path / "one", workers=1)
+    assert cards(tmp_path / "one") == cards(tmp_path / "two") and len(cards(tmp_path / "one")) == 2
+
+
+def test_only_a_matching_card_counts(leaf, tmp_path):
+    plan = planned(leaf, {"seed": [0, 3]})
+    one, two = (cell_folder(plan, tmp_path, cell) / "results.json" for cell in plan.cells())
+    for path, text in ((one, '{"parameters": {"seed": 0'), (two, '{"parameters": {"seed": 4}}')):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)  # damaged, and of another cell
+    assert states(sweep.run(plan, tmp_path, workers=2)) == ["ran", "ran"]
+    assert states(sweep.run(plan, tmp_path, workers=2)) == ["kept", "kept"]
+
+
+def test_a_leaf_without_card_and_a_dead_process_fail(tmp_path, write_notebook):
+    end = "import os, signal\nif seed: os.kill(os.getppid(), signal.SIGKILL)"
+    path = write_notebook(tmp_path / "l.ipynb", [("parameters", PARAMETERS.strip()), ("", end)])
+    outcomes = sweep.run(planned(path, {"seed": [0, 1]}), tmp_path / "out", workers=2)
+    assert "left no results.json" in outcomes[0].error
+    assert "ended early (signal 9)" in outcomes[1].error
+
+
+def begin(leaf, out, *more):
+    """A sweep in a process of its own, whose cells with seed 1 wait; returns when they do."""
+    (leaf.parent / "hold").touch()
+    command = [sys.executable, "-m", "bsrnn", "sweep", "run", "--leaf", str(leaf), "--workers", "2"]
+    command += ["-p", "scheme", "v7,v1", "-p", "seed", "0,1", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("cells/*seed=1*/began"))) < 1 or len(cards(out)) < 1:
+        assert time.monotonic() < deadline and process.poll() is None, "the sweep did not begin"
+        time.sleep(0.1)
+    return process
+
+
+def left_over(leaf):
+    """Processes that still work in the leaf's folder after a few seconds."""
+    psutil = pytest.importorskip("psutil")
+    for _ in range(100):
+        there = []
+        for process in psutil.process_iter():
+            try:
+                if process.cwd() == str(leaf.parent):
+                    there.append(process)
+            except psutil.Error:
+                continue
+        if not there:
+            return []
+        time.sleep(0.1)
+    return there
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(leaf, tmp_path, number):
+    out = tmp_path / "out"
+    process = begin(leaf, out)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert left_over(leaf) == []
+    if number == signal.SIGINT:
+        assert said.strip() == "bsrnn: interrupted"
+    done = cards(out)
+    assert done and not any("seed=1" in name for name in done)
+    os.remove(leaf.parent / "hold")
+    outcomes = sweep.run(planned(leaf), out, workers=2)
+    assert states(outcomes).count("kept") == len(done) and "failed" not in states(outcomes)
+    assert len(cards(out)) == 4
+
+
+def test_leaves_run_on_a_cluster(leaf, tmp_path):
+    distributed = pytest.importorskip("distributed", reason='pip install "dask[distributed]"')
+    options = {"dashboard_address": None, "processes": False, "threads_per_worker": 2}
+    with distributed.LocalCluster(n_workers=1, **options) as cluster:
+        plan = planned(leaf, {"scheme": ["v7", "bad"], "seed": [0]})
+        outcomes = sweep.run(plan, tmp_path / "out", scheduler=cluster.scheduler_address)
+        assert states(outcomes) == ["ran", "failed"] and "no such bands" in outcomes[1].error
+    with pytest.raises(UsageError, match="no scheduler at tcp://127.0.0.1:9"):
+        sweep.run(plan, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+def test_without_dask_one_line_says_how_to_get_it(leaf, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r'pip install "dask\[distributed\]"'):
+        sweep.run(planned(leaf), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    assert not (tmp_path / "out").exists()
+
+
+# -- the board ----------------------------------------------------------------------------------
+
+VALUES = {"v7": (3.0, 3.4, 3.1, 3.5), "v1": (2.0, 2.5, 2.2, 2.4), "v4": (3.1, 3.3, 3.3, 3.4)}
+
+
+def written(leaf, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
+    """A sweep whose cards are written by hand: `values` per arm and seed, plus those of songs."""
+    seeds = list(range(max(map(len, values.values()))))
+    plan = planned(leaf, {"scheme": list(values), "seed": seeds}, **options)
+    plans.register(plan, out)
+    for cell in plan.cells():
+        if cell["seed"] >= len(values[cell["scheme"]]):
+            continue
+        value = values[cell["scheme"]][cell["seed"]]
+        rows = [
+            {"song": f"song {n}", "stem": stem, "system": system, "metric": "usdr", "value_db": db}
+            for n, more in enumerate(songs)
+            for stem, own in (("vocals", 0.0), ("drums", 2.0))
+            for system, db in (("model", value + more + own), ("mixture", -4.0 + more))
+        ]
+        folder = cell_folder(plan, out, cell)
+        folder.mkdir(parents=True)
+        card = {
+            "parameters": cell, "metrics": rows, "cost": {"parameters": 7, "cpu_seconds": value},
+            "protocol": (protocol or (lambda cell: {}))(cell)
+            | {"rung": "folder", "stems": ["vocals", "drums"]},
+        }  # fmt: skip
+        (folder / "results.json").write_text(json.dumps(card))
+    return out
+
+
+def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path):
+    from scipy.stats import ttest_1samp
+
+    board = sweep.board(written(leaf, tmp_path, VALUES))
+    table = board.table()
+    assert list(table.index) == ["v4", "v7", "v1", "mixture"]
+    scores = np.array(VALUES["v7"]) + 1 + 1  # median over songs, mean over stems
+    assert table.loc["v7", "mean"] == pytest.approx(scores.mean())
+    known = ttest_1samp(scores, 0).confidence_interval(0.95)
+    assert list(table.loc["v7", ["low", "high"]]) == pytest.approx([known.low, known.high])
+    assert table.loc["mixture", "mean"] == -3 and np.isnan(table.loc["mixture", "low"])
+    assert table.loc["v7", "parameters"] == 7 and "energy_kwh" not in table
+    assert table.loc["v1", "cpu_seconds"] == pytest.approx(np.mean(VALUES["v1"]))
+    drums = board.table(stem="drums")
+    assert drums.loc["v7", "mean"] == pytest.approx(scores.mean() + 1)
+
+
+def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
+    from scipy.stats import ttest_rel
+
+    board = sweep.board(written(leaf, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5))
+    gains = board.gains()
+    known = ttest_rel(VALUES["v1"], VALUES["v7"]).confidence_interval(1 - 0.05 / 2)
+    assert list(gains.loc["v1", ["low", "high"]]) == pytest.approx([known.low, known.high])
+    assert gains.loc["v1", "mean"] == pytest.approx(-0.975) and gains.loc["v1", "songs"] == 3
+    assert dict(gains["verdict"]) == {"v1": "worse", "v4": "undecided"}
+    assert set(board.gains(stem="drums")["verdict"]) == {"exploratory"}
+    strict = sweep.board(
+        written(leaf, tmp_path / "2", VALUES, hypothesis="v1 loses", margin_db=0.95)
+    )
+    assert strict.gains().loc["v1", "verdict"] == "undecided"
+    turned = {"v1": VALUES["v1"], "v7": VALUES["v7"]}
+    up = sweep.board(written(leaf, tmp_path / "3", turned, hypothesis="v7 wins"))
+    assert dict(up.gains()["verdict"]) == {"v7": "better"}
+
+
+def test_no_verdict_without_hypothesis_or_before_the_end(leaf, tmp_path):
+    plain = sweep.board(written(leaf, tmp_path / "1", VALUES))
+    assert set(plain.gains()["verdict"]) == {"exploratory"}
+    part = {"v7": VALUES["v7"], "v1": VALUES["v1"][:3]}
+    early = sweep.board(written(leaf, tmp_path / "2", part, hypothesis="v1 loses"))
+    assert early.gains().loc["v1", "verdict"] == "wait: 1 cells are not finished"
+    assert early.gains().loc["v1", "seeds"] == 3  # only pairs
+
+
+def test_one_seed_has_no_interval(leaf, tmp_path):
+    board = sweep.board(written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x"))
+    assert np.isnan(board.table().loc["v7", "low"])
+    assert board.gains().loc["v1", "verdict"] == "undecided"
+
+
+def test_cards_of_two_protocols_do_not_mix(leaf, tmp_path):
+    other = written(leaf, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["scheme"]})
+    with pytest.raises(UsageError, match="protocols differ in songs_hash: 'v7'"):
+        sweep.board(other)
+
+
+def test_boards_without_plan_or_cards(leaf, tmp_path):
+    with pytest.raises(DataError, match="no plan in"):
+        sweep.board(tmp_path)
+    plans.register(planned(leaf), tmp_path)
+    with pytest.raises(DataError, match="no finished cell"):
+        sweep.board(tmp_path)
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys):
+    plan = planned(leaf, {"scheme": ["v7", "v1"], "seed": [2]}, hypothesis="v1 is worse")
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    out = str(tmp_path / "out")
+    assert cli.main(["sweep", "run", str(tmp_path / "plan.json"), "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert "ran   scheme=v7 seed=2" in said and "2 of 2 cells are finished" in said
+    assert cli.main(["sweep", "board", out, "--out", str(tmp_path / "all.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "mixture" in said and "undecided" in said and plan.rule in said
+    assert "toy data: direction only" in said
+    assert (tmp_path / "all.csv").read_text().count("\n") == 1 + 2 * 2 * 2
+
+
+def test_the_command_fails_in_one_line(leaf, tmp_path, capsys):
+    out = ["--leaf", str(leaf), "--out", str(tmp_path / "out")]
+    cases = [
+        (["sweep", "run", *out], 2, "nothing to sweep"),
+        (["sweep", "run", "-p", "seed", "0", *out], 2, "nothing to sweep"),
+        (["sweep", "run", "-p", "sed", "0,1", *out], 2, "did you mean seed"),
+        (["sweep", "run", "-p", "seed", "0,1", "-p", "seed", "2", *out], 2, "given 2 times"),
+        (["sweep", "run", str(leaf), "-p", "seed", "0,1"], 2, "the plan file says it all"),
+        (["sweep", "run", str(tmp_path / "none.json")], 2, "no file"),
+        (["sweep", "board", str(tmp_path)], 1, "no plan in"),
+        (["sweep", "run", "-p", "scheme", "bad,v7", *out], 1, "1 cells failed"),
+    ]
+    for command, code, words in cases:
+        assert cli.main(command) == code, command
+        said = capsys.readouterr().err
+        assert words in said and said.count("\n") == 1
+    for name in ("run", "board"):
+        assert cli.main(["sweep", name, "--help"]) == 0
+        assert "example: python -m bsrnn sweep" in capsys.readouterr().out
