@@ -2,7 +2,7 @@
 
 Each widget has a static twin: the function that it calls is public, and its lesson shows it first.
 All are made of core ipywidgets (7.7 to 8), need no extension and no network, and every control
-has a label and works from the keyboard. Lessons 01 to 14.
+has a label and works from the keyboard. Lessons 01 to 15.
 """
 
 import importlib
@@ -14,6 +14,8 @@ _ROOMS = {
     "loss_view": "board",
     "compare_schemes": "schemes",
     "schemes_compared": "schemes",
+    "contest_board": "contest",
+    "contest_view": "contest",
     "cost_calculator": "costs",
     "cost_view": "costs",
     "distortion_lab": "distortion",
@@ -32,6 +34,8 @@ _ROOMS = {
     "remix_desk": "remix",
     "remix_view": "remix",
     "report_page": "page",
+    "result_explorer": "results",
+    "results_view": "results",
     "song_desk": "desk",
     "song_stems": "desk",
     "song_view": "desk",

@@ -3,7 +3,7 @@
 `bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
 this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
 published results: `ledger`; inside a network: `models`; loudness of remixes: `loudness`;
-colours, sizes and alt text: `style`.
+a board with costs: `contest`; colours, sizes and alt text: `style`.
 """
 
 import importlib
@@ -24,6 +24,7 @@ _ROOMS = {
     "results": (
         "ladder", "per_song", "training_curves", "error_per_band", "paired", "transfer_curves",
     ),
+    "contest": ("score_over_cost",),
     "ledger": ("sdr_over_years", "sdr_over_cost", "leaderboard", "schemes_ablation", "pareto"),
     "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
 }  # fmt: skip

@@ -40,6 +40,11 @@ class Board:
     verdicts: dict[str, Verdict]
 
     @property
+    def prices(self) -> dict[str, tuple[int, float]]:
+        """Who is on the board: (parameters, multiply-accumulates per second of sound)."""
+        return {n: self.verdicts[n].price for n in self.frame.index if n in self.verdicts}
+
+    @property
     def refused(self) -> dict[str, Verdict]:
         """The verdicts of those that are not on the board."""
         return {name: verdict for name, verdict in self.verdicts.items() if not verdict.valid}
