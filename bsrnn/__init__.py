@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "audio", "stft", "bands", "masks", "design", "losses", "metrics", "loudness", "distort",
     "models", "deploy", "cost", "complexity", "data", "training", "separation", "evaluation",
-    "benchmark", "ledger", "plots", "listen", "explore", "course", "cli",
+    "benchmark", "ledger", "plots", "listen", "explore", "course", "sweep", "cli",
 )  # fmt: skip
 _SHORTCUTS = {
     "load": "models",

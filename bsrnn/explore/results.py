@@ -1,0 +1,123 @@
+"""A result explorer: the points behind a leaderboard, their means and intervals, against cost.
+
+`results_view` is the static twin of the widget `result_explorer`. Lesson 13.
+"""
+
+import textwrap
+
+import ipywidgets as widgets
+import pandas as pd
+
+from bsrnn.errors import choose
+from bsrnn.evaluation import LADDER
+from bsrnn.explore.panel import Panel
+from bsrnn.plots import style
+from bsrnn.plots.ledger import pareto
+from bsrnn.plots.results import METRICS
+from bsrnn.sweep.cards import COSTS, student_interval
+
+
+def results_view(board, metric="", stem="", cost="", group="") -> list:
+    """What `result_explorer` shows: [Picture, words, table].
+
+    board: a `bsrnn.sweep.Board`; metric, stem: of the scores (default: the plan's primary ones);
+    cost: what lies on the x axis, a name of `board.costs`; group: what belongs together, "arm" or a
+    parameter of the grid. Left every cell is a point; right each group is its mean with the 95 %
+    Student interval over its cells, the Pareto front as steps. The ladder stands in both as lines.
+    Raises UsageError for unknown names.
+    """
+    metric, stem = metric or board.plan.metric, stem or board.plan.stem
+    cost = choose(cost or board.costs[0], board.costs, "cost")
+    choose(group or "arm", _groups(board), "group")
+    choose(metric, board.frame["metric"].unique(), "metric")
+    choose(stem, board.frame["stem"].unique(), "stem")
+    rows = board.frame[(board.frame["metric"] == metric) & (board.frame["stem"] == stem)]
+    ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
+    cells = rows[~rows["system"].isin(LADDER)]
+    table = _table(cells, group or "arm", cost)
+    unit = METRICS[metric]
+    picture = _picture(cells, table, ladder, group or "arm", cost, f"{unit} of {stem} (dB)")
+    if board.note:
+        picture.suptitle(board.note, fontsize=9)
+    words = _words(table, ladder, unit, stem, group or "arm", board)
+    style.describe(picture, words)
+    return [picture, textwrap.fill(words, 88), table.round(3)]
+
+
+def result_explorer(board) -> Panel:
+    """The explorer as a widget: metric, stem, cost on the x axis, grouping.
+
+    board: a `bsrnn.sweep.Board`.
+    """
+
+    def drop(options, value, words):
+        return widgets.Dropdown(options=options, value=value, description=words)
+
+    plan, stems = board.plan, list(board.frame["stem"].unique())
+    metrics = [(METRICS[name], name) for name in board.frame["metric"].unique()]
+    costs = [(COSTS[name], name) for name in board.costs]
+    return Panel(
+        lambda **values: results_view(board, **values),
+        "Result explorer",
+        metric=drop(metrics, plan.metric, "metric"),
+        stem=drop(stems, plan.stem, "stem"),
+        cost=drop(costs, board.costs[0], "cost"),
+        group=drop(_groups(board), "arm", "group by"),
+    )
+
+
+def _groups(board) -> list:
+    """ "arm", and the parameters of the grid that group otherwise."""
+    arms = [name for name in board.plan.grid if name != board.plan.repeat]
+    return ["arm", *(name for name in board.plan.grid if [name] != arms)]
+
+
+def _table(cells, group, cost) -> pd.DataFrame:
+    """A row per group: mean, low, high in dB, number of cells, mean cost."""
+    found = {}
+    for name, own in cells.groupby(group, sort=False):
+        low, high = student_interval(own["value_db"])
+        found[str(name)] = {
+            "mean": own["value_db"].mean(), "low": low, "high": high,
+            "cells": int(own["value_db"].notna().sum()), cost: own[cost].mean(),
+        }  # fmt: skip
+    table = pd.DataFrame.from_dict(found, orient="index")
+    table.index.name = group
+    return table
+
+
+def _picture(cells, table, ladder, group, cost, label):
+    picture, axes = style.figure("", 1, 2, height=3.6, sharey=True)
+    colours = [style.PALETTE[i % len(style.PALETTE)] for i in range(len(table))]
+    for (name, row), colour in zip(table.iterrows(), colours, strict=True):
+        own = cells[cells[group].astype(str) == name]
+        axes[0].plot(own[cost], own["value_db"], "o", color=colour, alpha=0.7, label=name)
+        axes[1].plot([row[cost]] * 2, [row["low"], row["high"]], color=colour, linewidth=2)
+        axes[1].plot(row[cost], row["mean"], "D", color=colour, label=name)
+    front = table.iloc[pareto(list(table[cost]), list(table["mean"]))]
+    axes[1].step(front[cost], front["mean"], where="post", color="#555555", lw=1, ls=":")
+    for ax, title in zip(axes, ("every cell", "mean, 95 % interval"), strict=True):
+        for system, value in ladder.dropna().items():
+            ax.axhline(value, color="#999999", linewidth=0.8)
+            ax.annotate(system, (0.99, value), (0, 2), xycoords=("axes fraction", "data"),
+                        textcoords="offset points", fontsize=7, ha="right")  # fmt: skip
+        ax.set(xlabel=COSTS[cost])
+        ax.set_title(title, fontsize=9)
+        ax.margins(x=0.35)
+        ax.locator_params(axis="x", nbins=5)
+    axes[0].set_ylabel(label)
+    handles, names = axes[0].get_legend_handles_labels()
+    names = [f"{group} {name}" for name in names]
+    picture.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    return picture
+
+
+def _words(table, ladder, unit, stem, group, board) -> str:
+    groups = "; ".join(
+        f"{name} {row['mean']:.2f} dB"
+        + (f" ({row['low']:.1f} to {row['high']:.1f})" if row["low"] == row["low"] else "")
+        for name, row in table.iterrows()
+    )
+    rungs = ", ".join(f"{system} {value:.2f} dB" for system, value in ladder.dropna().items())
+    note = f" {board.note.capitalize()}." if board.note else ""
+    return f"{unit} of {stem} by {group}, mean over cells: {groups}. Beside it {rungs}.{note}"
