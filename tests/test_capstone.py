@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 import bsrnn
 from bsrnn import cli, data, evaluation, models
-from bsrnn.course import capstone
+from bsrnn.course import capstone, stamp
 from bsrnn.course.capstone import board as board_room
 from bsrnn.course.capstone import checks
 from bsrnn.data import toyband
@@ -477,7 +478,32 @@ def test_wrong_limits_and_places_are_refused(test_songs, tmp_path):
         capstone.leaderboard(tmp_path, test_songs, LIMITS)
 
 
-# The commands
+# The commands and the words
+
+
+def test_rubric_words_and_headings_are_those_of_assignment_a8():
+    notebooks = stamp.NOTEBOOKS
+    a8 = (notebooks / "assignments/source/a8/a8.ipynb").read_text(encoding="utf-8")
+    lesson = (notebooks / "15_capstone.ipynb").read_text(encoding="utf-8")
+    rows = re.findall(r"\| B(\d) ([^|]*?) \((\d+)\) \| ([^|]*\|[^|]*\|[^|]*) \|", a8)
+    assert [name.capitalize() for _, name, _, _ in rows] == [
+        "Question and protocol", "Results", "Listening and errors", "What it does not show",
+    ] == list(capstone.REPORT)  # fmt: skip
+    for _, _, points, words in rows:
+        assert f"({points}) | {words} |" in lesson, "the rubric of lesson 15 has other words"
+    rubric = re.findall(r"\| \w+ \((\d+)\) \|", lesson)
+    assert len(rubric) == 7 and sum(map(int, rubric)) == 50, "fifty points in seven rows"
+
+
+def test_commands_in_guide_and_lesson_are_understood():
+    guide = (stamp.NOTEBOOKS / "assignments/README.md").read_text(encoding="utf-8")
+    lesson = json.loads((stamp.NOTEBOOKS / "15_capstone.ipynb").read_text(encoding="utf-8"))
+    prose = "\n".join("".join(cell["source"]) for cell in lesson["cells"])
+    for text in (guide, prose):
+        found = re.findall(r"python -m bsrnn (course (?:submit|board) [^`\n]+)", text)
+        assert len(found) == 2
+        for command in found:
+            assert cli.parser().parse_args(command.split()).run
 
 
 def call(capsys, *words):
@@ -492,7 +518,12 @@ def test_commands_validate_and_rank(capsys, packed, good, songs, submissions, tm
     assert code == 0 and "good: valid" in out and "plan.md digest" in out
     edit(good, licence=None)
     code, out, err = call(capsys, "course", "submit", good, *rules)
-    assert code == 1 and "no licence" in out and "1 faults in good" in err
+    assert (
+        code == 1
+        and "no licence" in out
+        and "good is not valid" in err
+        and "good: 1 fault\n" in out
+    )
     code, out, err = call(capsys, "course", "submit", tmp_path / "none", *rules)
     assert code == 2 and err.count("\n") == 1
     csv = tmp_path / "board.csv"

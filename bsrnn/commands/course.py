@@ -161,7 +161,7 @@ def _course_submit(args):
 
     verdict = capstone.validate(args.submission, *_rules(args))
     print(verdict.text())
-    return 0 if verdict.valid else fail(f"{len(verdict.faults)} faults in {verdict.submission}", 1)
+    return 0 if verdict.valid else fail(f"{verdict.submission} is not valid (reasons above)", 1)
 
 
 def _board_arguments(own):

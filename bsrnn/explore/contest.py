@@ -31,8 +31,8 @@ def contest_view(report, prices: dict, cost="macs_per_s", limit=100, by="score_d
     inside = {name: price for name, price in prices.items() if price[place] <= most}
     frame = standings(report, inside, cost=cost, by=by)
     note = f" ({report.note})" if report.note else ""
-    picture = contest.score_over_cost(frame, prices, cost, most, f"The board{note}")
-    words = _words(frame, len(prices), contest.WORDS[cost], most)
+    picture = contest.score_over_cost(frame, prices, cost, most, by, f"The board{note}")
+    words = _words(frame, len(prices), contest.WORDS[cost], most, contest.RANKS[by])
     return [picture, textwrap.fill(words, 88), frame[[*SHOWN, cost, "front"]].round(2)]
 
 
@@ -50,7 +50,7 @@ def contest_board(report, prices: dict) -> Panel:
     )
 
 
-def _words(frame, count: int, what: str, most: float) -> str:
+def _words(frame, count: int, what: str, most: float, by: str) -> str:
     inside = frame[frame["kind"] == "submission"]
     if inside.empty:
         return f"At most {most:,.0f} {what}: none of {count} submissions stays."
@@ -58,7 +58,7 @@ def _words(frame, count: int, what: str, most: float) -> str:
     peers = [name for name, row in inside.iterrows() if row["tied"]][1:]
     told = f"not told apart from it by these songs: {', '.join(peers)}" if peers else "alone there"
     return (
-        f"At most {most:,.0f} {what}: {len(inside)} of {count} submissions stay. First is "
-        f"{inside.index[0]} with {first['score_db']:.2f} dB ({first['low_db']:.2f} to "
+        f"At most {most:,.0f} {what}: {len(inside)} of {count} submissions stay. First by the "
+        f"{by} is {inside.index[0]} with {first['score_db']:.2f} dB ({first['low_db']:.2f} to "
         f"{first['high_db']:.2f}), {told}."
     )

@@ -48,6 +48,14 @@ class Fault(NamedTuple):
 CHECKS = ("files", "card", "texts", "model", "stems", "cost", "sound", "songs", "claims")
 
 
+def counted(faults: int) -> str:
+    """
+    >>> counted(1), counted(2)
+    ('1 fault', '2 faults')
+    """
+    return f"{faults} fault{'s' * (faults != 1)}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What `validate` found. `scores` is an evaluation.Report, None if there was nothing to score;
@@ -66,7 +74,7 @@ class Verdict:
 
     def text(self) -> str:
         """The verdict for people: a line for each fault."""
-        word = "valid" if self.valid else f"{len(self.faults)} faults"
+        word = counted(len(self.faults)) if self.faults else "valid"
         lines = [f"{self.submission}: {word}"]
         lines += [f"  {fault.check}: {fault.words}" for fault in self.faults]
         lines += [f"  note: {words}" for words in self.notes]
@@ -248,10 +256,10 @@ def _sounds(separator, stems, dataset, faults: list) -> bool:
         why = " ".join(str(error).split())
         faults.append(Fault("sound", f"cannot separate {SCENE_S:g} s of generated sound: {why}"))
         return False
-    levels = {s: 20 * np.log10(max(_rms(found[s]), 1e-30) / _rms(mixture)) for s in stems}
-    silent = [stem for stem in stems if levels[stem] < SILENT_DB]
+    floor = 10 ** (SILENT_DB / 20) * _rms(mixture)
+    silent = [stem for stem in stems if _rms(found[stem]) < floor]
     for stem in silent:
-        words = f"{stem} is silent, {-levels[stem]:.0f} dB below the mixture: was its head trained?"
+        words = f"{stem} is silent, below {SILENT_DB:g} dB of the mixture: was its head trained?"
         faults.append(Fault("sound", words))
     return not silent
 
