@@ -1,25 +1,35 @@
 """Every lesson keeps the grammar, is fresh and runs; the runner is strict."""
 
 import json
+import os
 import re
 import resource
+import shutil
 
+import nbformat
 import pytest
 from conftest import NOTEBOOKS
 
-from bsrnn.course import grammar, outputs, runner
+from bsrnn.course import grammar, outputs, runner, stamp
 from bsrnn.errors import DataError, UsageError
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
-OTHER_VALUES = [  # lessons that run a second time, with values that are not the defaults
-    ("01", {"dataset": "musdb layout"}),
-    ("04", {"scheme": "bass", "seed": "3", "stems": "bass"}),
-    ("05", {"dataset": "clip", "scheme": "bark48", "seed": "1", "stems": "bass"}),
+OTHER_VALUES = [  # every lesson runs again elsewhere, with values that are not the defaults
+    ("00", {"dataset": "musdb layout", "scheme": "tet24", "seed": "1", "stems": "drums"}),
+    ("01", {"dataset": "musdb layout", "scheme": "mel48", "seed": "2", "stems": "drums,bass"}),
+    ("02", {"dataset": "musdb layout", "seed": "3", "stems": "bass"}),
+    ("03", {"dataset": "musdb layout", "seed": "1", "stems": "bass"}),
+    ("04", {"dataset": "musdb layout", "scheme": "bass", "seed": "3", "stems": "bass"}),
+    ("05", {"dataset": "musdb layout", "scheme": "bark48", "seed": "1", "stems": "bass"}),
+    ("05", {"dataset": "clip", "seed": "1"}),
     ("06", {"dataset": "musdb layout", "seed": "3", "stems": "bass"}),
+    ("07", {"dataset": "musdb layout", "scheme": "v7", "seed": "1", "stems": "drums"}),
+    ("08", {"dataset": "musdb layout", "seed": "2", "stems": "drums"}),
     ("09", {"dataset": "musdb layout", "seed": "1"}),
-    ("10", {"stems": "drums,vocals", "seed": "2"}),
-    ("11", {"scheme": "tet24", "seed": "3", "stems": "drums,bass"}),
+    ("10", {"dataset": "musdb layout", "stems": "drums,vocals", "seed": "2"}),
+    ("11", {"dataset": "musdb layout", "scheme": "tet24", "seed": "3", "stems": "drums,bass"}),
+    ("14", {"dataset": "musdb layout", "scheme": "v7", "seed": "1", "stems": "drums"}),
 ]
 
 
@@ -58,17 +68,83 @@ def test_lesson_runs_in_smoke(path, out):
     assert 'alt=""' not in page and "No description has been provided" not in page
 
 
-@pytest.mark.parametrize("number, values", OTHER_VALUES, ids=lambda v: str(v).replace(" ", "-"))
-def test_lesson_runs_with_other_values(number, values, out, tmp_path):
-    if not any(path.stem.startswith(number) for path in LESSONS):
-        pytest.skip(f"lesson {number} is not written yet")
-    if "dataset" in values:
-        from bsrnn.data import toyband
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory):
+    """Songs and scenes that no lesson has seen, in the layouts of MUSDB18-HQ and DnR v2."""
+    from bsrnn.data import toyband
 
-        toyband.make(tmp_path / "musdb", seed=5)
-        values = {**values, "dataset": str(tmp_path / "musdb")}
-    (result,) = runner.run([number], values, out=out / "other")
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        "musdb layout": toyband.make(folder / "musdb", seed=5),
+        "dnr layout": toyband.scenes(folder / "dnr", seed=5),
+    }
+
+
+def test_every_lesson_runs_on_a_root_of_its_own():
+    with_root = {number for number, values in OTHER_VALUES if "layout" in values["dataset"]}
+    assert with_root == {path.stem[:2] for path in LESSONS}, "add the lesson to OTHER_VALUES"
+
+
+@pytest.mark.parametrize("number, values", OTHER_VALUES, ids=lambda v: str(v).replace(" ", "-"))
+def test_lesson_runs_with_other_values(number, values, roots, tmp_path, monkeypatch):
+    """Alone in a folder of its own, started from another one, which paths are relative to."""
+    (path,) = runner.select([number])
+    alone, elsewhere = tmp_path / "alone", tmp_path / "elsewhere"
+    alone.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    if values["dataset"] in roots:
+        values = {**values, "dataset": os.path.relpath(roots[values["dataset"]])}
+    (result,) = runner.run([shutil.copy(path, alone)], values, out="out")
     assert result.error == ""
+    assert os.listdir(alone) == [path.name], "a lesson writes to its out_dir only"
+
+
+SPY = """
+import importlib.util
+import subprocess
+
+find, real, asked = importlib.util.find_spec, subprocess.run, []
+importlib.util.find_spec = lambda name, *more: None if name == "bsrnn" else find(name, *more)
+subprocess.run = lambda words, **how: asked.append(words) if "pip" in words else real(words, **how)
+"""
+FETCHED = """
+importlib.util.find_spec, subprocess.run = find, real
+import bsrnn
+
+assert "bsrnn-course" in bsrnn.__file__, bsrnn.__file__
+there = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+said = [word for word in asked[0] if re.match("torch$|torch[=<>]|numpy", word)]
+assert sorted(said) == sorted(f"{name}=={version}" for name, version in there.items()), said
+assert len(asked) == 2 and "--no-deps" in asked[1]
+"""
+
+
+def test_lesson_runs_fetched_into_an_empty_folder(tmp_path, monkeypatch):
+    """The newest lesson as on Colab: alone, no checkout, the address pointing at a local clone.
+
+    pip is not let loose on the test's environment: what it is asked for must leave torch and
+    numpy as they are. The lesson runs, from the fetched package, up to its first claim.
+    """
+    if not (stamp.ROOT / ".git").exists():
+        pytest.skip("no git checkout to clone")
+    monkeypatch.setenv("BSRNN_REPOSITORY", str(stamp.ROOT))
+    monkeypatch.setenv("BSRNN_DATA", str(stamp.ROOT / "data" / "generated"))
+    lesson = grammar.read(LESSONS[-1])
+    first = lesson.cells.index(grammar.claims(lesson.cells)[0])
+    new = nbformat.v4.new_code_cell
+    cells = lesson.cells[: first + 1]
+    lesson.cells = [
+        *cells[:3],
+        new(SPY, id="spy"),
+        cells[3],
+        new(FETCHED, id="fetched"),
+        *cells[4:],
+    ]
+    nbformat.write(lesson, tmp_path / "lesson.ipynb")
+    _, error = runner.execute(tmp_path / "lesson.ipynb", {"out_dir": str(tmp_path / "out")})
+    assert error == ""
+    assert (tmp_path / "bsrnn-course" / "bsrnn" / "course").is_dir()
 
 
 # The runner is strict
