@@ -19,6 +19,8 @@ _STYLE = """<style>
 body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
 .jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
+:is(.jp-OutputArea-output, .jp-RenderedMarkdown) pre {
+  white-space: pre !important; word-break: normal !important; overflow-x: auto; margin: .5em 0}
 .table {overflow-x: auto} .dataframe tbody :is(td, th) {white-space: nowrap}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
@@ -125,7 +127,7 @@ def _formula(tex: str, display: bool) -> str:
     try:
         mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")
     except ValueError:
-        return f"<code>{html.escape(tex)}</code>"
+        return f"`{tex}`"
     source = base64.b64encode(buffer.getvalue()).decode()
     picture = (
         f'<img class="math" alt="{html.escape(tex)}" src="data:image/svg+xml;base64,{source}">'
