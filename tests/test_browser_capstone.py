@@ -34,5 +34,5 @@ def test_every_control_of_the_board_works_on_the_page(tmp_path, write_notebook):
         tab.run_all()
         assert tab.controls("dropdown").count() == 2 and tab.controls("slider").count() == 1
         tab.change("slider")
-        tab.change("dropdown", 0, "parameters")
+        tab.change("dropdown", 0, "thousand parameters")
         tab.change("dropdown", 1, "lower end")

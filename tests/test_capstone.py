@@ -515,7 +515,7 @@ def call(capsys, *words):
 def test_commands_validate_and_rank(capsys, packed, good, songs, submissions, tmp_path):
     rules = ["--dataset", songs.root, "--stems", "vocals", "--max-parameters", "2e5"]
     code, out, err = call(capsys, "course", "submit", packed[0], *rules)
-    assert code == 0 and "good: valid" in out and "plan.md digest" in out
+    assert code == 0 and "good: valid" in out and "digest of the plan" in out
     edit(good, licence=None)
     code, out, err = call(capsys, "course", "submit", good, *rules)
     assert (

@@ -32,14 +32,14 @@ def contest_view(report, prices: dict, cost="macs_per_s", limit=100, by="score_d
     frame = standings(report, inside, cost=cost, by=by)
     note = f" ({report.note})" if report.note else ""
     picture = contest.score_over_cost(frame, prices, cost, most, by, f"The board{note}")
-    words = _words(frame, len(prices), contest.WORDS[cost], most, contest.RANKS[by])
+    words = _words(frame, len(prices), most, cost, contest.RANKS[by])
     return [picture, textwrap.fill(words, 88), frame[[*SHOWN, cost, "front"]].round(2)]
 
 
 def contest_board(report, prices: dict) -> Panel:
     """The board as a widget: which cost, which limit, ranked by what. Arguments as in
     `contest_view`."""
-    costs = [(contest.WORDS[cost], cost) for cost in reversed(COSTS)]
+    costs = [(contest.UNITS[cost][1], cost) for cost in reversed(COSTS)]
     ranks = [(words, by) for words, by in zip(("median", "lower end"), BY, strict=True)]
     return Panel(
         lambda **values: contest_view(report, prices, **values),
@@ -50,15 +50,21 @@ def contest_board(report, prices: dict) -> Panel:
     )
 
 
-def _words(frame, count: int, what: str, most: float, by: str) -> str:
+def _words(frame, count: int, most: float, cost: str, by: str) -> str:
+    unit, words = contest.UNITS[cost]
+    most = f"At most {most / unit:,.3g} {words}"
     inside = frame[frame["kind"] == "submission"]
     if inside.empty:
-        return f"At most {most:,.0f} {what}: none of {count} submissions stays."
+        return f"{most}: none of {count} submissions stays."
     first = inside.iloc[0]
     peers = [name for name, row in inside.iterrows() if row["tied"]][1:]
-    told = f"not told apart from it by these songs: {', '.join(peers)}" if peers else "alone there"
+    told = (
+        f"not told apart from it by these songs: {', '.join(peers)}"
+        if peers
+        else "ahead of all others"
+    )
     return (
-        f"At most {most:,.0f} {what}: {len(inside)} of {count} submissions stay. First by the "
+        f"{most}: {len(inside)} of {count} submissions stay. First by the "
         f"{by} is {inside.index[0]} with {first['score_db']:.2f} dB ({first['low_db']:.2f} to "
         f"{first['high_db']:.2f}), {told}."
     )

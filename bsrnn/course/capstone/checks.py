@@ -81,7 +81,8 @@ class Verdict:
         if self.price:
             parameters, macs = self.price
             lines.append(f"  {parameters:,} parameters, {macs / 1e9:.3f} GMAC per second of sound")
-        lines += [f"  {name} digest {value}" for name, value in self.digests.items()]
+        if "plan.md" in self.digests:
+            lines.append(f"  digest of the plan: {self.digests['plan.md']}")
         return "\n".join(lines)
 
 
@@ -195,7 +196,8 @@ def _configs(path: Path) -> list[models.ModelConfig]:
 def price(configs, channels: int) -> tuple[int, float]:
     """(parameters, multiply-accumulates per second of sound) of networks that run side by side.
 
-    `channels` of the songs: a network with independent channels runs once for each.
+    `channels` of the songs: a network with independent channels runs once for each. One pass is
+    counted; chunks that overlap cost so much more, for everybody.
     """
     parameters, macs_per_s = 0, 0.0
     for config in configs:
