@@ -3,6 +3,7 @@
 What is finished is not run again; what fails is named and stops nothing else.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -30,9 +31,9 @@ class Outcome:
     def line(self, names) -> str:
         """One line that shows the parameters `names`."""
         words = " ".join(f"{name}={self.parameters[name]}" for name in names)
-        if self.state == "failed":
-            return f"FAIL  {words}  {self.error}"
-        return f"{self.state:4}  {words}" + (f"  {self.seconds:.0f} s" * (self.state == "ran"))
+        state = "FAIL" if self.state == "failed" else f"{self.state:4}"
+        more = {"failed": self.error, "ran": f"{self.seconds:.0f} s"}.get(self.state, "")
+        return f"{state}  {words}  {more}".rstrip()
 
 
 def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, watch=None):
@@ -75,12 +76,13 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
             "threads": threads, "timeout_s": timeout_s,
         }  # fmt: skip
     stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
-    for number, seconds, error in stream:
-        if not error and not finished(folders[number], given[number]):
-            error = f"no card in {folders[number]}: do all machines share this folder?"
-        state = "failed" if error else "ran"
-        outcomes[number] = Outcome(cells[number], state, seconds, error)
-        _tell(watch, outcomes[number])
+    with contextlib.closing(stream):
+        for number, seconds, error in stream:
+            if not error and not finished(folders[number], given[number]):
+                error = f"no card in {folders[number]}: do all machines share this folder?"
+            state = "failed" if error else "ran"
+            outcomes[number] = Outcome(cells[number], state, seconds, error)
+            _tell(watch, outcomes[number])
     return [outcomes[number] for number in range(len(cells))]
 
 
