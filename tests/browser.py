@@ -55,6 +55,16 @@ _SHOWN = """cell => {
         errors: areas.filter(a => a.innerText.includes('Traceback (most recent')).length,
     };
 }"""  # controls hold their own text outside these areas, so a moved control alone is no change
+_UNREACHABLE = """kinds => kinds
+    .flatMap(kind => Array.from(document.querySelectorAll('.jp-OutputArea ' + kind)))
+    .filter(control => control.offsetParent && !control.disabled)
+    .filter(control => {
+        const box = control.closest('.jupyter-widgets');
+        const label = box?.querySelector('.widget-label, .widget-label-basic')?.innerText;
+        const own = control.tagName === 'BUTTON' ? control.innerText || control.title : '';
+        return control.tabIndex < 0 || !(label || own || '').trim();
+    })
+    .map(control => control.outerHTML.slice(0, 200))"""  # not by the Tab key, or without a name
 
 
 @contextlib.contextmanager
@@ -170,6 +180,8 @@ class Tab:
         silent = [c["id"] for c in cells if c["source"].strip() and not c["count"]]
         assert not silent, f"cells that did not run: {silent}"
         assert not (bad := [c["id"] for c in cells if c["error"]]), f"cells with errors: {bad}"
+        lost = self.tab.evaluate(_UNREACHABLE, [kind for kind, _ in _CONTROLS.values()])
+        assert not lost, f"controls that have no label or that keys cannot reach: {lost}"
         self.shoot("after_run")
 
     def idle(self, timeout_s: float = 60) -> None:

@@ -108,6 +108,21 @@ MISTAKES = {
     "11": Mistake(  # torch's LSTM has two bias vectors
         "by-hand", "(N + H + 2)", "(N + H + 1)", "claim-parameters", "imports model", "three-counts"
     ),
+    "12": Mistake(  # masks of overlapping bands overwrite each other
+        "add-up",
+        "mask[low:high] += torch.tensor",
+        "mask[low:high] = torch.tensor",
+        "claim-weights",
+        "imports scenes plan schemes",
+        "add-up-figure",
+    ),
+    "13": Mistake(  # every team reports its dullest view of the data, not its best
+        "forking-figure",
+        ".min(axis=1) < 0.05",
+        ".max(axis=1) < 0.05",
+        "claim-forking",
+        "imports forking",
+    ),
     "14": Mistake(  # a sign: no rotation any more
         "rope",
         "odd * turn.cos() + even",
@@ -115,6 +130,9 @@ MISTAKES = {
         "rope-claim",
         "imports choices conv rms attention swap",
         "rope-scores",
+    ),
+    "15": Mistake(  # an interval that has zero on both sides: none has
+        "power", "low > 0 or high < 0", "low > 0 and high < 0", "claim-power", "imports"
     ),
 }
 

@@ -29,8 +29,10 @@ OTHER_VALUES = [  # every lesson runs again elsewhere, with values that are not 
     ("09", {"dataset": "musdb layout", "seed": "1"}),
     ("10", {"dataset": "musdb layout", "stems": "drums,vocals", "seed": "2"}),
     ("11", {"dataset": "musdb layout", "scheme": "tet24", "seed": "3", "stems": "drums,bass"}),
+    ("12", {"dataset": "dnr layout", "scheme": "mel48", "seed": "1"}),
     ("13", {"dataset": "musdb layout", "scheme": "v4", "seed": "3", "stems": "bass"}),
     ("14", {"dataset": "musdb layout", "scheme": "v7", "seed": "1", "stems": "drums"}),
+    ("15", {"dataset": "musdb layout", "scheme": "v4", "seed": "1", "stems": "drums"}),
 ]
 
 

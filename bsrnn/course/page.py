@@ -123,7 +123,8 @@ def _formula(tex: str, display: bool) -> str:
 
     tex, buffer = " ".join(tex.split()), io.BytesIO()
     font = FontProperties(size=15 if display else 12, math_fontfamily="cm")
-    drawn = tex.replace(r"\frac", r"\dfrac") if display else tex
+    drawn = re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", tex)  # mathtext wants the braces
+    drawn = drawn.replace(r"\frac", r"\dfrac") if display else drawn
     try:
         mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")
     except ValueError:
