@@ -209,6 +209,10 @@ def rewrite(path, change=lambda state: None, **settings):
         ({"scheme": "v99"}, "model", "v99"),
         ({"featurs": 8}, "model", "featurs"),
         ({"features": "many"}, "model", "damaged configuration"),
+        ({"hidden": "many"}, "model", "damaged configuration"),
+        ({"hidden": -8}, "model", "cannot be loaded"),
+        ({"stft": {"hop": None}}, "model", "damaged configuration"),
+        ({"repeats": 10**9}, "cost", "parameters, at most 200,000"),
         ({"model": "d3net"}, "model", "no band-split network"),
     ],
 )
@@ -276,7 +280,7 @@ def test_claims_must_be_reproduced_with_their_ladder(good, packed, test_songs):
     for system, stem, value, words in (
         ("model", "vocals", 30.0, "vocals of model: 30.0 claimed"),
         ("mixture", "vocals", -30.0, "vocals of mixture: -30.0 claimed"),
-        ("model", "vocals", "high", "vocals of model: high claimed"),
+        ("model", "vocals", "high", "vocals of model: 'high' claimed"),
         ("model", "vocals", True, "vocals of model: True claimed"),
         ("model", "vocals", None, "vocals of model: None claimed"),
     ):
@@ -287,7 +291,7 @@ def test_claims_must_be_reproduced_with_their_ladder(good, packed, test_songs):
     told = json.loads(json.dumps(said))
     del told["median_usdr_db"]["ideal ratio mask"]
     edit(good, claims=told)
-    assert "ideal ratio mask: nothing claimed" in faults(good, test_songs)["claims"][0]
+    assert "ideal ratio mask: 'nothing' claimed" in faults(good, test_songs)["claims"][0]
     edit(good, claims=said | {"songs_hash": "0"})
     assert "are about other songs" in faults(good, test_songs)["claims"][0]
     near = json.loads(json.dumps(said))
@@ -476,6 +480,42 @@ def test_wrong_limits_and_places_are_refused(test_songs, tmp_path):
         capstone.leaderboard(tmp_path.parent, test_songs, capstone.Limits(("flute",)))
     with pytest.raises(UsageError, match="no submissions"):
         capstone.leaderboard(tmp_path, test_songs, LIMITS)
+
+
+def test_whatever_a_file_says_is_one_printable_line(good, test_songs):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    told = json.loads((good / "card.json").read_text())["claims"]
+    told["median_usdr_db"]["model"]["vocals"] = "high\n\x1b[2J" + "!" * 1000
+    edit(good, claims=told)
+    (line,) = faults(good, test_songs)["claims"]
+    assert line.isprintable() and len(line) <= checks.LINE
+    path = good / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    for passport in ("[1]", '{"trained": "no"}', '{"trained": {"split_hash": 1, "rung": []}}', "{"):
+        save_file(load_file(path), path, metadata | {"passport": passport})
+        verdict = capstone.validate(good, LIMITS, test_songs)
+        assert not verdict.valid and all(words.isprintable() for _, words in verdict.faults)
+
+
+def test_one_that_fails_on_hidden_songs_does_not_stop_the_board(
+    submissions, test_songs, tmp_path, monkeypatch
+):
+    hidden, real = as_rung(test_songs, "folder"), board_room.score
+
+    def score(separator, songs, *more):
+        if separator is not None and songs is hidden and "dora" in str(separator.passport):
+            raise UsageError("song 'x': NaN")
+        return real(separator, songs, *more)
+
+    monkeypatch.setattr(board_room, "score", score)
+    dora = bsrnn.load(submissions / "dora" / "model.safetensors")
+    models.save(dora, submissions / "dora" / "model.safetensors", {"name": "dora"})
+    board = capstone.leaderboard(submissions, test_songs, LIMITS, hidden, cache=tmp_path)
+    assert "song 'x': NaN" in board.refused["dora"].text() and "dora" not in board.frame.index
+    assert set(board.prices) == {"anna", "berta", "carl"}, "no rung of the ladder has a price"
 
 
 # The commands and the words

@@ -139,7 +139,7 @@ def _rules(args, **more):
     from bsrnn.course import capstone
 
     limits = capstone.Limits(
-        tuple(listed(args.stems) or ()), int(args.max_parameters), args.max_macs,
+        tuple(listed(args.stems) or ()), args.max_parameters, args.max_macs,
         tolerance_db=args.tolerance, **more,
     )  # fmt: skip
     return limits, data.open(args.dataset, args.subset)

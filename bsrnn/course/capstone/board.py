@@ -12,7 +12,7 @@ import pandas as pd
 
 import bsrnn
 from bsrnn import benchmark, evaluation
-from bsrnn.course.capstone.checks import Fault, Verdict, validate
+from bsrnn.course.capstone.checks import Fault, Verdict, one_line, validate
 from bsrnn.course.capstone.parcel import MODEL, Limits
 from bsrnn.course.capstone.scoring import joined, score
 from bsrnn.errors import UsageError
@@ -20,14 +20,6 @@ from bsrnn.evaluation.standings import standings
 
 CACHE = ".board"  # in the folder of submissions: finished scores by digest of the model file
 MEASURED_S = 3.0  # of sound that is timed
-DIGITS = 2  # scores that agree to a hundredth of a dB share a rank
-
-
-COLUMNS = (
-    "system", "kind", "rank", "score_db", "low_db", "high_db", "behind_db", "behind_low_db",
-    "behind_high_db", "tied", "parameters", "macs_per_s", "front",
-)  # fmt: skip
-SPEEDS = ("real_time", "products_per_s")
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,8 @@ class Board:
     @property
     def prices(self) -> dict[str, tuple[int, float]]:
         """Who is on the board: (parameters, multiply-accumulates per second of sound)."""
-        return {n: self.verdicts[n].price for n in self.frame.index if n in self.verdicts}
+        entries = self.frame.index[self.frame["kind"] == "submission"]
+        return {name: self.verdicts[name].price for name in entries}
 
     @property
     def refused(self) -> dict[str, Verdict]:
@@ -85,25 +78,27 @@ def leaderboard(
     if separators and (measure or np.isfinite(limits.real_time)):
         speeds = measured(separators, hidden.channels)
         _slow(speeds, limits, verdicts)
-    for name, separator in separators.items():
-        if verdicts[name].valid:
-            key = verdicts[name].digests[MODEL]
-            reports[name] = score(separator, hidden, stems, cache, key)
-    report = joined(reports, score(None, hidden, stems, cache))
+    ladder = score(None, hidden, stems, cache)
+    for name in [name for name in separators if verdicts[name].valid]:
+        key = verdicts[name].digests[MODEL]
+        try:
+            reports[name] = score(separators[name], hidden, stems, cache, key)
+        except UsageError as error:  # it overflows on a song that was hidden
+            verdicts[name] = replace(verdicts[name], faults=(Fault("sound", one_line(error)),))
+    report = joined(reports, ladder)
     prices = {name: verdicts[name].price for name in reports}
     return Board(standings(report, prices, speeds), report, verdicts)
 
 
 def _verdict(path: Path, limits, dataset, cache) -> Verdict:
-    fault = ""
-    if path.name in evaluation.LADDER:
-        fault = f"the name {path.name!r} belongs to the ladder: rename the folder"
     try:
         verdict = validate(path, limits, dataset, cache)
     except UsageError as error:  # an archive, a link
-        return Verdict(path.name, (Fault("files", str(error)),))
-    extra = (Fault("files", fault),) if fault else ()
-    return replace(verdict, faults=extra + verdict.faults)
+        return Verdict(path.name, (Fault("files", one_line(error)),))
+    if path.name not in evaluation.LADDER:
+        return verdict
+    fault = Fault("files", f"the name {path.name!r} belongs to the ladder: rename the folder")
+    return replace(verdict, faults=(fault, *verdict.faults))
 
 
 def measured(separators: dict, channels: int) -> dict:

@@ -54,7 +54,7 @@ class Limits:
     """
 
     stems: tuple[str, ...] = ()
-    parameters: int = 1_000_000
+    parameters: float = 1e6
     macs_per_s: float = 5e9
     real_time: float = float("inf")
     tolerance_db: float = 0.05

@@ -17,12 +17,12 @@ def score(separator, dataset, stems, cache=None, key="ladder") -> evaluation.Rep
     cache: folder for finished songs, kept below the digest `key` of the model file and that of the
     songs. So a second look computes nothing, and the ladder is scored once for all.
     """
-    facts = [bsrnn.__version__, *stems, dataset.root]
+    facts = [bsrnn.__version__, *stems, dataset.root, dataset.rung, dataset.split_hash]
     facts += [(s.subset, s.name, s.first, s.samples) for s in dataset]
     place = cache and Path(cache) / f"{key}-{splits.digest(repr(list(map(str, facts))))}"
     report = evaluation.evaluate(
         separator, dataset, stems, place, progress=False, metrics=("usdr",), name=SYSTEM,
-        ladder=() if separator else LADDER,
+        ladder=LADDER if separator is None else (),
     )  # fmt: skip
     if separator is None:
         return report
