@@ -32,8 +32,8 @@ def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=
     if window:
         left.axvspan(*window, color="#dddddd", alpha=0.6, lw=0, zorder=0)
     left.set(xlabel="time (s); shaded: what the players play" if window else "time (s)")
-    left.set(ylabel="short-term loudness (LUFS)", ylim=(FLOOR_LUFS, max(top, -20) + 5))
-    style.legend(left, loc="lower right", ncols=2)
+    left.set(ylabel="short-term loudness (LUFS)", ylim=(FLOOR_LUFS, max(top, -20) + 10))
+    style.legend(left, loc="upper center", ncols=len(curves))
     words = []
     for place, (name, pair) in enumerate(integrated.items()):
         before, after = np.maximum(pair, FLOOR_LUFS)
