@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import browser
+import nbformat
 import numpy as np
 import pytest
 from conftest import NOTEBOOKS
@@ -139,6 +140,14 @@ def telephone():
         chromium = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=flags)
         yield chromium.new_page(viewport={"width": 400, "height": 800})
         chromium.close()
+
+
+def test_a_formula_that_cannot_be_drawn_stays_readable(tmp_path):
+    prose = r"$x \begin{pmatrix} 1 & 2 \end{pmatrix}$ and $\frac{l}{\sqrt 2}$"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose)])
+    text = page.write_page(notebook, tmp_path / "page.html").read_text()
+    assert r"<code>x \begin{pmatrix} 1 &amp; 2 \end{pmatrix}</code>" in text
+    assert text.count('class="math"') == 1
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

@@ -22,12 +22,16 @@ from bsrnn.course.stamp import ROOT
 from bsrnn.data import toyband
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OURS = "course|separate|train|evaluate|sweep|cost"  # commands that the text names without python
 STAND_INS = [  # (what stands in the README, what runs), regular expressions, one after the other
     (r"^python3 -m venv \.venv$", "python -m venv --without-pip .venv"),
     (r"^\.venv/bin/", ""),
     (r"^pip install (-q )?", "pip install -q --dry-run --no-index "),  # all is installed
     (r'-e "\.(\[[\w,]+\])"', r"bsrnn\1"),
-    (r"^(train|evaluate|separate|cost) ", r"python -m bsrnn \1 "),
+    (r"bsrnn\[cluster\]", "--no-deps bsrnn[cluster]"),  # dask is no part of the tests
+    (rf"^({OURS}) ", r"python -m bsrnn \1 "),
+    (r"(course submit|course board)$", r"\1 --help"),  # named, without a submission
+    (r"seed 0,1,2 -p steps 200", "seed 0 -p steps 2 -p songs 1"),
     (r"(?<=bsrnn )train (?=--plan)", "train ... "),
     (r"(?<=bsrnn )train \.\.\.", "train tiny --dataset songs --steps 2"),
     (r"(?<=bsrnn )train (small|compact)", "train tiny"),
@@ -65,7 +69,7 @@ def commands(text: str = README) -> list[str]:
         for line in re.sub(r"\\\n", " ", block).splitlines():
             found += re.sub(r"\s+#\s.*$", "", line).split(" && ")
         words = " ".join(inline.split())
-        if re.match(r"(\.venv/bin/|(python3?|pip|torchrun|srun|train|separate|evaluate) )", words):
+        if re.match(rf"\.venv/bin/|(python3?|pip|torchrun|srun|{OURS}) ", words):
             found.append(words)
     return list(dict.fromkeys(filter(None, map(str.strip, found))))
 
@@ -114,7 +118,7 @@ def run(words, clone):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands(), ids=str)
 def test_command(command, clone):
     words = shlex.split(stood_in(command))
     assert words[0] in PROGRAMS, f"{words[0]!r} is no program that this test knows: add it"

@@ -20,7 +20,8 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
 .jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
 :is(.jp-OutputArea-output, .jp-RenderedMarkdown) pre {
-  white-space: pre !important; word-break: normal !important; overflow-x: auto; margin: .5em 0}
+  white-space: pre !important; word-break: normal !important; overflow-x: auto}
+.jp-RenderedMarkdown pre {margin: .5em 0}
 .table {overflow-x: auto} .dataframe tbody :is(td, th) {white-space: nowrap}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
