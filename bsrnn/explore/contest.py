@@ -12,7 +12,7 @@ from bsrnn.evaluation.standings import BY, COSTS, standings
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import contest
 
-SHOWN = ("rank", "score_db", "low_db", "high_db", "behind_low_db", "behind_high_db", "tied")
+SHOWN = ("rank", "score_db", "low_db", "high_db", "behind_low_db", "tied")
 LEAST = 5  # percent of the dearest submission
 
 

@@ -25,7 +25,7 @@ def score_over_cost(
     unit, unit_words = UNITS[cost]
     picture, (whole, axes) = figure(title, columns=2, width=8, height=3.8, width_ratios=[1, 3.2])
     inside = frame[frame["kind"] == "submission"]
-    rungs = frame[frame["kind"] == "ladder"]["score_db"]
+    rungs = frame[frame["kind"] == "ladder"][by]
     colours = dict(zip(sorted(prices), PALETTE * len(prices), strict=False))
     for name, value in rungs.items():
         whole.axhline(value, color=GREY, lw=1, ls=":")

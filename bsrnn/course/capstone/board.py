@@ -45,7 +45,9 @@ class Board:
     def text(self) -> str:
         """The board for people: the standings, then who is missing and why."""
         lines = [self.report.note] if self.report.note else []
-        lines.append(self.frame.to_string(float_format=lambda x: f"{x:.3g}", na_rep="-"))
+        frame = self.frame.drop(columns=["kind", "behind_db", "behind_high_db"])
+        frame = frame.astype(object).where(frame.notna(), "-")
+        lines.append(frame.to_string(float_format=lambda x: f"{x:.3g}"))
         lines += [f"not on the board: {verdict.text()}" for verdict in self.refused.values()]
         return "\n".join(lines)
 
