@@ -42,7 +42,10 @@ card = {"parameters": {"scheme": scheme, "seed": seed, "rate": rate}, "metrics":
         "protocol": {"rung": "toy", "stems": ["vocals"]}, "cost": {"parameters": 10}}
 (folder / "part").write_text(json.dumps(card))
 os.replace(folder / "part", folder / "results.json")
+if scheme == "late":
+    raise ValueError("after the card")
 """
+OTHER = '{"parameters": {"seed": 4}, "metrics": [{"value_db": 1.0}]}'
 GRID = {"scheme": ["v7", "v1"], "seed": [0, 1]}
 
 
@@ -158,16 +161,17 @@ def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
 
 
 def test_a_failing_leaf_is_named_and_stops_no_other(leaf, tmp_path):
-    plan, seen = planned(leaf, {"scheme": ["bad", "v7"], "seed": [2]}), []
+    plan, seen = planned(leaf, {"scheme": ["bad", "late", "v7"], "seed": [2]}), []
     outcomes = sweep.run(plan, tmp_path / "out", workers=2, watch=seen.append)
-    assert states(outcomes) == ["failed", "ran"] and len(seen) == 2
+    assert states(outcomes) == ["failed", "failed", "ran"] and len(seen) == 3
+    assert "after the card" in outcomes[1].error
     line = outcomes[0].line(plan.grid)
     assert line.startswith("FAIL  scheme=bad seed=2") and "ValueError: no such bands" in line
     failed = cell_folder(plan, tmp_path / "out", outcomes[0].parameters)
     assert not (failed / "results.json").exists() and (failed / "leaf.ipynb").exists()
-    again = sweep.run(plan, tmp_path / "out", workers=1)
-    assert states(again) == ["failed", "kept"]
-    assert len(sweep.board(tmp_path / "out").missing) == 1
+    assert len(sweep.board(tmp_path / "out").missing) == 2
+    again = sweep.run(plan, tmp_path / "out", workers=2)
+    assert states(again) == ["failed", "failed", "kept"]
 
 
 def test_side_by_side_and_one_by_one_leave_the_same_cards(leaf, tmp_path):
@@ -180,7 +184,7 @@ def test_side_by_side_and_one_by_one_leave_the_same_cards(leaf, tmp_path):
 def test_only_a_matching_card_counts(leaf, tmp_path):
     plan = planned(leaf, {"seed": [0, 3]})
     one, two = (cell_folder(plan, tmp_path, cell) / "results.json" for cell in plan.cells())
-    for path, text in ((one, '{"parameters": {"seed": 0'), (two, '{"parameters": {"seed": 4}}')):
+    for path, text in ((one, '{"parameters": {"seed": 0'), (two, OTHER)):
         path.parent.mkdir(parents=True)
         path.write_text(text)  # damaged, and of another cell
     assert states(sweep.run(plan, tmp_path, workers=2)) == ["ran", "ran"]
