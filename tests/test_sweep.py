@@ -341,6 +341,16 @@ def test_no_verdict_without_hypothesis_or_before_the_end(leaf, tmp_path):
     assert early.gains().loc["v1", "seeds"] == 3  # only pairs
 
 
+def test_arms_without_a_seed_in_common_have_no_gain(leaf, tmp_path):
+    out = written(leaf, tmp_path, {"v7": (1.0, 2.0), "v1": (2.0, 3.0)}, hypothesis="x")
+    for name in ("scheme=v7,seed=0", "scheme=v1,seed=1"):
+        (card,) = out.glob(f"cells/{name}-*/results.json")
+        card.unlink()
+    gains = sweep.board(out).gains()
+    assert gains.loc["v1", "songs"] == 0 and gains.loc["v1", "seeds"] == 0
+    assert np.isnan(gains.loc["v1", "mean"]) and gains.loc["v1", "verdict"].startswith("wait")
+
+
 def test_one_seed_has_no_interval(leaf, tmp_path):
     board = sweep.board(written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x"))
     assert np.isnan(board.table().loc["v7", "low"])

@@ -132,6 +132,8 @@ class Board:
 
     def _over_songs(self, arm, base, seeds, metric, stem) -> dict:
         """Interval and test over songs of values averaged over `seeds`."""
+        if not len(seeds):
+            return {"songs": 0}
         rows = self._rows(self.songs, metric, stem)
         rows = rows[rows[self.plan.repeat].isin(seeds)].assign(system=rows["arm"])
         keys = ["song", "stem", "system", "metric"]
