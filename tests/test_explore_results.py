@@ -49,6 +49,13 @@ def test_numbers_are_those_of_the_cells(board):
     known = ttest_1samp(cells, 0).confidence_interval(0.95)
     expected = [sum(cells) / 6, known.low, known.high, 6, 11.5]
     assert list(table.loc["v7"]) == pytest.approx(expected, abs=1e-3)
+    drawn = [
+        tuple(line.get_xydata()[0]) for line in picture.axes[1].lines if line.get_marker() == "D"
+    ]
+    means = [(11.5, sum(cells) / 6), (10.5, sum(cells) / 6 - 0.5)]
+    assert drawn == [pytest.approx(point) for point in means]
+    dots = sum(len(line.get_xdata()) for line in picture.axes[0].lines if line.get_marker() == "o")
+    assert dots == 12
     said = " ".join(words.split())
     assert f"v7 {sum(cells) / 6:.2f} dB ({known.low:.1f} to {known.high:.1f})" in said
     assert "mixture -4.00 dB" in said and said == picture.description and picture.png()
