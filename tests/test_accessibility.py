@@ -125,6 +125,9 @@ BROKEN_WORDS = """() => {
     }
     return broken;
 }"""
+CUT_OFF = """() => [...document.querySelectorAll('*')].filter(e =>
+    e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'hidden' && e.clientWidth
+).map(e => e.className)"""  # what the template hides is neither seen nor scrolled to
 WIDE_PICTURES = """() => [...document.images].filter(
     i => i.getBoundingClientRect().right > innerWidth + 1 && !i.closest('.table')).length"""
 
@@ -158,5 +161,6 @@ def test_page_fits_a_telephone(path, telephone, tmp_path):
     telephone.goto(target.as_uri())
     wide = telephone.evaluate("document.documentElement.scrollWidth")
     assert wide <= telephone.evaluate("innerWidth"), f"the page is {wide} pixels wide"
+    assert telephone.evaluate(CUT_OFF) == []
     assert telephone.evaluate(BROKEN_WORDS) == []
     assert telephone.evaluate(WIDE_PICTURES) == 0

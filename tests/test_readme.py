@@ -39,7 +39,7 @@ STAND_INS = [  # (what stands in the README, what runs), regular expressions, on
     (r"/data/musdb18hq|\bROOT\b|(?<=--dataset )toy", "songs"),  # a toy set in MUSDB18-HQ layout
     (r"--model bandit-v2-multi", "--model scenes"),  # the same stems, embedded
     (r"\bcost paper --measure", "cost tiny --measure --seconds 0.5 --threads 1 --repeats 1"),
-    (r"benchmark\(\)", "benchmark(3)"),
+    (r"benchmark\(\)", "benchmark(1)"),
     (r"threads=2\)", "threads=1, seconds=1, repeats=1)"),
     (r"\bSUBMISSIONS\b", "notebooks/assignments/release/a1"),
     (r"jupyter lab .*", r"\g<0> --show-config"),  # the browser tests start it
