@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import NOTEBOOKS
 
-from bsrnn import data, models, sweep
+from bsrnn import data, metrics, models, sweep
 from bsrnn.course import grammar, runner, stamp
 from bsrnn.sweep.plan import leaf_hash
 from bsrnn.sweep.running import cell_folder
@@ -45,6 +45,8 @@ def test_its_card_says_everything(swept):
     systems = {row["system"] for row in found["metrics"]}
     assert systems == {"silence", "mixture", "model", "ideal ratio mask"}
     assert len({row["song"] for row in found["metrics"]}) == 2
+    measured = {row["metric"] for row in found["metrics"]}
+    assert measured == set(metrics.DEFINITIONS), "a plan may have registered any metric"
     assert found["protocol"]["rung"] == "toy" and found["trained"]["threads"] == 1
     own = models.load(folder / "best.safetensors")
     assert found["cost"]["parameters"] == sum(p.numel() for p in own.parameters())
