@@ -37,7 +37,7 @@ def remix_view(
     whatever the target; else with one common gain. state: which of "before" and "after" is drawn;
     view: "short-term loudness" or "waveforms". start_s: where the 6 s begin that are played. voice:
     the stem whose distance to the others is told (default: the speech, else the first stem).
-    Raises UsageError for unknown names, a target that is no number or silence that shall be louder.
+    Raises UsageError for unknown names and for a target that is no number. A silent remix stays so.
     """
     choose(view, VIEWS, "view")
     choose(state, STATES, "state")
@@ -102,13 +102,13 @@ def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel
 
 
 def _master_db(target, mix, sample_rate, first) -> float:
-    """Gain in dB of the whole remix (C, L)."""
-    if target == AS_IS:
-        return 0.0
-    target = first.mix_lufs if target == AS_BEFORE else target
-    if isinstance(target, str) or not np.isfinite(target):
+    """Gain in dB of the whole remix (C, L); 0 where it is silent."""
+    known = target in (AS_IS, AS_BEFORE)
+    if not known and (isinstance(target, str) or not np.isfinite(target)):
         raise UsageError(f"target {target!r}: give 'as is', 'as before' or a number of LUFS")
-    return loudness.gain_to(mix, sample_rate, target)
+    if target == AS_IS or not np.isfinite(loudness.integrated(mix, sample_rate)):
+        return 0.0
+    return loudness.gain_to(mix, sample_rate, first.mix_lufs if known else target)
 
 
 def _window(start_s, length_s) -> tuple:
