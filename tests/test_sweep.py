@@ -70,9 +70,6 @@ def cards(out):
     return {path.parent.name: path.read_text() for path in out.glob("cells/*/results.json")}
 
 
-# -- the plan -----------------------------------------------------------------------------------
-
-
 def test_the_grid_expands_and_a_plan_travels_as_json():
     plan = sweep.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"scheme": "v1"})
     cells = plan.cells()
@@ -155,9 +152,6 @@ def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
     path.write_text(path.read_text().replace("v1 is better", "v7 is better"))
     with pytest.raises(DataError, match="edited after it was registered"):
         sweep.board(tmp_path)
-
-
-# -- running ------------------------------------------------------------------------------------
 
 
 def test_a_failing_leaf_is_named_and_stops_no_other(leaf, tmp_path):
@@ -265,8 +259,6 @@ def test_without_dask_one_line_says_how_to_get_it(leaf, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-# -- the board ----------------------------------------------------------------------------------
-
 VALUES = {"v7": (3.0, 3.4, 3.1, 3.5), "v1": (2.0, 2.5, 2.2, 2.4), "v4": (3.1, 3.3, 3.3, 3.4)}
 
 
@@ -369,9 +361,6 @@ def test_boards_without_plan_or_cards(leaf, tmp_path):
     plans.register(planned(leaf), tmp_path)
     with pytest.raises(DataError, match="no finished cell"):
         sweep.board(tmp_path)
-
-
-# -- the command --------------------------------------------------------------------------------
 
 
 def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys):
