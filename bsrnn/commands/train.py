@@ -37,6 +37,7 @@ def _train_arguments(own):
     )  # fmt: skip
     own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
     own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
+    own.add_argument("--energy", action="store_true", help="count kWh into the card (codecarbon)")
     own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
     own.add_argument(
         "--devices", default="auto",
@@ -85,6 +86,7 @@ def _train(args):
         devices=args.devices,
         check=args.check,
         tensorboard=args.tensorboard,
+        energy=args.energy,
         unlabelled=args.unlabelled,
     )
     if training.machine.rank() == 0:
