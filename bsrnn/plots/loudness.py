@@ -44,7 +44,6 @@ def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=
         said = [f"{x:.1f}" if x > FLOOR_LUFS else "silent" for x in pair]
         words.append(f"{name} {said[0]}" if said[0] == said[1] else f"{name} {' to '.join(said)}")
     right.set_yticks(range(len(integrated)), list(integrated))
-    right.invert_yaxis()
     right.set(title="hollow: before, full: after", xlabel="integrated (LUFS)")
     right.set(xlim=(FLOOR_LUFS - 2, max(top, -20) + 5), ylim=(len(integrated) - 0.5, -0.5))
     return style.describe(picture, f"{title}. Integrated loudness in LUFS: {', '.join(words)}.")
