@@ -9,7 +9,7 @@ import torch
 from bsrnn import bands, losses, models
 from bsrnn.errors import DataError, UsageError
 from bsrnn.models import BandSplitSeparator, ModelConfig, presets
-from bsrnn.models.bandsplit import SeparatorBag
+from bsrnn.models.bag import SeparatorBag
 from bsrnn.stft import StftConfig
 
 TINY = ModelConfig(

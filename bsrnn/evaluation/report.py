@@ -2,7 +2,8 @@
 
 `Report.frame` has one row per song, stem, system and metric: value_db (NaN: undefined),
 frames_used, frames_total, note. `Report.card` holds the protocol; reports with different protocols
-are never put into one table. Intervals are percentile bootstraps over songs (Efron 1979), seeded.
+are never put into one table. Intervals are percentile bootstraps over songs (Efron 1979), seeded;
+over few seeds Student's.
 Lesson 09.
 """
 
@@ -133,6 +134,22 @@ def bootstrap_interval(values, statistic=np.median, seed: int = 0, level: float 
     found = np.sort(statistic(values[drawn], axis=1))  # (RESAMPLES, songs) -> (RESAMPLES,)
     tail = (1 - level) / 2
     return tuple(float(found[round(q * (RESAMPLES - 1))]) for q in (tail, 1 - tail))
+
+
+def student_interval(values, level: float = 0.95) -> tuple[float, float]:
+    """(low, high) of the mean of a few independent values (Student 1908); NaN below two values.
+
+    >>> [round(bound, 1) for bound in student_interval([1.0, 2.0])]
+    [-4.9, 7.9]
+    """
+    from scipy.stats import t
+
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def paired(report, first, second, other=None, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:

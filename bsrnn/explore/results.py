@@ -9,12 +9,12 @@ import ipywidgets as widgets
 import pandas as pd
 
 from bsrnn.errors import choose
-from bsrnn.evaluation import LADDER
+from bsrnn.evaluation import LADDER, student_interval
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
 from bsrnn.plots.ledger import pareto
 from bsrnn.plots.results import METRICS
-from bsrnn.sweep.cards import COSTS, student_interval
+from bsrnn.training.expense import COSTS
 
 
 def results_view(board, metric="", stem="", cost="", group="") -> list:

@@ -35,7 +35,6 @@ _WHERE = {
     "run": "running",
     "Board": "cards",
     "board": "cards",
-    "student_interval": "cards",
 }
 
 __all__ = list(_WHERE)

@@ -12,40 +12,15 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bsrnn.errors import DataError, choose
-from bsrnn.evaluation import LADDER, Report, paired
+from bsrnn.evaluation import LADDER, Report, paired, student_interval
 from bsrnn.evaluation.report import same_protocol
 from bsrnn.sweep.leaf import CARD
 from bsrnn.sweep.plan import Sweep, read_plan
 from bsrnn.sweep.running import cell_folder
-
-COSTS = {  # what a card knows of its run: unit in words
-    "parameters": "parameters",
-    "macs_per_second": "MACs per second of sound",
-    "training_macs": "MACs of all training examples, forward",
-    "cpu_seconds": "CPU seconds of training",
-    "seconds": "seconds of training",
-    "energy_kwh": "kWh of training",
-}
-
-
-def student_interval(values, level: float = 0.95) -> tuple[float, float]:
-    """(low, high) of the mean of a few independent values (Student 1908); NaN below two values.
-
-    >>> [round(bound, 1) for bound in student_interval([1.0, 2.0])]
-    [-4.9, 7.9]
-    """
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean() - half), float(values.mean() + half)
+from bsrnn.training.expense import COSTS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,14 @@ from bsrnn.errors import UsageError, optional
 
 EVERY_S = 5  # between two looks at the load
 METHOD = "codecarbon, offline, of the training process"
+COSTS = {  # what a card knows of its run: unit in words
+    "parameters": "parameters",
+    "macs_per_second": "MACs per second of sound",
+    "training_macs": "MACs of all training examples, forward",
+    "cpu_seconds": "CPU seconds of training",
+    "seconds": "seconds of training",
+    "energy_kwh": "kWh of training",
+}
 
 
 def device_name(device) -> str:
