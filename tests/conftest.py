@@ -9,7 +9,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels and workers inherit it: small machines
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-LONG = ("test_notebooks", "test_browser", "test_readme", "test_claims")  # begun first: no wait at the end
+LONG = ("test_notebooks", "test_browser", "test_readme", "test_claims")  # begun first
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
