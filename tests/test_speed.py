@@ -119,6 +119,18 @@ def test_each_waits_for_all_before_it_raises(threads):
     assert torch.get_num_threads() == threads
 
 
+def test_the_flop_counter_sees_as_much_with_any_number_of_threads(threads):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    separator, mixture = made("paper")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        separator(mixture)
+    torch.set_num_threads(1)
+    with FlopCounterMode(display=False) as alone, torch.no_grad():
+        separator(mixture)
+    assert counter.get_total_flops() == alone.get_total_flops() > 0
+
+
 def test_recorded_work_is_not_cut():
     x = torch.zeros(1)
     with torch.no_grad():

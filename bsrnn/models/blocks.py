@@ -17,8 +17,10 @@ import torch
 
 
 def in_pieces(x) -> bool:
-    """Whether work on x may be cut: a CPU tensor, no gradients, nothing that records the graph."""
+    """Whether work on x may be cut: a CPU tensor, no gradients, nothing that records the graph or
+    watches its operations (torch's FLOP counter does, in its own thread only)."""
     recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    recorded = recorded or torch._C._len_torch_dispatch_stack() > 0
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not recorded
 
 
