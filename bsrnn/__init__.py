@@ -9,32 +9,17 @@ Conventions (the whole repository):
     Waveforms are (..., C, L) float32; separators map (B, C, L) to (B, S, C, L).
 """
 
-import importlib
+from bsrnn.lazy import attach
 
 __version__ = "0.1.0"
 
-_ROOMS = (
-    "audio", "stft", "bands", "masks", "design", "losses", "metrics", "loudness", "distort",
-    "models", "deploy", "cost", "complexity", "data", "training", "separation", "evaluation",
-    "benchmark", "ledger", "plots", "listen", "explore", "course", "sweep", "cli",
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {"models": ("load", "save"), "separation": ("separate", "separate_file")},
+    rooms=(
+        "audio", "stft", "bands", "masks", "design", "losses", "metrics", "loudness", "distort",
+        "models", "deploy", "cost", "complexity", "data", "training", "separation", "evaluation",
+        "benchmark", "ledger", "plots", "listen", "explore", "course", "sweep", "cli",
+    ),
+    more=("__version__",),
 )  # fmt: skip
-_SHORTCUTS = {
-    "load": "models",
-    "save": "models",
-    "separate": "separation",
-    "separate_file": "separation",
-}
-
-__all__ = [*_ROOMS, *_SHORTCUTS, "__version__"]
-
-
-def __getattr__(name: str):
-    if name in _SHORTCUTS:
-        return getattr(importlib.import_module(f"bsrnn.{_SHORTCUTS[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"bsrnn.{name}")
-    raise AttributeError(f"module 'bsrnn' has no attribute {name!r}; rooms: {', '.join(_ROOMS)}")
-
-
-def __dir__():
-    return sorted(__all__)

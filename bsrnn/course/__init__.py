@@ -3,24 +3,15 @@
 A lesson itself uses `begin`, `show`, `attempt`, `folder` and `write_card`; they import lightly.
 """
 
-import importlib
-
-from bsrnn.course.lesson import attempt, begin, folder, show, write_card
+from bsrnn.lazy import attach
 
 _ROOMS = {
-    "run": "runner",
-    "select": "runner",
-    "check": "outputs",
-    "problems": "grammar",
-    "restamp": "stamp",
-    "grade": "grading",
-    "examine": "grading",
+    "lesson": ("attempt", "begin", "folder", "show", "write_card"),
+    "runner": ("run", "select"),
+    "outputs": ("check",),
+    "grammar": ("problems",),
+    "stamp": ("restamp",),
+    "grading": ("grade", "examine"),
 }
 
-__all__ = ["attempt", "begin", "folder", "show", "write_card", *_ROOMS]
-
-
-def __getattr__(name: str):
-    if name in _ROOMS:
-        return getattr(importlib.import_module(f"bsrnn.course.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module 'bsrnn.course' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = attach(__name__, _ROOMS)

@@ -6,7 +6,7 @@ published results: `ledger`; inside a network: `models`; loudness of remixes: `l
 a board with costs: `contest`; colours, sizes and alt text: `style`.
 """
 
-import importlib
+from bsrnn.lazy import attach
 
 _ROOMS = {
     "signals": (
@@ -28,18 +28,5 @@ _ROOMS = {
     "ledger": ("sdr_over_years", "sdr_over_cost", "leaderboard", "schemes_ablation", "pareto"),
     "style": ("figure", "describe", "stem_colour", "STEM_COLOURS", "PALETTE"),
 }  # fmt: skip
-_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str):
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"bsrnn.plots.{_WHERE[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"bsrnn.plots.{name}")
-    raise AttributeError(f"bsrnn.plots has no {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__():
-    return sorted([*_WHERE, *_ROOMS])
+__getattr__, __dir__, __all__ = attach(__name__, _ROOMS, rooms=tuple(_ROOMS))

@@ -25,22 +25,12 @@ References
     Lesson 13.
 """
 
-import importlib
+from bsrnn.lazy import attach
 
-_WHERE = {
-    "Sweep": "plan",
-    "read_plan": "plan",
-    "register": "plan",
-    "Outcome": "running",
-    "run": "running",
-    "Board": "cards",
-    "board": "cards",
+_ROOMS = {
+    "plan": ("Sweep", "read_plan", "register"),
+    "running": ("Outcome", "run"),
+    "cards": ("Board", "board"),
 }
 
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str):
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"bsrnn.sweep.{_WHERE[name]}"), name)
-    raise AttributeError(f"module 'bsrnn.sweep' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = attach(__name__, _ROOMS)
