@@ -206,6 +206,14 @@ def begin(leaf, out, *more):
     return process
 
 
+def test_without_locks_of_the_system_nothing_is_refused(leaf, tmp_path, monkeypatch):
+    with plans.alone(tmp_path), pytest.raises(UsageError, match="another sweep"):
+        sweep.run(planned(leaf), tmp_path)
+    monkeypatch.setattr(plans, "fcntl", None)  # as on Windows
+    with plans.alone(tmp_path), plans.alone(tmp_path):
+        pass
+
+
 def left_over(leaf):
     """Processes that still work in the leaf's folder after a few seconds."""
     psutil = pytest.importorskip("psutil")
@@ -227,6 +235,8 @@ def left_over(leaf):
 def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(leaf, tmp_path, number):
     out = tmp_path / "out"
     process = begin(leaf, out)
+    with pytest.raises(UsageError, match="another sweep is running in .*: wait until it ends"):
+        sweep.run(planned(leaf), out, timeout_s=2)  # two at a time would write the same cards
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)

@@ -1,5 +1,6 @@
 """The plan of a sweep: grid, question, hypothesis, decision rule; fixed before anything runs."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -13,7 +14,12 @@ from bsrnn.course.stamp import NOTEBOOKS, source_hash, write_text
 from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.metrics import DEFINITIONS
 
-PLAN = "plan.json"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PLAN, LOCK = "plan.json", ".lock"
 MACHINERY = ("out_dir", "resume")  # parameters of a leaf that the sweep itself sets
 
 
@@ -150,6 +156,35 @@ def leaf_hash(path: Path) -> str:
     from bsrnn.course import grammar
 
     return source_hash(grammar.read(path))
+
+
+@contextlib.contextmanager
+def alone(out):
+    """Holds the folder `out`: meanwhile every other sweep into it is refused.
+
+    The lock is the operating system's (flock): it ends with its process, however that ends. Where
+    there is none (Windows, some network disks) nothing is refused.
+
+    Raises:
+        UsageError: another sweep is running there. DataError: it cannot be written.
+    """
+    path = Path(out) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
+    with file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another sweep is running in {out}: wait until it ends, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a disk without locks
+        yield
 
 
 def register(plan: Sweep, out) -> str:

@@ -14,7 +14,7 @@ from bsrnn.course import grammar, runner
 from bsrnn.errors import UsageError
 from bsrnn.options import typed
 from bsrnn.sweep.leaf import Children, finished, spawn
-from bsrnn.sweep.plan import Sweep, find, leaf_hash, name_of, register
+from bsrnn.sweep.plan import Sweep, alone, find, leaf_hash, name_of, register
 
 WAIT_S = 10  # for the answer of a scheduler
 
@@ -50,7 +50,7 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
 
     Raises:
         UsageError: before anything runs: a misspelt parameter, a wrong type, a changed plan, no
-            scheduler. DataError where `out` cannot be written.
+            scheduler, another sweep that is running in `out`. DataError where it cannot be written.
     """
     workers = workers or os.cpu_count()
     for name, value in (("workers", workers), ("threads", threads)):
@@ -60,29 +60,33 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
     plan = _typed(plan, path)
     cells = plan.cells()
     given = [runner.resolve([path], cell)[path] for cell in cells]
-    client = _client(scheduler) if scheduler else None
-    register(plan, out)
-    folders = [cell_folder(plan, out, cell) for cell in cells]
-    outcomes, jobs = {}, {}
-    code = leaf_hash(path)
-    for number, (cell, parameters, folder) in enumerate(zip(cells, given, folders, strict=True)):
-        if finished(folder, parameters):
-            outcomes[number] = Outcome(cell, "kept")
-            _tell(watch, outcomes[number])
-            continue
-        leaf = plan.leaf if not str(plan.leaf).endswith(".ipynb") else str(path)
-        jobs[number] = {
-            "leaf": leaf, "leaf_hash": code, "parameters": parameters, "folder": str(folder),
-            "threads": threads, "timeout_s": timeout_s,
-        }  # fmt: skip
-    stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
-    with contextlib.closing(stream):
-        for number, seconds, error in stream:
-            if not error and not finished(folders[number], given[number]):
-                error = f"no card in {folders[number]}: do all machines share this folder?"
-            state = "failed" if error else "ran"
-            outcomes[number] = Outcome(cells[number], state, seconds, error)
-            _tell(watch, outcomes[number])
+    shared = {
+        "leaf": str(path) if str(plan.leaf).endswith(".ipynb") else plan.leaf,
+        "leaf_hash": leaf_hash(path), "threads": threads, "timeout_s": timeout_s,
+    }  # fmt: skip
+    outcomes = {}
+
+    def tell(number, *what):
+        outcomes[number] = Outcome(cells[number], *what)
+        if watch is not None:
+            watch(outcomes[number])
+
+    with _client(scheduler) if scheduler else contextlib.nullcontext() as client, alone(out):
+        register(plan, out)
+        jobs = {}
+        for number, (cell, parameters) in enumerate(zip(cells, given, strict=True)):
+            folder = str(cell_folder(plan, out, cell))
+            if finished(folder, parameters):
+                tell(number, "kept")
+            else:
+                jobs[number] = shared | {"parameters": parameters, "folder": folder}
+        stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
+        with contextlib.closing(stream):
+            for number, seconds, error in stream:
+                folder = jobs[number]["folder"]
+                if not error and not finished(folder, given[number]):
+                    error = f"no card in {folder}: do all machines share this folder?"
+                tell(number, "failed" if error else "ran", seconds, error)
     return [outcomes[number] for number in range(len(cells))]
 
 
@@ -108,11 +112,6 @@ def _typed(plan: Sweep, path: Path) -> Sweep:
     return dataclasses.replace(plan, grid=grid, fixed=fixed, baseline=baseline)
 
 
-def _tell(watch, outcome) -> None:
-    if watch is not None:
-        watch(outcome)
-
-
 def _timed(job, children=None):
     """(seconds, error) of a leaf; also what the workers of a cluster call."""
     began = time.monotonic()
@@ -133,6 +132,7 @@ def _here(jobs: dict, workers: int):
 
 
 def _client(address: str):
+    """The cluster as a context: leaving it drops what has not begun."""
     try:
         from distributed import Client
     except ImportError:
@@ -151,11 +151,8 @@ def _client(address: str):
 def _on_cluster(jobs: dict, client):
     from distributed import as_completed as done
 
-    try:
-        futures = {client.submit(_timed, job, pure=False): number for number, job in jobs.items()}
-        for future in done(futures):
-            failure = future.exception()  # of the worker: the leaf's own comes as a result
-            words = f"{type(failure).__name__}: {failure}".splitlines()[0]
-            yield futures[future], *((0.0, words) if failure else future.result())
-    finally:
-        client.close()  # what has not begun is dropped with its futures
+    futures = {client.submit(_timed, job, pure=False): number for number, job in jobs.items()}
+    for future in done(futures):
+        failure = future.exception()  # of the worker: the leaf's own comes as a result
+        words = f"{type(failure).__name__}: {failure}".splitlines()[0]
+        yield futures[future], *((0.0, words) if failure else future.result())
