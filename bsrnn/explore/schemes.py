@@ -151,15 +151,20 @@ def compare_schemes(
 
     panel = Panel(view, "Two band schemes, face to face", prepare, **controls)
     panel.editor = editor
+    saver = _saver(panel, lambda: chosen(controls["hear"].value), out_dir)
+    panel.children = _laid_out(panel, editor, saver, controls)
+    return panel
+
+
+def _laid_out(panel, editor, saver, controls) -> tuple:
+    """The parts of the comparer from top to bottom; own edges stand under the schemes."""
     rows = [
         _row(*(controls[key] for key in keys)) for keys in (
             ("scheme_a", "scheme_b", "own"), ("song", "stem", "n_fft", "axis", "model"),
             ("hear", "band", "muted"),
         )
     ]  # fmt: skip
-    saver = _saver(panel, lambda: chosen(controls["hear"].value), out_dir)
-    panel.children = (panel.children[0], rows[0], editor, *rows[1:], saver, panel.output)
-    return panel
+    return (panel.children[0], rows[0], editor, *rows[1:], saver, panel.output)
 
 
 def _controls(excerpts, stems, stem) -> dict:

@@ -31,22 +31,11 @@ class FitResult:
 
 
 def fit(
-    model_config,
-    train_config: TrainConfig,
-    dataset,
-    out_dir,
-    valid=None,
-    initial=None,
-    freeze: tuple[str, ...] = (),
-    resume: bool = False,
-    device: str = "auto",
-    progress: bool = True,
-    devices: int | str = "auto",
-    check: bool | None = None,
-    tensorboard: bool = False,
-    unlabelled=None,
-    energy: bool = False,
-) -> FitResult:
+    model_config, train_config: TrainConfig, dataset, out_dir, valid=None, initial=None,
+    freeze: tuple[str, ...] = (), resume: bool = False, device: str = "auto", progress: bool = True,
+    devices: int | str = "auto", check: bool | None = None, tensorboard: bool = False,
+    unlabelled=None, energy: bool = False,
+) -> FitResult:  # fmt: skip
     """Train a separator and leave its checkpoints in `out_dir`.
 
     model_config   ModelConfig; None keeps the one of `initial`
@@ -88,18 +77,11 @@ def fit(
     run = Run(out_dir, separator, train_config, mixer, valid, freeze, place.first)
     run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
     run.open_board(tensorboard)
-    if resume and run.state_path.exists():
-        run.restore()
-    else:
-        if place.first:
-            run.clear()
-        if hasattr(separator, "prepare"):  # statistics of the input, before the first step
-            separator.prepare(mixer)
+    _resume_or_begin(run, resume)
     if unlabelled is not None:
         run.learn_from(Teacher(separator))
-    if check is None:
-        check = train_config.steps >= LONG_JOB_STEPS
-    if check and run.step == 0 and place.first:
+    long = check is None and train_config.steps >= LONG_JOB_STEPS
+    if (check or long) and run.step == 0 and place.first:
         checks.overfit_separator(separator, train_config, mixer, place.accelerator).require()
     with run.metered(energy, place.world):
         if not run.finished():
@@ -125,6 +107,17 @@ def mixer_for(model, config: TrainConfig, train) -> mixing.RandomMixer:
         distinct=config.distinct_items,
         cache_bytes=config.cache_gb * 1e9 / max(1, config.workers),  # each has its own
     )
+
+
+def _resume_or_begin(run: Run, resume: bool) -> None:
+    """Read the state of an earlier session, or remove its files and begin at step 0."""
+    if resume and run.state_path.exists():
+        run.restore()
+        return
+    if run.first:
+        run.clear()
+    if hasattr(run.separator, "prepare"):  # statistics of the input, before the first step
+        run.separator.prepare(run.mixer)
 
 
 def _require_teacher(origin) -> None:
