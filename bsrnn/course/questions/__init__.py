@@ -93,6 +93,7 @@ def numbers(got, what: str) -> np.ndarray:
 
 
 def _close(got, want, tolerance) -> bool:
+    """Equal to `tolerance` of the largest finite value; NaN and infinities in the same places."""
     known = ~np.isnan(want)
     if (np.isnan(got) == known).any():
         return False
@@ -104,6 +105,7 @@ def _close(got, want, tolerance) -> bool:
 
 
 def _apart(got, want) -> str:
+    """How two unequal things of one shape differ, in words."""
     if want.ndim == 0:
         return f"{want:.6g} expected, yours {got:.6g}"
     if (np.isnan(got) != np.isnan(want)).any():

@@ -19,6 +19,7 @@ def _stems(rng, channels: int = 2) -> dict:
 
 
 def level_db(answer, rng):
+    """RMS in dB of full scale over all channels of (C, L) at random levels; -inf for silence."""
     for channels in (1, 2, 5):
         x = 10 ** rng.uniform(-3, 0) * rng.standard_normal((channels, int(rng.integers(20, 90))))
         x[0] *= 4 - 3 * (channels == 1)
@@ -36,6 +37,7 @@ def level_db(answer, rng):
 
 
 def mid_side(answer, rng):
+    """(2, L) is rotated by 45 degrees: left + right first, and the energy stays."""
     for _ in range(3):
         x = rng.standard_normal((2, int(rng.integers(5, 60))))
         rotation = np.array([[1, 1], [1, -1]]) * math.cos(math.pi / 4)
@@ -46,6 +48,7 @@ def mid_side(answer, rng):
 
 
 def inconsistency_db(answer, rng):
+    """Energy that the stems (C, L) leave, in dB of the mixture's; -inf where they add up."""
     for channels in (1, 2):
         sources = _stems(rng, channels)
         missing = 10 ** rng.uniform(-4, 0) * rng.standard_normal(sources[list(sources)[0]].shape)
@@ -62,6 +65,7 @@ def inconsistency_db(answer, rng):
 
 
 def lazy_sdr_db(answer, rng):
+    """Each stem (C, L) over the sum of the others in dB: random stems, unequal levels."""
     for channels in (1, 2, 2):
         sources = _stems(rng, channels)
         got = answer({name: x.copy() for name, x in sources.items()})
@@ -78,6 +82,7 @@ def lazy_sdr_db(answer, rng):
 
 
 def active_share(answer, rng):
+    """Blocks of (C, L) at known levels around threshold_db; a loud rest does not count."""
     for channels in (1, 2, 3):
         block, count = int(rng.integers(20, 40)), int(rng.integers(11, 19))
         threshold_db = float(rng.uniform(-60, -20))

@@ -33,6 +33,7 @@ def _sizes(rng):
 
 
 def grid(answer, rng):
+    """Bin in Hz, frame and step in ms, for random rates and hops."""
     for n_fft in (512, 2048, 3000):
         rate, hop = int(rng.integers(8000, 96000)), int(rng.integers(100, 500))
         got = numbers(answer(rate, n_fft, hop), "grid")
@@ -42,6 +43,7 @@ def grid(answer, rng):
 
 
 def frames_of(answer, rng):
+    """Frames (T, n_fft) equal slices of the signal (L,) between zeros, every hop samples."""
     for _ in range(5):
         n_fft, hop, length = _sizes(rng)
         x = rng.standard_normal(length)
@@ -53,6 +55,7 @@ def frames_of(answer, rng):
 
 
 def my_stft(answer, rng):
+    """(L,) to (F, T) equals a sum per frame, for windows that are not symmetric."""
     for cosines in (0, 1, 2):
         n_fft, hop, length = _sizes(rng)
         window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
@@ -70,6 +73,7 @@ def my_stft(answer, rng):
 
 
 def my_istft(answer, rng):
+    """The round trip of (L,), and the least-squares signal of an (F, T) that is no STFT."""
     for cosines in (1, 2, 1):
         n_fft, hop, length = _sizes(rng)
         window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
@@ -100,6 +104,7 @@ def _nearest(spectrum, window, hop, length):
 
 
 def is_cola(answer, rng):
+    """Sums of w^2 of cosine windows: constant from a known overlap on, not if shuffled."""
     cases = [(0, 1), (0, 2), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5), (2, 6)]
     for cosines, share in rng.permutation(cases):
         n_fft = 60 * int(rng.integers(1, 6))

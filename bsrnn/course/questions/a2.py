@@ -21,6 +21,7 @@ def _spectra(rng):
 
 
 def power_mask(answer, rng):
+    """Real (C, F, T) for random p equals 1 / (1 + (|N| / |S|)^p); 1 in a silent bin."""
     for p in (1, 2, float(rng.uniform(0.3, 5))):
         stem, rest = _spectra(rng)
         mixture = stem + rest
@@ -40,6 +41,7 @@ def power_mask(answer, rng):
 
 
 def binary_mask(answer, rng):
+    """0 or 1 in (C, F, T) by the level difference in dB, silent and equal bins included."""
     for threshold_db in (0.0, float(rng.uniform(3, 12)), float(rng.uniform(-12, -3))):
         stem, rest = _spectra(rng)
         want = np.zeros(stem.shape)
@@ -59,6 +61,7 @@ def binary_mask(answer, rng):
 
 
 def sigmoid_mask(answer, rng):
+    """Real (C, F, T): the real part of S / X cut to [0, 1]; 1 in a silent bin."""
     for _ in range(3):
         stem, rest = _spectra(rng)
         mixture = stem + rest
@@ -75,6 +78,7 @@ def sigmoid_mask(answer, rng):
 
 
 def ladder_db(answer, rng):
+    """Four rungs in dB for waveforms (C, L); the best gain by the cosine, not by a search."""
     for channels in (1, 2):
         stem, rest, error = rng.standard_normal((3, channels, int(rng.integers(30, 90))))
         mixture = stem + 10 ** rng.uniform(-1, 1) * rest
@@ -96,10 +100,12 @@ def ladder_db(answer, rng):
 
 
 def _sdr(s, e):
+    """uSDR in dB of (C, L)."""
     return 20 * math.log10(np.linalg.norm(s) / np.linalg.norm(e - s))
 
 
 def add_up(answer, rng):
+    """Estimates (S, C, L) meet the mixture (C, L), and all were moved by the same amount."""
     for stems in (2, 3, 5):
         shape = (stems, int(rng.integers(1, 4)), int(rng.integers(5, 40)))
         estimates = rng.standard_normal(shape)

@@ -16,12 +16,14 @@ def _cut(rng, bins: int) -> list:
 
 
 def _spectra(rng, bins: int, count: int):
+    """Complex (count, C, F, T) that fall towards high bins."""
     shape = (count, int(rng.integers(1, 4)), bins, int(rng.integers(2, 5)))
     x = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
     return x * np.exp(-rng.uniform(0, 0.3) * np.arange(bins))[:, None]
 
 
 def ranges_of(answer, rng):
+    """Bins [(lo, hi), ...] of borders in Hz by exact fractions, some on a bin, some too narrow."""
     for rate, n_fft in ((44100, 2048), (48000, 700), (int(rng.integers(9, 50)) * 1000, 600)):
         fine = np.cumsum(rng.integers(5, 400, 12)).tolist()
         chosen = 1 + np.flatnonzero(rng.random(n_fft // 2 - 1) < 0.4)
@@ -42,6 +44,7 @@ def ranges_of(answer, rng):
 
 
 def faults(answer, rng):
+    """Bins in no band and in several, of sound, broken, unsorted and doubled ranges."""
     for _ in range(4):
         bins = int(rng.integers(30, 60))
         sound = _cut(rng, bins)
@@ -59,6 +62,7 @@ def faults(answer, rng):
 
 
 def split_parameters(answer, rng):
+    """A number: norm and linear layer of every band of a random partition."""
     for features in (1, int(rng.integers(8, 200))):
         ranges = _cut(rng, int(rng.integers(40, 1000)))
         size = 2 * ranges[-1][1]  # real numbers of all bands together
@@ -73,6 +77,7 @@ def split_parameters(answer, rng):
 
 
 def energy_shares(answer, rng):
+    """(C, F, T) to (K,), shares of what all bands hold; 0 for silence."""
     for _ in range(3):
         bins = int(rng.integers(20, 50))
         ranges = _cut(rng, bins)[1:]  # the lowest bins belong to no band
@@ -89,6 +94,7 @@ def energy_shares(answer, rng):
 
 
 def band_gains(answer, rng):
+    """Complex (C, K, T) equals least squares solved band by band; 0 in a silent one."""
     for _ in range(3):
         bins = int(rng.integers(20, 40))
         ranges = _cut(rng, bins)

@@ -16,6 +16,7 @@ def _complex(rng, *shape) -> torch.Tensor:
 
 
 def norm(answer, rng):
+    """(M, S, N) equals torch's group norm over S and N together, for small and large eps."""
     for eps in (1e-7, 1e-2, float(rng.uniform(0.1, 1))):
         rows, steps, features = (int(n) for n in rng.integers(2, 9, 3))
         x = _normal(rng, rows, steps, features) * _normal(rng, features).exp() + 2
@@ -36,6 +37,7 @@ def norm(answer, rng):
 
 
 def band_input(answer, rng):
+    """(B, F, T) complex to (B, T, 2 W) real, number by number."""
     for _ in range(3):
         items, frames = (int(n) for n in rng.integers(2, 6, 2))
         bins = int(rng.integers(12, 30))
@@ -56,6 +58,7 @@ def band_input(answer, rng):
 
 
 def along(answer, rng):
+    """(B, K, T, N): the layer sees rows (M, S, N) along the axis; what it returns is added to z."""
     for axis in ("time", "bands"):
         items, bands, frames, features = (int(n) for n in rng.permutation([2, 3, 4, 5]))
         z = _normal(rng, items, bands, frames, features)
@@ -78,6 +81,7 @@ def along(answer, rng):
 
 
 def gated_mask(answer, rng):
+    """(B, T, 4 W) to complex (B, W, T): values times the sigmoid of gates."""
     for _ in range(3):
         items, frames, width = (int(n) for n in rng.integers(2, 7, 3))
         y = 2 * _normal(rng, items, frames, 4 * width)
@@ -95,6 +99,7 @@ def gated_mask(answer, rng):
 
 
 def apply_bands(answer, rng):
+    """Masks (B, W, T) of bands apart and overlapping, weighted, added, times (B, F, T)."""
     for overlapping in (False, True, True):
         items, frames, bins = (int(n) for n in rng.integers(2, 5, 3) * [1, 1, 8])
         edges = [1, *sorted(rng.choice(np.arange(2, bins - 2), 3, replace=False).tolist())]

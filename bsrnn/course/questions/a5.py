@@ -16,6 +16,7 @@ def _pair(rng, channels: int = 2):
 
 
 def usdr(answer, rng):
+    """dB of (C, L), channels and samples together; no epsilon, inf if perfect, NaN if silent."""
     for channels in (1, 2, 3):
         s, e = _pair(rng, channels)
         want = 20 * math.log10(np.linalg.norm(s) / np.linalg.norm(e - s))
@@ -32,6 +33,7 @@ def usdr(answer, rng):
 
 
 def si_sdr(answer, rng):
+    """dB of (C, L) by the angle between the two, whatever the gain; NaN where one is silent."""
     for channels in (1, 2, 3):
         s, e = _pair(rng, channels)
         cosine = np.sum(s * e) / np.linalg.norm(s) / np.linalg.norm(e)
@@ -51,6 +53,7 @@ def si_sdr(answer, rng):
 
 
 def csdr(answer, rng):
+    """(S, C, L) to (S,) dB equals `metrics.csdr` with silent frames and a silent stem."""
     for frames in (5, 6, 7):
         window, stems = int(rng.integers(10, 20)), int(rng.integers(2, 4))
         samples = frames * window + int(rng.integers(1, window))
@@ -88,6 +91,7 @@ def _frames(s, e, t, window):
 
 
 def usdr_of_gain(answer, rng):
+    """dB of the estimate g s for gains g of both signs; inf for g = 1."""
     s = rng.standard_normal((2, 50))
     for g in (0.5, 2.0, -1.0, float(rng.uniform(-5, 0)), float(rng.uniform(1.1, 4))):
         want = metrics.usdr(s, g * s)
@@ -98,6 +102,7 @@ def usdr_of_gain(answer, rng):
 
 
 def add_error(answer, rng):
+    """(C, L) with the uSDR wanted in dB, its error orthogonal to s, made of s and error only."""
     for sdr_db in (0.0, float(rng.uniform(3, 30)), float(rng.uniform(-20, -3))):
         s, error = _pair(rng, int(rng.integers(1, 4)))
         got = numbers(answer(s.copy(), error.copy(), sdr_db), "add_error")

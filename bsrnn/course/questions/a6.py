@@ -51,6 +51,7 @@ def _run(answer, rng, sizes, valid, epochs=1, clip_norm=HUGE, accumulate=1, lr=1
 
 
 def train_clears(answer, rng):
+    """The gradient of every step is that of its own batch."""
     sizes = rng.uniform(1, 9, 4)
     for epochs in (1, 2):
         seen = _run(answer, rng, sizes, [0], epochs)[2]
@@ -61,6 +62,7 @@ def train_clears(answer, rng):
 
 
 def train_clips(answer, rng):
+    """The norm of the gradient at a step is at most clip_norm; a smaller one stays."""
     size, limit = float(rng.uniform(5, 9)), float(rng.uniform(0.5, 2))
     (gradient,) = _run(answer, rng, [size], [0], clip_norm=limit)[2]
     assert gradient < 1.01 * limit, "train: clip the gradient before the step"
@@ -70,6 +72,7 @@ def train_clips(answer, rng):
 
 
 def train_averages(answer, rng):
+    """One step for `accumulate` batches, with the mean of their gradients."""
     for accumulate in (2, 3):
         sizes = rng.uniform(1, 9, accumulate)
         seen = _run(answer, rng, sizes, [0], accumulate=accumulate)[2]
@@ -80,6 +83,7 @@ def train_averages(answer, rng):
 
 
 def train_evaluates(answer, rng):
+    """Validation runs in evaluation mode without gradients, training in its own again."""
     valid = rng.uniform(2, 3, int(rng.integers(2, 5)))
     (error, _), model, _ = _run(answer, rng, [1.0, 2.0], valid, epochs=2, lr=0.0)
     assert len(model.calls) == 2 * (2 + len(valid)), "train: every batch and pair once per epoch"
@@ -93,6 +97,7 @@ def train_evaluates(answer, rng):
 
 
 def train_remembers(answer, rng):
+    """Smallest validation error of seven epochs, with the weights of that epoch."""
     goal = float(rng.uniform(0.35, 0.6))  # on its way down to 0.2 the gain passes the best one
     (error, state), model, _ = _run(answer, rng, [1.0], [goal], epochs=7, lr=0.1)
     gains = [call[2] for call in model.calls[1::2]]  # at each validation
@@ -105,6 +110,7 @@ def train_remembers(answer, rng):
 
 
 def lr_at(answer, rng):
+    """The rate at every step: linear up to `warmup`, then stairs of `factor`."""
     for warmup in (0, 1, int(rng.integers(3, 20))):
         lr, factor = 10 ** rng.uniform(-5, -2), float(rng.uniform(0.5, 0.99))
         every = int(rng.integers(2, 9))

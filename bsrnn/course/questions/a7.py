@@ -6,6 +6,7 @@ from bsrnn.course.questions import numbers, same
 
 
 def starts_of(answer, rng):
+    """First samples of chunks: rising, a hop apart, the last ends with the sound."""
     for _ in range(12):
         chunk = int(rng.integers(2, 40))
         hop, samples = int(rng.integers(1, chunk + 1)), int(rng.integers(1, 200))
@@ -21,6 +22,7 @@ def starts_of(answer, rng):
 
 
 def join(answer, rng):
+    """(S, C, L1) and (S, C, L2) crossfaded linearly over `fade` samples, also over none."""
     for fade in (0, 1, int(rng.integers(2, 9)), int(rng.integers(9, 12))):
         shape = tuple(rng.integers(1, 4, 2))
         first = rng.standard_normal((*shape, int(rng.integers(12, 20))))
@@ -37,6 +39,7 @@ def join(answer, rng):
 
 
 def separate_long(answer, rng):
+    """(C, L) to (S, C, L) for songs of several chunks, and for one shorter than a chunk."""
     for _ in range(3):
         chunk = int(rng.integers(8, 20))
         samples = int(rng.integers(1, 6)) * chunk + int(rng.integers(1, chunk))
@@ -80,6 +83,7 @@ def _separate_once(answer, rng, samples, starts, chunk):
 
 
 def any_channels(answer, rng):
+    """(C, L) to (S, C, L): one call of the model with (1, L) per channel, none mixed."""
     for channels in (1, 2, 6):
         x = rng.standard_normal((channels, int(rng.integers(4, 30))))
         gains = rng.standard_normal((int(rng.integers(1, 5)), 1, 1))
@@ -99,6 +103,7 @@ def any_channels(answer, rng):
 
 
 def karaoke(answer, rng):
+    """(C, L) minus vocals at three levels: scaled by its peak only where that is above 1."""
     for level in (0.05, 1.0, 3.0):
         mixture, vocals = rng.uniform(-1, 1, (2, 2, int(rng.integers(30, 90)))) * [[[1.0], [0.3]]]
         mixture, vocals = level * mixture, level * vocals

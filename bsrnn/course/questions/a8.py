@@ -9,6 +9,7 @@ from bsrnn.course.questions import numbers, same
 
 
 def median_interval(answer, rng):
+    """(3,) in dB of scores (songs,) with NaN: median, 95 % interval by the same draws."""
     for songs in (6, int(rng.integers(20, 60))):
         values = rng.gamma(2, 3, songs) - 2
         values[rng.integers(0, songs, 2)] = np.nan
@@ -26,6 +27,7 @@ def median_interval(answer, rng):
 
 
 def paired_wins(answer, rng):
+    """Wins of each side and the two-sided p, ties and NaN left out; (0, 0, 1) of nothing."""
     for songs in (5, int(rng.integers(12, 40)), 1):
         a = rng.normal(5, 2, songs)
         b = a - rng.normal(0.4, 1, songs)
@@ -54,6 +56,7 @@ def _two_sided(wins: int, songs: int) -> float:
 
 
 def mixed(answer, rng):
+    """Keys, sorted, that differ or are missing in a row; what is not of the protocol may differ."""
     for _ in range(5):
         keys = rng.permutation(["metric", "songs", "split", "frames"]).tolist() + ["budget"]
         rows = [dict.fromkeys([*keys, "system"], "same") for _ in range(int(rng.integers(2, 6)))]
