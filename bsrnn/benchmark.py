@@ -147,7 +147,7 @@ def _attend(part, position, x):
     x = _norm(part.norm, x)
     qkv = part.qkv(x).unflatten(-1, (3, part.heads, -1))  # (M, S, 3, heads, E)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (M, heads, S, E) each
-    place = torch.arange(x.shape[1], dtype=x.dtype)
+    place = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
     turn = (place[:, None] * position.frequencies).repeat_interleave(2, dim=-1)  # (S, E)
     query, key = (y * turn.cos() + _half_turn(y) * turn.sin() for y in (query, key))
     y = F.scaled_dot_product_attention(query, key, value)
@@ -183,9 +183,9 @@ class PlainMask(nn.Module):
         for band, ((lo, hi), _) in enumerate(self.bands):
             part = found[band]
             if self.weights is not None:
-                part = part * torch.tensor(self.weights[band], dtype=torch.float32)[:, None]
+                part = part * z.new_tensor(self.weights[band])[:, None]
             mask[:, :, lo:hi] += part
-        return mask if self.counts is None else mask / self.counts
+        return mask if self.counts is None else mask / self.counts.to(mask.device)
 
     def _mask(self, x, group, place):  # (B, T, N)
         if group.norm is not None:
@@ -234,6 +234,8 @@ def measure(
     matrix products), peak_gflops, bf16_product (speed of a bfloat16 matrix product over a float32
     one: what bf16 can gain on this machine), agreement_db (with the first option; inf: equal),
     memory_mb (peak of one call beyond what was held before; NaN where the system does not tell).
+
+    Separators on a GPU are measured there: products, memory and the end of a call are the GPU's.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -246,7 +248,8 @@ def measure(
     with torch.inference_mode(), tqdm(total=total, disable=None if progress else True) as bar:
         try:
             for name, options in groups.items():
-                mixture = _mixture(next(iter(options.values())), seconds, channels)
+                first = next(iter(options.values()))
+                mixture = _mixture(first, seconds, channels).to(_device(options.values()))
                 for count in threads:
                     torch.set_num_threads(count)
                     bar.set_description(f"{name}, {count} threads")
@@ -269,11 +272,11 @@ def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
     """Rows of one group at the present number of threads."""
     found, memory = {}, {}
     for option, separator in options.items():  # warms up, too
-        with _peak_memory() as used:
+        with _peak_memory(mixture.device) as used:
             found[option] = separator(mixture)
         memory[option] = used()
         tick()
-    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=mixture.device)
     low_left, low_right = left.bfloat16(), right.bfloat16()
     left @ right, low_left @ low_right
     spent = {option: [] for option in options}
@@ -309,13 +312,25 @@ def agreement_db(reference, estimate) -> float:
     of 1 %, about 125 dB float32 rounding, inf is equal."""
     from bsrnn.metrics import usdr
 
-    one, two = (torch.as_tensor(x).detach().double().reshape(1, -1) for x in (reference, estimate))
+    pair = (torch.as_tensor(x).detach().cpu().double() for x in (reference, estimate))
+    one, two = (x.reshape(1, -1) for x in pair)
     return float("inf") if torch.equal(one, two) else float(usdr(one.numpy(), two.numpy()))
 
 
+def _device(separators):
+    """Where the weights of separators lie; the CPU if they have none."""
+    modules = [module for module in separators if isinstance(module, nn.Module)]
+    found = (weight.device for module in modules for weight in module.parameters())
+    return next(found, torch.device("cpu"))
+
+
 def _seconds(function, *arguments) -> float:
+    """Of one call, to the end of what it starts on the GPU."""
+    wait = torch.cuda.synchronize if arguments[-1].is_cuda else lambda: None
+    wait()
     start = time.perf_counter()
     function(*arguments)
+    wait()
     return time.perf_counter() - start
 
 
@@ -349,8 +364,14 @@ def _gflop(separator, seconds: float, channels: int = 2) -> float:
 
 
 @contextlib.contextmanager
-def _peak_memory():
-    """Yields a function: MB that the process has needed beyond what it held, once it is over."""
+def _peak_memory(device):
+    """Yields a function: MB that the process has needed on `device` beyond what it held, once it is
+    over."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: (torch.cuda.max_memory_allocated(device) - before) / 1e6
+        return
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # Linux: forget the peak so far

@@ -31,6 +31,18 @@ def test_parameters_and_memory_are_counted(roomy):
     assert roomy.seconds_per_step > 0
 
 
+def test_channels_of_the_songs_count(roomy):
+    mono = training.plan(MODEL, 1000, CONFIG, channels=1)
+    assert MODEL.channels == 2 and mono.parameters == roomy.parameters
+    assert mono.example_gb == pytest.approx(roomy.example_gb / 2, rel=0.05)
+    assert mono.gmacs == pytest.approx(roomy.gmacs / 2, rel=0.05)
+    joint = dataclasses.replace(MODEL, channel_handling="joint")  # made for its own number
+    for count in (0, 1):
+        assert training.plan(joint, 1000, CONFIG, channels=count).gmacs == pytest.approx(
+            training.plan(joint, 1000, CONFIG).gmacs
+        )
+
+
 def passes(roomy, examples):
     """The plan where so many examples fit beside the weights."""
     usable = roomy.fixed_gb + examples * roomy.example_gb

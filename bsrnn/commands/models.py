@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bsrnn.commands.shared import command, model_config, parameter_arguments
+from bsrnn.commands.shared import command, model_config, parameter_arguments, pick_device
 from bsrnn.errors import UsageError, choose
 from bsrnn.options import configured, listed, once, typed
 
@@ -48,7 +48,8 @@ def _cost_arguments(own):
     own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
     parameter_arguments(own)
     own.add_argument("--measure", action="store_true", help="time it here; also weights")
-    own.add_argument("--threads", default="1,2", help="of --measure [1,2]")
+    own.add_argument("--threads", help="of --measure [1,2; with a GPU 1]")
+    own.add_argument("--device", default="cpu", help="of --measure: cpu, cuda or auto [cpu]")
     own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
     own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     own.add_argument("--csv", "--out", help="file for the table of --table or --measure")
@@ -97,7 +98,9 @@ def _table(args):
 
     rows = complexity.table(args.seconds)
     if args.measure:
-        threads = typed("threads", listed(args.threads)[0], 1)
+        if pick_device(args.device) != "cpu":
+            raise UsageError("the table is measured on a CPU: leave --device out")
+        threads = typed("threads", (listed(args.threads) or ["1"])[0], 1)
         rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
     if args.csv:
         benchmark.write(rows, args.csv)
@@ -111,7 +114,9 @@ def _measure(args, given):
     import bsrnn
     from bsrnn import benchmark, models
 
-    threads = [typed("threads", count, 1) for count in listed(args.threads) or ()]
+    device = pick_device(args.device)
+    counts = listed(args.threads) or (("1", "2") if device == "cpu" else ("1",))
+    threads = [typed("threads", count, 1) for count in counts]
     separators = {}
     for name in args.model:
         file = Path(name).is_file() and not name.endswith(".json")
@@ -121,7 +126,7 @@ def _measure(args, given):
             (config,) = configured([model_config(name)], given)
             torch.manual_seed(0)
             separator = models.build(config).eval()
-        separators[Path(name).name] = benchmark.options(separator, args.compile)
+        separators[Path(name).name] = benchmark.options(separator.to(device), args.compile)
     found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
     if args.csv:
         benchmark.write(found, args.csv)

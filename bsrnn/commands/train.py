@@ -70,7 +70,8 @@ def _train(args):
     given = [(name, value) for name, value in named.items() if value is not None]
     model, train = configured([model, train], once(given + args.parameters))
     if args.plan:
-        print(training.plan(model, args.memory_gb, train, args.device).text())
+        channels = data.open(args.dataset).channels
+        print(training.plan(model, args.memory_gb, train, args.device, channels).text())
         return
     for note in model.bands.notes:
         print(f"bands {model.bands.name}: {note}")

@@ -23,18 +23,20 @@ PRODUCTS = (nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d, BandLinear)
 
 
 def optimised(separator, precision: str = "fp32", compile: bool | str = False):
-    """A copy of `separator` for inference on a CPU; the separator itself stays as it is.
+    """A copy of `separator` for inference; the separator itself stays as it is.
 
     precision: "fp32"; "bf16": matrix products and recurrent layers with bfloat16 weights (half the
     memory), split, norms and the residual stream in float32; "int8": recurrent and linear layers
     with 8-bit weights, their inputs quantised as they come (split and mask heads, whose bands share
-    one product, stay float32).
+    one product, stay float32); CPU only.
     compile: torch.compile what stands between STFT and masks; the first call takes minutes. A text
-    names another backend than torch's own. Raises UsageError for an unknown precision or GPU.
+    names another backend than torch's own. Raises UsageError for an unknown precision, and for int8
+    where there is no int8 form.
     """
     choose(precision, PRECISIONS, "precision")
-    if any(tensor.is_cuda for tensor in separator.parameters()):
-        raise UsageError("optimised separators run on a CPU: load with device='cpu'")
+    device = next(separator.parameters()).device.type
+    if precision == "int8" and device != "cpu":
+        raise UsageError('int8 runs on a CPU: use precision "bf16", or move the separator there')
     made = copy.deepcopy(separator).eval().requires_grad_(False)
     if precision == "bf16":
         splits = [module for module in made.modules() if isinstance(module, BandSplit)]
@@ -42,10 +44,13 @@ def optimised(separator, precision: str = "fp32", compile: bool | str = False):
         for module in set(made.modules()) - whole:
             if isinstance(module, PRODUCTS):
                 module.to(torch.bfloat16)
+        for layer in made.modules():
+            if isinstance(layer, nn.RNNBase):
+                layer.flatten_parameters()  # for a GPU, in one piece again
         for split in splits:
-            split.forward = _autocast(split.forward, False)
+            split.forward = _autocast(split.forward, device, False)
         for name in {"forward", "estimate"} & set(dir(made)):
-            setattr(made, name, _autocast(getattr(made, name), True))
+            setattr(made, name, _autocast(getattr(made, name), device, True))
     elif precision == "int8":
         if any(isinstance(module, nn.TransformerEncoderLayer) for module in made.modules()):
             raise UsageError('torch\'s transformer layers have no int8 form: use precision "bf16"')
@@ -59,13 +64,13 @@ def optimised(separator, precision: str = "fp32", compile: bool | str = False):
     return made
 
 
-def _autocast(function, enabled):
+def _autocast(function, device, enabled):
     """`function` with what is left of its products in bfloat16 (torch keeps FFTs in float32), or
     not."""
 
     @functools.wraps(function)
     def run(*arguments, **options):
-        with torch.autocast("cpu", torch.bfloat16, enabled):
+        with torch.autocast(device, torch.bfloat16, enabled):
             return function(*arguments, **options)
 
     return run

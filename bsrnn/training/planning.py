@@ -6,12 +6,15 @@ Memory is counted, not guessed: weights, their gradients and Adam's two moments 
 parameter, 4 more for averaged weights), and what autograd keeps of one example between forward and
 backward, measured on a short excerpt with hooks on the saved tensors. That part grows linearly with
 length and batch for recurrent and convolutional networks, which is all the arithmetic there is. A
-kernel library may want workspace beyond it; so RESERVE of the memory stays free.
+kernel library may want workspace beyond it; so RESERVE of the memory stays free. On a GPU the peak
+of the probe counts instead, workspace included, and one pass of the proposal is timed: there many
+examples take hardly longer than one.
 """
 
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -66,11 +69,14 @@ class Plan:
         return "\n".join([*lines, f"{'proposal:':29}{options}"])
 
 
-def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu") -> Plan:
+def plan(
+    model_config, memory_gb: float, train_config=None, device: str = "cpu", channels: int = 0
+) -> Plan:
     """Parameters, memory and seconds per step of a training, and what fits `memory_gb` per process.
 
     model_config is a ModelConfig, train_config a TrainConfig, by default the preset "paper";
-    device, "cpu", "cuda" or "auto", is where the probe runs and the seconds hold.
+    device, "cpu", "cuda" or "auto", is where the probe runs and the seconds hold; channels is that
+    of the songs (0: as the model's), for a network takes those it does not join one by one.
     The proposal keeps the batch and splits it into the fewest passes that fit; if one
     example is too much it recomputes blocks, then shortens the example. Half precision is not
     counted on: it is a reserve. Lesson 11.
@@ -78,6 +84,8 @@ def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu")
     if not memory_gb > 0:
         raise UsageError(f"memory_gb is {memory_gb}: give a number above 0")
     config = train_config or presets()["paper"]
+    if channels and model_config.channel_handling == "independent":
+        model_config = dataclasses.replace(model_config, channels=channels)
     usable = memory_gb * (1 - RESERVE) * 1e9
     probes = [_probe(model_config, config, device)]
     if probes[0].passes(config, usable) is None and not config.gradient_checkpointing:
@@ -92,7 +100,7 @@ def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu")
     passes = probe.passes(config, usable)
     config = dataclasses.replace(config, accumulate=passes or config.batch)
     needed = probe.fixed + probe.example(config) * config.batch / config.accumulate
-    seconds = probe.seconds(config) * config.batch
+    seconds = probe.seconds(config, fits=passes is not None)
     counted = cost(model_config, config.seconds_per_segment)
     return Plan(
         counted.parameters,
@@ -111,17 +119,21 @@ def plan(model_config, memory_gb: float, train_config=None, device: str = "cpu")
 @dataclasses.dataclass(frozen=True)
 class _Probe:
     """Bytes of the weights; bytes of one example as a line over its length in s (offset, slope);
-    seconds of computing per second of it."""
+    seconds of computing per second of it, on a CPU; on a GPU what times a pass (config -> s)."""
 
     fixed: float
     kept: tuple[float, float]
     spent: float
+    timed: Callable | None = None
 
     def example(self, config) -> float:
         return self.kept[0] + self.kept[1] * config.seconds_per_segment
 
-    def seconds(self, config) -> float:
-        return self.spent * config.seconds_per_segment
+    def seconds(self, config, fits: bool) -> float:
+        """Of one update."""
+        if self.timed and fits:
+            return self.timed(config) * config.accumulate
+        return self.spent * config.seconds_per_segment * config.batch
 
     def passes(self, config, usable: float) -> int | None:
         """The fewest passes whose share of the batch fits, None if one example does not."""
@@ -141,7 +153,16 @@ def _probe(model_config, config, device: str) -> _Probe:
     lengths = PROBE_S
     if model_config.chunk_samples:  # a network made for one length
         lengths = (model_config.chunk_samples / model_config.sample_rate,)
-    with torch.random.fork_rng(devices=[0] if place == "cuda" else []):
+    devices = [0] if place == "cuda" else []
+
+    def timed(config):
+        length, examples = config.seconds_per_segment, config.batch // config.accumulate
+        with torch.random.fork_rng(devices=devices):
+            runs = [_measure(separator, model_config, config, length, place, examples)
+                    for _ in range(3)]  # fmt: skip
+        return min(seconds for _, seconds in runs)
+
+    with torch.random.fork_rng(devices=devices):
         separator = models.build(model_config).to(place).train()
 
         def measure():
@@ -153,18 +174,21 @@ def _probe(model_config, config, device: str) -> _Probe:
         if config.gradient_checkpointing:
             recompute_blocks(separator)
             whole, (kept, spent) = kept, measure()
-            blocks = max(1, model_config.repeats)  # one at a time lives again for its gradient
-            kept = [few + (all_ - few) / blocks for few, all_ in zip(kept, whole, strict=True)]
+            if place == "cpu":  # one block at a time lives again for its gradient
+                blocks = max(1, model_config.repeats)
+                kept = [few + (all_ - few) / blocks for few, all_ in zip(kept, whole, strict=True)]
     weights = sum(weight.numel() for weight in separator.parameters())
     fixed = weights * (16 + (4 if config.ema_decay else 0))
-    return _Probe(fixed, _line(lengths, kept), spent[-1] / lengths[-1])
+    line, each = _line(lengths, kept), spent[-1] / lengths[-1]
+    return _Probe(fixed, line, each, timed if place == "cuda" else None)
 
 
-def _measure(separator, model_config, config, seconds: float, device: str):
-    """Bytes that autograd keeps for one example of this length, and seconds for its gradient."""
+def _measure(separator, model_config, config, seconds: float, device: str, examples: int = 1):
+    """Bytes that examples of this length need between forward and backward (on a CPU what autograd
+    keeps, on a GPU the peak), and seconds for their gradient."""
     samples = round(seconds * model_config.sample_rate)
     channels = 1 if config.one_channel(model_config) else model_config.channels
-    mixture = torch.randn(1, channels, samples, device=device)
+    mixture = torch.randn(examples, channels, samples, device=device)
     own = {weight.untyped_storage().data_ptr() for weight in separator.parameters()}
     kept = {}
 
@@ -174,6 +198,10 @@ def _measure(separator, model_config, config, seconds: float, device: str):
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
     began = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         waveforms, spectra = separator.estimate(mixture)
@@ -182,7 +210,10 @@ def _measure(separator, model_config, config, seconds: float, device: str):
     loss.backward()
     if device == "cuda":
         torch.cuda.synchronize()
-    return sum(kept.values()), time.perf_counter() - began
+        needed = torch.cuda.max_memory_allocated() - before
+    else:
+        needed = sum(kept.values())
+    return needed, time.perf_counter() - began
 
 
 def _line(lengths, values) -> tuple[float, float]:

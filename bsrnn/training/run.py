@@ -129,6 +129,8 @@ class Run:
             self.optimizer.load_state_dict(self.loaded["optimizer"])
             self.precision.load_state_dict(self.loaded["scaler"])
             torch.set_rng_state(self.loaded["random"])
+            if "random_gpu" in self.loaded and module.device.type == "cuda":
+                torch.cuda.set_rng_state(self.loaded["random_gpu"], module.device)
 
     def count(self, loss: float) -> None:
         """One update is done; `loss` is its mean over all passes and processes."""
@@ -283,6 +285,8 @@ class Run:
         state |= {"teacher": self.teacher.separator.state_dict() if self.teacher else {}}
         state |= {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
         state |= {"scaler": self.precision.state_dict()}  # of "16" only
+        if torch.cuda.is_initialized():  # dropout is drawn there
+            state |= {"random_gpu": torch.cuda.get_rng_state()}
         return state
 
     def restore(self) -> None:
