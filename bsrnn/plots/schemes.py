@@ -349,7 +349,8 @@ def leakage(scheme, leak, axis="log", floor_db=-40.0):
     _frequency_axis(panels[-1, 0], axis, scheme)
     for panel in panels[:-1, 0]:
         panel.tick_params(bottom=False, labelbottom=False)
-    legend(panels[0, 0], loc="lower left", ncols=3)
+    drawn = panels[0, 0].get_legend_handles_labels()
+    picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
 
 

@@ -319,8 +319,8 @@ def stem_correlation(matrix, labels, title="Correlation of the stems"):
     mesh = axes.imshow(matrix, cmap=style.DIVERGING, vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(matrix):
         axes.text(
-            column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
-            color="white" if abs(value) > 0.6 else "black",
+            column, row, f"{round(value, 2) + 0.0:.2f}",  # no -0.00
+            ha="center", va="center", fontsize=8, color="white" if abs(value) > 0.6 else "black",
         )  # fmt: skip
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
