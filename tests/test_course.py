@@ -29,6 +29,15 @@ course.show(figure)"""
 PROSE = "md " + "word " * 60
 
 
+def test_the_course_reads_notebooks_without_a_grammar_of_web_addresses():
+    code = (
+        "import sys, bsrnn.course.runner, papermill, nbconvert;"
+        "assert 'jsonschema' in sys.modules and 'lark' not in sys.modules;"
+        "assert 'rfc3987_syntax' not in sys.modules"  # whoever wants it can still have it
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def sound_cells():
     """(tags, source) of the smallest lesson that keeps the grammar."""
     title = f"# 42 - Test\n\n{stamp.badge('42_test')}\n\n**Level:** low **Minutes:** 1\n\n"

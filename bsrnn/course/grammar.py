@@ -8,8 +8,7 @@ import ast
 import re
 from pathlib import Path
 
-import nbformat
-
+from bsrnn.course.nb import nbformat
 from bsrnn.course.stamp import badge, setup_cell, tags
 
 SHARED = {

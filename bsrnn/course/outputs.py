@@ -11,9 +11,8 @@ import re
 import tempfile
 from pathlib import Path
 
-import nbformat
-
 from bsrnn.course import grammar, runner
+from bsrnn.course.nb import nbformat
 from bsrnn.course.stamp import ROOT, source_hash, tags, write_bytes, write_text
 
 PICTURE_KB, LESSON_KB = 80, 500

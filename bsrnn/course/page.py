@@ -55,7 +55,7 @@ def _still(notebook):
     """A copy of `notebook` that needs no kernel, no network and no typesetting script."""
     import copy
 
-    import nbformat
+    from bsrnn.course.nb import nbformat
 
     lesson = nbformat.from_dict(copy.deepcopy(notebook))
     models = lesson.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
@@ -77,7 +77,7 @@ def _still(notebook):
 
 def _captured(model_id: str, models: dict, seen: set) -> list:
     """What the Output widgets inside the widget `model_id` show."""
-    import nbformat
+    from bsrnn.course.nb import nbformat
 
     if model_id in seen or model_id not in models:
         return []

@@ -38,7 +38,7 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
     Raises:
         UsageError: an unknown assignment. DataError: a region that does not end.
     """
-    import nbformat
+    from bsrnn.course.nb import nbformat
 
     known = sources(folder)
     stale = []

@@ -138,7 +138,7 @@ def _run_one(path, parameters, out, timeout_s, watch) -> Result:
     seconds = time.monotonic() - began
     executed, page = out / path.name, out / f"{path.stem}.html"
     if notebook is not None:
-        import nbformat
+        from bsrnn.course.nb import nbformat
 
         write_text(executed, nbformat.writes(notebook) + "\n")
         write_page(notebook, page)

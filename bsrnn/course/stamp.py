@@ -108,7 +108,7 @@ def restamp(name: str) -> list[Path]:
     Raises:
         UsageError: `name` is not of the form owner/name.
     """
-    import nbformat
+    from bsrnn.course.nb import nbformat
 
     name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):

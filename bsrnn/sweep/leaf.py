@@ -96,9 +96,8 @@ def spawn(job: dict, children: Children | None = None) -> str:
 
 def perform(job: dict) -> str:
     """What the process does: execute the notebook, keep it beside the card; the error line."""
-    import nbformat
-
     from bsrnn.course import grammar, runner
+    from bsrnn.course.nb import nbformat
     from bsrnn.sweep.plan import MACHINERY, find, leaf_hash
 
     path, folder = find(job["leaf"]), Path(job["folder"])
@@ -126,9 +125,6 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Read a job, answer with {"error": ...}."""
-    # jsonschema, which nbformat uses, builds a grammar of web addresses for a whole second if it
-    # can; a notebook has none to be checked, and jsonschema goes on without.
-    sys.modules.setdefault("rfc3987_syntax", None)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
