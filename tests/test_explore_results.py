@@ -30,6 +30,7 @@ def made(out):
         folder = cell_folder(plan, out, cell)
         folder.mkdir(parents=True)
         cost = {"parameters": 1000 * size, "cpu_seconds": 9 + size + (cell["scheme"] == "v7")}
+        cost |= {"macs_per_second": 2e7 * size}
         protocol = {"rung": "toy", "stems": ["vocals", "drums"]}
         card = {"parameters": cell, "metrics": rows, "protocol": protocol, "cost": cost}
         (folder / "results.json").write_text(json.dumps(card))
@@ -66,11 +67,21 @@ def test_numbers_are_those_of_the_cells(board):
             explore.results_view(board, **wrong)
 
 
+def test_costs_are_shown_in_units_that_can_be_read(board):
+    picture, _, table = explore.results_view(board, cost="macs_per_second", group="model")
+    assert list(table["GMAC per second of sound"]) == pytest.approx([0.02, 0.04])
+    assert picture.axes[0].get_xlabel() == "GMAC per second of sound"
+    assert picture.axes[1].lines[1].get_xdata()[0] == pytest.approx(0.02), "drawn in that unit"
+    table = explore.results_view(board, group="model")[2]
+    assert list(table["parameters"]) == ["1,000", "2,000"]
+
+
 def test_every_control_over_its_range_changes_what_is_shown(board):
     panel = explore.result_explorer(board)
     assert set(panel.controls) == {"metric", "stem", "cost", "group"}
     assert list(panel.controls["group"].options) == ["arm", "scheme", "model", "seed"]
-    assert [name for _, name in panel.controls["cost"].options] == ["parameters", "cpu_seconds"]
+    costs = [name for _, name in panel.controls["cost"].options]
+    assert costs == ["parameters", "macs_per_second", "cpu_seconds"]
     for name, control in panel.controls.items():
         values = [option[1] if isinstance(option, tuple) else option for option in control.options]
         for value in [v for v in values if v != control.value]:

@@ -5,6 +5,7 @@ The leaf is a notebook of three cells without torch: what is tested is the machi
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -315,6 +316,26 @@ def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path)
     assert drums.loc["v7", "mean"] == pytest.approx(scores.mean() + 1)
 
 
+def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp_path):
+    out = written(leaf, tmp_path, {"v7": (3.0, 3.4), "v1": (2.0, 2.5)})
+    for path in out.glob("cells/*/results.json"):
+        card = json.loads(path.read_text())
+        cost = {"parameters": 100762, "macs_per_second": 43637877, "training_macs": 1.067631e12}
+        card["cost"] = cost | {"cpu_seconds": 1234.56, "energy_kwh": 0.0123456}
+        path.write_text(json.dumps(card))
+    board = sweep.board(out)
+    shown = board.readable()
+    assert list(shown.index) == list(board.table().index), "another order than the board's"
+    assert dict(shown.loc["v7"].drop(["mean", "low", "high"])) == {
+        "seeds": "2", "parameters": "100,762", "GMAC per s of sound": "0.044",
+        "training GMAC": "1,067.63", "CPU s": "1,234.6", "kWh": "0.012",
+    }  # fmt: skip
+    assert shown.loc["v7", "mean"] == "5.20", "median over songs, mean over stems, mean over seeds"
+    assert dict(shown.loc["mixture"]) == dict.fromkeys(shown, "") | {"mean": "-3.00"}
+    assert shown.columns.name == board.note or not board.note
+    assert "kWh" not in board.readable(leave=["energy_kwh"]), "left out"
+
+
 def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
     from scipy.stats import ttest_rel
 
@@ -384,6 +405,7 @@ def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys
     said = capsys.readouterr().out
     assert "mixture" in said and "undecided" in said and plan.rule in said
     assert "toy data: direction only" in said
+    assert not re.search(r"\de[+-]\d|\d{5}", said.partition("\n\n")[0]), "no raw floats"
     assert (tmp_path / "all.csv").read_text().count("\n") == 1 + 2 * 2 * 2
 
 

@@ -111,7 +111,7 @@ def _sweep_board(args):
     from bsrnn.course.stamp import write_text
 
     board = sweep.board(args.folder)
-    print(board.table(args.metric, args.stem).round(2).to_string())
+    print(board.readable(args.metric, args.stem).to_string())
     if board.plan.comparisons:
         print(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")
     print(f"\n{board.plan.rule}")

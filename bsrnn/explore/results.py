@@ -14,7 +14,7 @@ from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
 from bsrnn.plots.ledger import pareto
 from bsrnn.plots.results import METRICS
-from bsrnn.training.expense import COSTS
+from bsrnn.training.expense import COSTS, UNIT
 
 
 def results_view(board, metric="", stem="", cost="", group="") -> list:
@@ -34,6 +34,7 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
     rows = board.frame[(board.frame["metric"] == metric) & (board.frame["stem"] == stem)]
     ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
     cells = rows[~rows["system"].isin(LADDER)]
+    cells = cells.assign(**{cost: cells[cost] / UNIT.get(cost, 1)})
     table = _table(cells, group or "arm", cost)
     unit = METRICS[metric]
     picture = _picture(cells, table, ladder, group or "arm", cost, f"{unit} of {stem} (dB)")
@@ -41,7 +42,10 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
         picture.suptitle(board.note, fontsize=9)
     words = _words(table, ladder, unit, stem, group or "arm", board)
     style.describe(picture, words)
-    return [picture, textwrap.fill(words, 88), table.round(3)]
+    table = table.round(3).rename(columns={cost: COSTS[cost]})
+    if cost == "parameters":
+        table[cost] = table[cost].map("{:,.0f}".format)
+    return [picture, textwrap.fill(words, 88), table]
 
 
 def result_explorer(board) -> Panel:

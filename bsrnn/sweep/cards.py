@@ -20,7 +20,15 @@ from bsrnn.evaluation.report import same_protocol
 from bsrnn.sweep.leaf import CARD
 from bsrnn.sweep.plan import Sweep, read_plan
 from bsrnn.sweep.running import cell_folder
-from bsrnn.training.expense import COSTS
+from bsrnn.training.expense import COSTS, UNIT
+
+_PRINTED = {  # head and format of the columns that are not dB with two decimals
+    "seeds": ("seeds", "{:.0f}"), "parameters": ("parameters", "{:,.0f}"),
+    "macs_per_second": ("GMAC per s of sound", "{:,.3f}"),
+    "training_macs": ("training GMAC", "{:,.2f}"),
+    "cpu_seconds": ("CPU s", "{:,.1f}"), "seconds": ("s", "{:,.1f}"),
+    "energy_kwh": ("kWh", "{:.2g}"),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +81,16 @@ class Board:
         board.index.name = f"{metric} of {stem} (dB)"
         board.columns.name = self.note or None
         return board
+
+    def readable(self, metric: str = "", stem: str = "", leave: tuple = ()) -> pd.DataFrame:
+        """`table` as text: dB with two decimals, costs with their units, nothing where nothing is
+        known. leave: names of costs to leave out."""
+        board = self.table(metric, stem).drop(columns=list(leave))
+        text = pd.DataFrame(index=board.index).rename_axis(columns=board.columns.name)
+        for name, values in board.items():
+            head, form = _PRINTED.get(name, (name, "{:.2f}"))
+            text[head] = (values / UNIT.get(name, 1)).map(form.format).where(values.notna(), "")
+        return text
 
     def gains(self, metric: str = "", stem: str = "") -> pd.DataFrame:
         """Paired gain of every arm over the baseline in dB, and the verdict of the plan's rule.
