@@ -14,17 +14,16 @@ Lesson 11.
 
 import contextlib
 import copy
-import os
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from bsrnn.errors import UsageError
+from bsrnn.files import whole
 from bsrnn.models.bandsplit import BandSplitSeparator, equal_widths
 from bsrnn.models.optimised import PRECISIONS, optimised
 
@@ -261,11 +260,8 @@ def measure(
 
 def write(frame, path) -> None:
     """The table of `measure` as CSV, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    frame.to_csv(unfinished, index=False, float_format="%.6g")
-    os.replace(unfinished, path)
+    with whole(path) as part:
+        frame.to_csv(part, index=False, float_format="%.6g")
 
 
 def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:

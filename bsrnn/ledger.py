@@ -13,7 +13,6 @@ Lesson 09.
 """
 
 import csv
-import os
 import re
 import sysconfig
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.files import whole
 
 # what each metric and test set means: data/README.md
 METRICS = ("usdr", "csdr", "csdr_2s", "usdr_batch", "si_sdr", "snr", "sdr")
@@ -247,7 +247,6 @@ def record(runs, at=None) -> Path:
     found = _faults("own_runs", rows)
     if found:
         raise UsageError(f"nothing recorded: {found[0]}")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    rows.to_csv(unfinished, index=False, lineterminator="\n")
-    os.replace(unfinished, path)
+    with whole(path) as part:
+        rows.to_csv(part, index=False, lineterminator="\n")
     return path

@@ -29,7 +29,6 @@ from bsrnn.errors import UsageError, choose
 from bsrnn.stft import PAPER, StftConfig, istft, stft
 
 SILENT = 1e-8  # |X| below this is silence (BandIt)
-AGAINST = ("rest", "stems")
 
 
 def binary_mask(stem, rest, threshold_db: float = 0.0) -> torch.Tensor:

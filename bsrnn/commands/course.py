@@ -1,16 +1,16 @@
 """`bsrnn course ...`: lessons and assignments."""
 
 import sys
-from pathlib import Path
 
 from bsrnn.commands.shared import (
     command,
     dataset_argument,
     fail,
+    new_file,
     parameter_arguments,
     stems_argument,
 )
-from bsrnn.errors import UsageError, choose
+from bsrnn.files import write_text
 from bsrnn.options import listed, once
 
 
@@ -86,17 +86,13 @@ def _grade_arguments(own):
     _grade_arguments,
 )
 def _course_grade(args):
-    from bsrnn.course import grading, stamp
+    from bsrnn.course import grading
 
-    out = Path(args.out) if args.out else None
-    if out:
-        choose(out.suffix, (".csv", ".json"), "ending of --out")
-        if not out.parent.is_dir():
-            raise UsageError(f"no folder {out.parent}: make it first")
+    out = new_file(args.out, (".csv", ".json"))
     watch = lambda sheet: print(sheet.text(), flush=True)  # noqa: E731
     sheets = grading.grade_all(args.submissions, args.assignment, args.seed, watch)
     if out:
-        stamp.write_text(out, grading.table(sheets, out.suffix[1:]))
+        write_text(out, grading.table(sheets, out.suffix[1:]))
     failed = [sheet.submission for sheet in sheets if sheet.error]
     return fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
 
@@ -183,13 +179,9 @@ def _board_arguments(own):
 )
 def _course_board(args):
     from bsrnn import data
-    from bsrnn.course import capstone, stamp
+    from bsrnn.course import capstone
 
-    out = Path(args.out) if args.out else None
-    if out:
-        choose(out.suffix, (".csv",), "ending of --out")
-        if not out.parent.is_dir():
-            raise UsageError(f"no folder {out.parent}: make it first")
+    out = new_file(args.out, (".csv",))
     more = {} if args.max_real_time is None else {"real_time": args.max_real_time}
     limits, songs = _rules(args, **more)
     hidden = args.hidden
@@ -199,7 +191,7 @@ def _course_board(args):
     watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
     board = capstone.leaderboard(args.submissions, songs, limits, hidden, args.measure, watch=watch)
     if out:
-        stamp.write_text(out, board.frame.to_csv())
+        write_text(out, board.frame.to_csv())
     print(board.text())
     missing = ", ".join(board.refused)
     return fail(f"not on the board: {missing} (reasons above)", 1) if missing else 0

@@ -55,6 +55,16 @@ def file(path: str) -> Path:
     return Path(path)
 
 
+def new_file(path: str | None, endings) -> Path | None:
+    """The path that --out names, None without; a wrong ending and a missing folder are refused."""
+    if not path:
+        return None
+    choose(Path(path).suffix, endings, "ending of --out")
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"no folder {Path(path).parent}: make it first")
+    return Path(path)
+
+
 def pick_device(name: str) -> str:
     """'auto' resolved; refuses CUDA where there is none."""
     import torch

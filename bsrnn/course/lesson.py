@@ -108,7 +108,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
             {"system": "mixture", "stem": "vocals", "metric": "usdr", "value_db": 0.1}.
         notes: anything else worth keeping (rung, split_hash, parameter count ...).
     """
-    from bsrnn.course.stamp import write_text
+    from bsrnn.files import write_text
 
     card = {
         "lesson": lesson,
@@ -119,7 +119,6 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         **notes,
     }
     target = Path(path) / "results.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(card, indent=1, default=_plain) + "\n")
     return target
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bsrnn.course import grammar, runner
 from bsrnn.course.nb import nbformat
-from bsrnn.course.stamp import ROOT, source_hash, tags, write_bytes, write_text
+from bsrnn.course.stamp import ROOT, source_hash, tags
+from bsrnn.files import whole, write_text
 
 PICTURE_KB, LESSON_KB = 80, 500
 _KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
@@ -130,7 +131,8 @@ def _store_hero(notebook, path: Path) -> None:
             notebook.cells[0]["attachments"] = {"hero.png": {"image/png": pictures[0]}}
             if path.parent == ROOT / "notebooks":
                 (ROOT / "figures").mkdir(exist_ok=True)
-                write_bytes(ROOT / "figures" / f"{path.stem}.png", base64.b64decode(pictures[0]))
+                with whole(ROOT / "figures" / f"{path.stem}.png") as part:
+                    part.write_bytes(base64.b64decode(pictures[0]))
 
 
 def _pictures(cell) -> list[str]:

@@ -6,7 +6,7 @@ import io
 import re
 from pathlib import Path
 
-from bsrnn.course.stamp import write_text
+from bsrnn.files import write_text
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>A widget: open the lesson in Jupyter to use it.</em></p>"
@@ -15,17 +15,22 @@ _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 _MATH = re.compile(
     r"(?<!\\)\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", re.DOTALL
 )
+_STOP = re.compile(r'(<img class="math"[^>]*>)([-.,;:?!)]+)')  # stays beside its formula
+_UNIT = re.compile(r"(?<=\d) (?=%|(?:dB|dBFS|Hz|kHz|ms)\b)")  # no line ends between them
 _STYLE = """<style>
 body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
 .jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
 :is(.jp-OutputArea-output, .jp-RenderedMarkdown) pre {
   white-space: pre !important; word-break: normal !important; overflow-x: auto}
-.jp-RenderedMarkdown pre {margin: .5em 0}
-.table {overflow-x: auto} .dataframe tbody :is(td, th) {white-space: nowrap}
+.jp-RenderedMarkdown .highlight {padding: .5em; margin: .5em 0}
+.jp-RenderedMarkdown .highlight pre {margin: 0; background: none}
+.table {overflow-x: auto} :is(.dataframe tbody :is(td, th), .table code, .whole) {
+  white-space: nowrap}
+@media (max-width: 600px) {.jp-RenderedMarkdown :is(td, th) {min-width: 5rem}}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
-img.math {vertical-align: middle; margin: 0 .1em}
+img.math {margin: 0 .1em}
 </style>"""
 
 
@@ -113,7 +118,9 @@ def _markdown(text: str, attachments: dict) -> str:
     parts = _CODE.split(text)  # code stands at the odd places
     for place in range(0, len(parts), 2):
         drawn = _MATH.sub(lambda m: _formula(m[1] or m[2], bool(m[1])), parts[place])
-        parts[place] = drawn.replace(r"\$", "$").replace("$", "&#36;")  # the rest are prices
+        drawn = _STOP.sub(r'<span class="whole">\1\2</span>', drawn)
+        drawn = drawn.replace(r"\$", "$").replace("$", "&#36;")  # the rest are prices
+        parts[place] = _UNIT.sub("\u00a0", drawn)
     return "".join(parts)
 
 
@@ -127,11 +134,12 @@ def _formula(tex: str, display: bool) -> str:
     drawn = re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", tex)  # mathtext wants the braces
     drawn = drawn.replace(r"\frac", r"\dfrac") if display else drawn
     try:
-        mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")
+        below = mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")
     except ValueError:
         return f"`{tex}`"
     source = base64.b64encode(buffer.getvalue()).decode()
     picture = (
-        f'<img class="math" alt="{html.escape(tex)}" src="data:image/svg+xml;base64,{source}">'
+        f'<img class="math" alt="{html.escape(tex)}" style="vertical-align: {-below:.2f}pt"'
+        f' src="data:image/svg+xml;base64,{source}">'
     )
     return f'\n\n<p style="text-align: center">{picture}</p>\n\n' if display else picture

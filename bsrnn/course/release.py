@@ -9,8 +9,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from bsrnn.course.stamp import NOTEBOOKS, write_text
+from bsrnn.course.stamp import NOTEBOOKS
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.files import write_text
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
@@ -50,7 +51,6 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
             continue
         stale.append(path)
         if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
     return stale
 

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from bsrnn.course import grammar
-from bsrnn.course.stamp import NOTEBOOKS, ROOT, write_text
+from bsrnn.course.stamp import NOTEBOOKS, ROOT
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.files import write_text
 from bsrnn.options import typed
 
 CELL_TIMEOUT_S = 3600

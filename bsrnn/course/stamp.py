@@ -5,13 +5,13 @@ The repository's address comes from one place, `[project.urls]` of pyproject.tom
 
 import hashlib
 import json
-import os
 import re
 import tomllib
 from pathlib import Path
 
 import bsrnn
 from bsrnn.errors import UsageError
+from bsrnn.files import write_text
 
 ROOT = Path(bsrnn.__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -85,21 +85,6 @@ def source_hash(notebook) -> str:
         if cell["cell_type"] == "code" and "setup" not in tags(cell):
             digest.update(json.dumps([cell["source"], tags(cell)]).encode())
     return digest.hexdigest()[:16]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` atomically: a reader sees the old file or the new one, never a half."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` atomically: a reader sees the old file or the new one, never a half."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def restamp(name: str) -> list[Path]:

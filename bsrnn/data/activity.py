@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.files import whole
 
 _MEASURES = ("rms", "mean-square", "root-abs")
 
@@ -163,17 +164,16 @@ def write(frame, folder, form: str = "text") -> list[Path]:
     """
     choose(form, ("text", "csv"), "form")
     folder, paths = Path(folder), []
-    folder.mkdir(parents=True, exist_ok=True)
     for (stem, subset), rows in frame.groupby(["stem", "subset"], sort=False):
         rows = rows[["song", "start", "end"]].reset_index(drop=True)
         path = folder / f"{stem}_{subset}.{'txt' if form == 'text' else 'csv'}"
-        part = path.with_name(path.name + ".part")
-        if form == "text":
-            rows.to_csv(part, sep="\t", header=False, index=False)
-        else:
-            rows.columns = ["track", "ind_beg", "ind_end"]
-            rows.to_csv(part, index_label="index")
-        paths.append(part.replace(path))
+        with whole(path) as part:
+            if form == "text":
+                rows.to_csv(part, sep="\t", header=False, index=False)
+            else:
+                rows.columns = ["track", "ind_beg", "ind_end"]
+                rows.to_csv(part, index_label="index")
+        paths.append(path)
     return paths
 
 

@@ -28,7 +28,6 @@ SUBSET_FOLDERS = {
     "train": "train", "valid": "valid", "validation": "valid", "test": "test",
     "tr": "train", "cv": "valid", "tt": "test",
 }  # fmt: skip
-_SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "W64")
 SILENCE_DB = -60.0  # RMS of 100 ms below which `table` counts a stem as silent
 
 

@@ -8,8 +8,6 @@ Lesson 09.
 """
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pandas as pd
 
 from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.evaluation.ladder import NAMES, in_order
+from bsrnn.files import write_text
 
 COLUMNS = (
     "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",
@@ -242,16 +241,3 @@ def compare(reports, metric: str = "usdr", statistic: str = "median") -> pd.Data
     board.index.name = f"{statistic} {metric} (dB)"
     board.columns.name = reports[0].note or None
     return board
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write in one step: a temporary name in the same folder, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -16,7 +16,8 @@ from bsrnn import metrics as metrics_room
 from bsrnn.errors import DataError, UsageError, choose
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.museval_bridge import museval_json
-from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report, write_text
+from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
+from bsrnn.files import write_text
 
 log = logging.getLogger(__name__)
 DEFAULT_LADDER = ("silence", "mixture", "ideal ratio mask")

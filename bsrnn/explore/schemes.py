@@ -6,7 +6,6 @@ Lesson 04.
 
 import contextlib
 import json
-import os
 import re
 from dataclasses import replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ from bsrnn.cost import cost
 from bsrnn.errors import UsageError, choose
 from bsrnn.explore.edges import OWN_HZ, EdgeEditor, parsed
 from bsrnn.explore.panel import Panel
+from bsrnn.files import write_text
 from bsrnn.plots.schemes import AXES
 
 MAX_S = 6.0  # of a song: keeps every change below a second
@@ -192,18 +192,11 @@ def _row(*parts):
 
 def save_scheme(scheme, path) -> Path:
     """Write a BandScheme as JSON in one step; `bsrnn train --scheme PATH` takes it."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(json.loads(scheme.to_json()), indent=1) + "\n")
-        os.replace(unfinished, path)
+        write_text(path, json.dumps(json.loads(scheme.to_json()), indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path} ({error.strerror}): choose another name") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def _facts(song, scheme, share, stem, model) -> dict:

@@ -7,10 +7,8 @@ by name. Writing is atomic: a reader sees the old file or the new one.
 
 import collections
 import json
-import os
 import pickle
 import re
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bsrnn.errors import DataError, UsageError
+from bsrnn.files import whole
 from bsrnn.models.bag import SeparatorBag
 from bsrnn.models.bandsplit import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
@@ -59,16 +58,9 @@ def save(separator, path, passport: dict | None = None) -> Path:
         "configs": json.dumps([one.config.to_json() for one in parts]),
         "passport": json.dumps({**separator.passport, **(passport or {})}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", prefix=path.name, dir=path.parent)
-    os.close(handle)
-    try:
-        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-        save_file(tensors, temporary, metadata=metadata)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    with whole(path) as part:
+        save_file(tensors, part, metadata=metadata)
     return path
 
 
@@ -125,12 +117,6 @@ def refuse_not_finite(state: dict, what) -> None:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise DataError(f"{what}: {name} holds values that are not finite; use another file")
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 # ---- files of others ---------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from bsrnn.course.stamp import ROOT, write_text
+from bsrnn.course.stamp import ROOT
+from bsrnn.files import write_text
 
 CARD, NOTEBOOK = "results.json", "leaf.ipynb"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import bsrnn
-from bsrnn.course.stamp import NOTEBOOKS, source_hash, write_text
+from bsrnn.course.stamp import NOTEBOOKS, source_hash
 from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.files import write_text
 from bsrnn.metrics import DEFINITIONS
 
 try:
@@ -220,7 +221,6 @@ def register(plan: Sweep, out) -> str:
         "plan": dataclasses.asdict(plan),
     }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None

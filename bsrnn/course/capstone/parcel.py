@@ -20,7 +20,7 @@ import numpy as np
 from bsrnn import evaluation, models
 from bsrnn.data import splits
 from bsrnn.errors import UsageError
-from bsrnn.evaluation.report import write_text
+from bsrnn.files import write_text
 
 MODEL, CARD_FILE = "model.safetensors", "card.json"
 CARD = {  # what a card must say, in words for the reader

@@ -1,0 +1,28 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path):
+    """A path beside `path` to write to; it takes the place of `path` when the block ends well.
+
+    A reader or a kill meets the old file or the new one, never a half. Folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole(path) as part:
+        part.write_bytes(text.encode())
