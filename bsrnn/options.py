@@ -1,12 +1,28 @@
-"""Text of the command line into typed values of known names; anything else is refused.
+"""Text of the command line, or JSON, into typed values of known names; all else is refused.
 
 Used by `bsrnn.commands` and by `bsrnn.course.runner` for the parameters of lessons.
 """
 
 import contextlib
 import dataclasses
+import json
 
 from bsrnn.errors import UsageError, choose
+
+
+class Json:
+    """What makes a frozen dataclass of settings travel as JSON, there and back."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str):
+        """Inverse of to_json; UsageError for an unknown field."""
+        values = json.loads(text)
+        for name in values:
+            choose(name, [f.name for f in dataclasses.fields(cls)], f"field of {cls.__name__}")
+        return cls(**values)
 
 
 def typed(name: str, value, default):

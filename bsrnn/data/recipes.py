@@ -21,10 +21,10 @@ from pedalboard's Freeverb, here from `bsrnn.data.augment.reverb`.
 """
 
 import dataclasses
-import json
 
 from bsrnn.data import activity
 from bsrnn.errors import UsageError, choose
+from bsrnn.options import Json
 
 _SHARES = (
     "remix", "gain_share", "channel_swap", "polarity", "silence", "silence_targets", "noise",
@@ -33,7 +33,7 @@ _SHARES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Json):
     """How one training example is drawn. All probabilities are per example or per source.
 
     >>> from bsrnn.data.recipes import recipe
@@ -84,13 +84,6 @@ class Recipe:
             raise UsageError(
                 f"gain_low {self.gain_low} exceeds gain_high {self.gain_high}: swap them"
             )
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Recipe":
-        return cls(**json.loads(text))
 
 
 _PLAIN = Recipe(remix=0.0, gain_low=0.0, gain_high=0.0, silence=0.0, active_share=0.0)

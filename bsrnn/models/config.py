@@ -9,10 +9,11 @@ Banquet its successors; BS-/Mel-RoFormer = Lu et al. 2023 (arXiv 2309.02612), Wa
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from bsrnn.errors import UsageError, choose
+from bsrnn.options import Json
 from bsrnn.stft import StftConfig
 
 OPTIONS = {
@@ -36,7 +37,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Json):
     """Everything that fixes a network; the defaults are the BSRNN of the paper.
 
     >>> config = ModelConfig(stems=("drums",), scheme="drums", features=64, repeats=8)
@@ -168,18 +169,6 @@ class ModelConfig:
     def chunk_samples(self) -> int:
         """The only input length of a network with "frames" norms, else 0."""
         return self.stft.hop * (self.frames - 1) if self.frames else 0
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "ModelConfig":
-        """Inverse of to_json; an unknown field is an error."""
-        values = json.loads(text) if isinstance(text, str) else dict(text)
-        names = [field.name for field in fields(cls)]
-        for name in values:
-            choose(name, names, "field of ModelConfig")
-        return cls(**values)
 
 
 @lru_cache(maxsize=64)

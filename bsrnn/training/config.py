@@ -1,12 +1,12 @@
 """TrainConfig: how a separator is trained, and the presets of the publications (lesson 07)."""
 
 import dataclasses
-import json
 import math
 
 from bsrnn import losses
 from bsrnn.data import recipes
 from bsrnn.errors import UsageError, choose
+from bsrnn.options import Json
 
 _OPTIONS = {
     "optimizer": ("adam", "adamw"),
@@ -21,7 +21,7 @@ _FROM_0 = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Json):
     """How to train, apart from what is trained (ModelConfig) and on what (the dataset).
 
     >>> TrainConfig.from_json(TrainConfig(steps=3).to_json()).steps
@@ -115,16 +115,6 @@ class TrainConfig:
     def one_channel(self, model) -> bool:
         """Whether a network (ModelConfig) is trained on one channel of each source."""
         return self.mono and model.joint_channels == 1 and not model.tac
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "TrainConfig":
-        values = json.loads(text)
-        for name in values:
-            choose(name, [field.name for field in dataclasses.fields(cls)], "training option")
-        return cls(**values)
 
 
 # The first two are for few songs and one CPU. L2 instead of the paper's L1: SDR counts squares;
