@@ -153,6 +153,16 @@ def test_a_formula_that_cannot_be_drawn_stays_readable(tmp_path):
     assert text.count('class="math"') == 1
 
 
+def test_a_formula_stands_on_its_line_and_keeps_its_comma(tmp_path):
+    prose = r"So $n$, $\frac{a}{b}$ and $x_k$ in 35 % or 3 dB, but `4 dB`."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose)])
+    text = page.write_page(notebook, tmp_path / "page.html").read_text()
+    letter, fraction, index = map(float, re.findall(r"vertical-align: (-?[\d.]+)pt", text))
+    assert fraction < index < letter < 0.5, "what hangs below the line of the words must hang"
+    assert re.findall(r'<span class="whole"><img [^>]*>(.)</span>', text) == [","]
+    assert "35\u00a0%" in text and "3\u00a0dB" in text and "<code>4 dB</code>" in text
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_fits_a_telephone(path, telephone, tmp_path):
     target = page.write_page(grammar.read(path), tmp_path / "page.html")

@@ -5,7 +5,6 @@ on toy data in its title. Intervals are 95 % bootstraps over songs. Lessons 07, 
 """
 
 import numpy as np
-from matplotlib.patheffects import withStroke
 
 from bsrnn.errors import UsageError
 from bsrnn.evaluation import LADDER
@@ -42,7 +41,7 @@ def ladder(report, metric: str = "usdr"):
             ax.annotate(
                 f"{median:.1f}", (median, y), (0, 5), textcoords="offset points",
                 ha="center", va="bottom", fontsize=7,
-                path_effects=[withStroke(linewidth=2, foreground="white")],  # over the line at 0
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the line at 0
             )  # fmt: skip
             words.append(f"{stem} {system} {median:.1f} dB")
         _label(ax, stem, f"{unit} (dB)")
