@@ -30,7 +30,7 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 @media (max-width: 600px) {.jp-RenderedMarkdown :is(td, th) {min-width: 5rem}}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
-img.math {margin: 0 .1em}
+img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
 </style>"""
 
 
@@ -132,6 +132,7 @@ def _formula(tex: str, display: bool) -> str:
     tex, buffer = " ".join(tex.split()), io.BytesIO()
     font = FontProperties(size=15 if display else 12, math_fontfamily="cm")
     drawn = re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", tex)  # mathtext wants the braces
+    drawn = re.sub(r"(\\sum(?:[_^](?:\{[^{}]*\}|\w))*)", r"\1\\,", drawn)  # it leaves no gap
     drawn = drawn.replace(r"\frac", r"\dfrac") if display else drawn
     try:
         below = mathtext.math_to_image(f"${drawn}$", buffer, font, dpi=72, format="svg")

@@ -237,13 +237,19 @@ def _shift(row) -> float:
 
 
 def _name_points(axes, rows) -> None:
-    """Write every name right of its point, no two of one year closer than 0.22 dB."""
+    """Write every name right of its point, no two of one year closer than 0.22 dB, none over the
+    points of later years: lower than its own point where needed, the first of a year higher."""
+    points = [(row.year + _shift(row), row.value_db) for row in rows.itertuples()]
     for _, group in rows.groupby("year"):
         lowest = float("inf")
         for row in group.sort_values("value_db", ascending=False).itertuples():
-            lowest = min(row.value_db, lowest - 0.22)
-            point, at = (row.year + _shift(row) + 0.06, row.value_db), row.year + 0.21
-            axes.plot([point[0], at - 0.02], [point[1], lowest], color="#bbbbbb", lw=0.5, zorder=0)
             name = row.system.replace(" (extra data)", "")  # the colour tells
+            point, at = (row.year + _shift(row) + 0.06, row.value_db), row.year + 0.21
+            covered = [y for x, y in points if at < x < at + 0.06 * len(name)]  # years a letter
+            start = min(row.value_db, lowest - 0.22)
+            heights = [start - 0.11 * step for step in range(99)]
+            heights[1:1] = [start + 0.14] if lowest == float("inf") else []
+            lowest = next(h for h in heights if all(abs(h - y) > 0.13 for y in covered))
+            axes.plot([point[0], at - 0.02], [point[1], lowest], color="#bbbbbb", lw=0.5, zorder=0)
             white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
             axes.text(at, lowest, name, fontsize=6.5, va="center", color="#222222", bbox=white)
