@@ -80,6 +80,6 @@ def _words(config, total, seconds) -> str:
         f"({weights_mb:.0f} MB; {ADAM * weights_mb:.0f} MB while Adam trains them). "
         f"{total.macs / 1e9:.1f} GMAC for {seconds:g} s, {total.macs / seconds / 1e9:.2f} per "
         f"second of sound, {sequence.macs / total.macs:.0%} of them in the sequence. "
-        f"The layers return {kept_mb:.0f} MB of activations for each mixture; training keeps at "
+        f"The layers return {kept_mb:,.0f} MB of activations for each mixture; training keeps at "
         "least that, with recurrent layers several times as much."
     )

@@ -252,7 +252,9 @@ def draw_parts(axes, parts):
         axes.barh(kinds, share, left=left, color=colour, label=name)
         left += share
     units = ((1e6, "M"), (1e9, "G"), (1e6, "MB"))
-    texts = [f"{n / size:.3g} {unit}" for n, (size, unit) in zip(totals, units, strict=True)]
+    counts = [n / size for n, (size, _) in zip(totals, units, strict=True)]
+    texts = [f"{n:,.0f}" if n >= 100 else f"{n:.3g}" for n in counts]
+    texts = [f"{text} {unit}" for text, (_, unit) in zip(texts, units, strict=True)]
     for place, text in enumerate(texts):
         axes.text(1.02, place, text, va="center", fontsize=8)
     axes.set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
