@@ -31,6 +31,7 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
 img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
+.formula {text-align: center; overflow-x: auto} .formula img.math {max-width: none}
 </style>"""
 
 
@@ -143,4 +144,4 @@ def _formula(tex: str, display: bool) -> str:
         f'<img class="math" alt="{html.escape(tex)}" style="vertical-align: {-below:.2f}pt"'
         f' src="data:image/svg+xml;base64,{source}">'
     )
-    return f'\n\n<p style="text-align: center">{picture}</p>\n\n' if display else picture
+    return f'\n\n<p class="formula">{picture}</p>\n\n' if display else picture

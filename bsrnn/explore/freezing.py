@@ -221,11 +221,11 @@ def _picture(plan, seconds):
 
 def _words(plan) -> str:
     total, learning = plan.parameters(), plan.learning
-    states = ", ".join(f"{plan.parameters(state)} {state}" for state in COLOURS)
+    states = ", ".join(f"{plan.parameters(state):,} {state}" for state in COLOURS)
     if not learning:
-        return f"Nothing learns: all {total} parameters are frozen; training refuses this."
+        return f"Nothing learns: all {total:,} parameters are frozen; training refuses this."
     return (
-        f"{learning} of {total} parameters carry gradients ({100 * learning / total:.0f} %): "
+        f"{learning:,} of {total:,} parameters carry gradients ({100 * learning / total:.0f} %): "
         f"{states}. A step costs {plan.step_macs / 1e6:.0f} million MACs, "
         f"{100 * plan.step_macs / plan.full_step_macs:.0f} % of training every part; Adam keeps "
         f"{plan.optimiser_bytes / 1e6:.2g} MB beside {4 * learning / 1e6:.2g} MB of gradients."

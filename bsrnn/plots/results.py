@@ -208,9 +208,8 @@ def transfer_curves(runs: dict, column: str = "valid_usdr", title: str = "Transf
         ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
         ax.plot(steps, values.mean(0), "o-", color=colour, markersize=3, label=f"{label} ({seeds})")
         last = values[:, -1]
-        words.append(
-            f"{label} ends at {last.mean():.1f} dB ({last.min():.1f} to {last.max():.1f}, {seeds})"
-        )
+        spread = f"{last.min():.1f} to {last.max():.1f}, " if len(values) > 1 else ""
+        words.append(f"{label} ends at {last.mean():.1f} dB ({spread}{seeds})")
     ax.axhline(0, color=GREY, linewidth=0.8)
     _label(ax, "mean over seeds, band from worst to best", "step", "validation uSDR (dB)")
     legend(ax)
