@@ -163,7 +163,8 @@ def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
         return f"cell {places.get(name, 'of the parameters')} ({name})"
 
     for name in ("papermill", "papermill.translators"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told below, in one line
+    logging.getLogger("asyncio").addFilter(_is_news)
     error = ""
     try:
         papermill.execute_notebook(
@@ -192,6 +193,11 @@ def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
         }
         error = f"{at(seen['index'])}: {words.get(kind) or f'{kind}: {_line(str(failure))}'}"
     return seen["notebook"], error or _silent_error(seen["notebook"], at)
+
+
+def _is_news(record) -> bool:
+    """False for the last task of nbclient, which Ctrl-C leaves behind with its kernel ended."""
+    return "DeadKernelError" not in record.getMessage()
 
 
 def _silent_error(notebook, at) -> str:
