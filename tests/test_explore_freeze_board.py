@@ -71,7 +71,7 @@ def test_step_costs_what_gradients_must_pass():
 def test_view_says_what_learns():
     picture, table = explore.freeze_view(BASE)
     head = cost.cost(BASE).parts["masks"].parameters
-    assert picture.description.startswith(f"{head} of {cost.cost(BASE).parameters} parameters")
+    assert picture.description.startswith(f"{head:,} of {cost.cost(BASE).parameters:,} parameters")
     assert picture.png() and table["parameters"].sum() == cost.cost(BASE).parameters
     picture, _ = explore.freeze_view(BASE, "frozen", "frozen", "frozen")
     assert picture.description.startswith("Nothing learns")

@@ -31,7 +31,7 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
 img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
-.formula {text-align: center; overflow-x: auto} .formula img.math {max-width: none}
+p.formula {text-align: center !important; overflow-x: auto} .formula img.math {max-width: none}
 </style>"""
 
 
