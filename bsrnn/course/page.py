@@ -31,7 +31,7 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
 img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
-p.formula {text-align: center !important; overflow-x: auto} .formula img.math {max-width: none}
+p.formula {text-align: center !important; overflow-x: auto}
 </style>"""
 
 
@@ -140,8 +140,12 @@ def _formula(tex: str, display: bool) -> str:
     except ValueError:
         return f"`{tex}`"
     source = base64.b64encode(buffer.getvalue()).decode()
+    style = f"vertical-align: {-below:.2f}pt"
+    if display:  # on a narrow page it shrinks to two thirds, then it scrolls
+        width_pt = float(re.search(rb'width="([\d.]+)pt"', buffer.getvalue())[1])
+        style += f"; min-width: {width_pt * 2 / 3:.0f}pt"
     picture = (
-        f'<img class="math" alt="{html.escape(tex)}" style="vertical-align: {-below:.2f}pt"'
+        f'<img class="math" alt="{html.escape(tex)}" style="{style}"'
         f' src="data:image/svg+xml;base64,{source}">'
     )
     return f'\n\n<p class="formula">{picture}</p>\n\n' if display else picture
