@@ -214,6 +214,15 @@ def test_without_locks_of_the_system_nothing_is_refused(leaf, tmp_path, monkeypa
         pass
 
 
+def test_a_cell_that_is_still_worked_on_is_left_alone(leaf, tmp_path):
+    plan = planned(leaf, {"seed": [0, 2]})
+    busy = cell_folder(plan, tmp_path, plan.cells()[0])
+    with plans.alone(busy):  # by a leaf that a killed sweep has begun on another machine
+        outcomes = sweep.run(plan, tmp_path, workers=2)
+    assert states(outcomes) == ["failed", "ran"] and "another sweep" in outcomes[0].error
+    assert states(sweep.run(plan, tmp_path)) == ["ran", "kept"]
+
+
 def left_over(leaf):
     """Processes that still work in the leaf's folder after a few seconds."""
     psutil = pytest.importorskip("psutil")

@@ -99,7 +99,7 @@ def perform(job: dict) -> str:
     """What the process does: execute the notebook, keep it beside the card; the error line."""
     from bsrnn.course import grammar, runner
     from bsrnn.course.nb import nbformat
-    from bsrnn.sweep.plan import MACHINERY, find, leaf_hash
+    from bsrnn.sweep.plan import MACHINERY, alone, find, leaf_hash
 
     path, folder = find(job["leaf"]), Path(job["folder"])
     if leaf_hash(path) != job["leaf_hash"]:
@@ -107,15 +107,15 @@ def perform(job: dict) -> str:
     own = dict(zip(MACHINERY, (str(folder), True), strict=True))
     known = grammar.parameters(grammar.read(path))
     given = job["parameters"] | {name: value for name, value in own.items() if name in known}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # of other parameters, else this would not run
-    notebook, error = runner.execute(path, given, job["timeout_s"] or None)
-    if notebook is not None:
-        write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
-    if not error and not finished(folder, job["parameters"]):
-        error = "the leaf left no results.json with its parameters and metrics"
-    if error:
-        (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
+    with alone(folder):  # one of a killed sweep may still be at work on another machine
+        (folder / CARD).unlink(missing_ok=True)  # of other parameters, else this would not run
+        notebook, error = runner.execute(path, given, job["timeout_s"] or None)
+        if notebook is not None:
+            write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
+        if not error and not finished(folder, job["parameters"]):
+            error = "the leaf left no results.json with its parameters and metrics"
+        if error:
+            (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
     return error
 
 

@@ -161,7 +161,7 @@ def leaf_hash(path: Path) -> str:
 
 @contextlib.contextmanager
 def alone(out):
-    """Holds the folder `out`: meanwhile every other sweep into it is refused.
+    """Holds the folder `out`, of a sweep or a cell: meanwhile every other is refused there.
 
     The lock is the operating system's (flock): it ends with its process, however that ends. Where
     there is none (Windows, some network disks) nothing is refused.

@@ -44,7 +44,7 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
     scheduler: address of a dask scheduler, such as tcp://host:8786: its workers run the leaves, as
       many at a time as they have threads. `out` (and a dataset) must be a folder that all machines
       see under one path, each with a checkout of the same version. After Ctrl-C, leaves that
-      have begun there end by themselves.
+      have begun there end by themselves; until then nothing else works on their cells.
     timeout_s: longest time for one notebook cell; 0: no limit.
     watch: called with each Outcome when it is known.
 
