@@ -21,16 +21,13 @@ SHARED = {
     "device": str,
 }
 PROFILES = ("smoke", "small", "full")
-MARKDOWN_TAGS = {"title", "objectives", "section", "prediction", "see", "task"} | {
-    "pitfalls",
-    "quiz",
-    "summary",
-}
-CODE_TAGS = {"parameters", "setup", "figure", "sound", "static", "interactive", "hero"} | {
-    "exercise",
-    "check",
+MARKDOWN_TAGS = {
+    "title", "objectives", "section", "prediction", "see", "task", "pitfalls", "quiz", "summary",
+}  # fmt: skip
+CODE_TAGS = {
+    "parameters", "setup", "figure", "sound", "static", "interactive", "hero", "exercise", "check",
     "reference",
-}
+}  # fmt: skip
 CELLS, WORDS, CODE_LINES, EARLY = (40, 120), (1500, 5000), 30, 6
 SECTIONS, CLAIMS = 3, 3  # at least so many of each
 _BANNED = {
