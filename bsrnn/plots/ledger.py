@@ -82,7 +82,7 @@ def leaderboard(table, title=None):
         if not pd.isna(row.parameters_m):
             facts.append(f"{row.parameters_m:.0f} M")
         name = f"{row.system}: {row.setting}" if row.setting else row.system
-        name = textwrap.shorten(name, 46, placeholder=" ...")
+        name = textwrap.shorten(name, 58, placeholder=" ...")
         names.append(f"{name} ({', '.join(facts)})" if facts else name)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_ylim(len(names) - 0.4, -0.6)
