@@ -375,6 +375,8 @@ def _named(path):
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):
+            raise  # its death interrupts whatever runs: the disk is sound, the engine names it
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, RuntimeError):  # torch.save's, which does not say why
             free = shutil.disk_usage(path.parent).free
