@@ -128,9 +128,8 @@ def test_the_picture_says_what_leaks():
             picture = plots.leakage(scheme, leak, axis)
             assert len(picture.axes) == 2 and picture.png()
             assert "vocals: vocals 100%" in picture.description
-            assert [t.get_text() for t in picture.axes[0].get_legend().get_texts()] == [
-                "vocals", "drums", "rest",
-            ]  # fmt: skip
+            (legend,) = picture.legends
+            assert [t.get_text() for t in legend.get_texts()] == ["vocals", "drums", "rest"]
     with pytest.raises(UsageError, match="axis"):
         plots.leakage(scheme, leak, "mel")
 

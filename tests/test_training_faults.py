@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,17 @@ def test_songs_that_break_while_training(tmp_path, uncached, unbroken, fail, wor
     assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("*.tmp"))
     train(tmp_path, config, data=Songs([FailingSong(0)]), resume=True)
     assert equal(last(tmp_path), unbroken)
+
+
+def test_a_worker_that_dies_while_it_hands_a_batch_over(tmp_path, uncached):
+    """Then Python's own pipe breaks first, in one of several ways."""
+
+    def nobody_answers(_):
+        resource_sharer._resource_sharer.get_connection((str(tmp_path / "gone"), 1))
+
+    with pytest.raises(DataError, match=r"a worker process died.*lower workers"):
+        train(tmp_path, CONFIG, data=Songs([FailingSong(0, nobody_answers, good=20)]))
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] in (2, 4)
 
 
 def test_a_stem_that_disappears_from_the_disk(tmp_path, uncached):

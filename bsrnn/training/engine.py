@@ -11,7 +11,9 @@ import logging
 import signal
 import sys
 import threading
+import traceback
 import warnings
+from multiprocessing import resource_sharer
 
 import lightning.pytorch as lightning
 import torch
@@ -208,7 +210,7 @@ def train(run, machine, progress: bool) -> None:
             trainer.fit(Module(run))
         except SystemExit:  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt("interrupted: resume=True goes on from state.pt") from None
-        except (UsageError, RuntimeError) as error:
+        except (UsageError, RuntimeError, OSError, EOFError) as error:
             raise _of_a_worker(error) from error
     if run.interrupted:
         raise KeyboardInterrupt(
@@ -219,7 +221,9 @@ def train(run, machine, progress: bool) -> None:
 def _of_a_worker(error: Exception) -> Exception:
     """What went wrong in a loader's worker process, as the one line it would be without workers."""
     text = str(error)
-    if "DataLoader worker" in text and isinstance(error, RuntimeError):
+    frames = traceback.extract_tb(error.__traceback__)
+    handing_over = any(frame.filename == resource_sharer.__file__ for frame in frames)
+    if handing_over or ("DataLoader worker" in text and isinstance(error, RuntimeError)):
         return DataError(
             "a worker process died, most likely for lack of memory: lower workers or cache_gb, "
             "then resume from the last state"
