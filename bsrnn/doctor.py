@@ -33,12 +33,21 @@ def examine() -> tuple[list[str], bool]:
     return lines, not wrong
 
 
+def _required() -> list[str]:
+    """Requirements: of the checkout, which need not be installed itself, else of the package."""
+    listed = ROOT / "requirements.txt"
+    if not listed.is_file():
+        return importlib.metadata.requires("bsrnn") or []
+    lines = (line.partition("#")[0].strip() for line in listed.read_text().splitlines())
+    return [line for line in lines if line]
+
+
 def _packages() -> list[str]:
     """Requirements that are not met, one line each; a torch that torchaudio cannot load."""
     from packaging.requirements import Requirement
 
     found = []
-    for text in importlib.metadata.requires("bsrnn") or []:
+    for text in _required():
         need = Requirement(text)
         if need.marker and not need.marker.evaluate({"extra": ""}):
             continue

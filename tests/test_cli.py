@@ -218,6 +218,23 @@ def test_train_separate_evaluate(capsys, songs, tmp_path):
     assert "http://" not in page and "https://" not in page
 
 
+def test_doctor_works_where_the_package_itself_is_not_installed(capsys, monkeypatch):
+    """As after `pip install -r requirements.txt` in a checkout, the README's first command."""
+    import importlib.metadata
+
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", unknown)
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        "importlib.metadata.version",
+        lambda name: unknown(name) if name == "tqdm" else version(name),
+    )
+    code, out, _ = call(capsys, "doctor")
+    assert code == 1 and out.count("missing   ") == 1 and "tqdm is not installed" in out
+
+
 def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):
     import importlib.metadata
     import shutil
