@@ -149,7 +149,7 @@ def _writable(out_dir) -> pathlib.Path:
         out_dir.mkdir(parents=True, exist_ok=True)
         probe = out_dir / ".probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # processes of one run look at the same time
     except OSError as error:
         raise UsageError(
             f"cannot write to {out_dir} ({error.strerror}): choose another out_dir"
