@@ -1,9 +1,23 @@
-"""Files that are written whole or not at all."""
+"""Folders that can be written to, files that are written whole or not at all."""
 
 import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
+
+from bsrnn.errors import UsageError
+
+
+def writable(folder, name: str) -> Path:
+    """`folder`, made if need be; UsageError, which says to choose another `name`, where nothing can
+    be written. Processes may look at one folder at the same time: the file of each has no name."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder} ({error.strerror}): choose {name}") from None
+    return Path(folder)
 
 
 @contextlib.contextmanager

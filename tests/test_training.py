@@ -18,7 +18,7 @@ import torch
 
 from bsrnn import losses, models, training
 from bsrnn.errors import DataError, UsageError
-from bsrnn.training import TrainConfig, fit, job
+from bsrnn.training import TrainConfig, fit
 from bsrnn.training.run import Run
 
 RATE, STEMS = 44100, ("drums", "vocals")
@@ -343,18 +343,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_work(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match="choose another out_dir"):
         train(tmp_path / "file" / "run")
-
-
-def test_processes_that_look_at_one_folder_do_not_meet(tmp_path, monkeypatch):
-    """Of a run with several: whoever comes second finds the probe already gone."""
-    touch = pathlib.Path.touch
-
-    def touched_and_gone(path, *arguments, **options):
-        touch(path, *arguments, **options)
-        path.unlink()  # by the other process
-
-    monkeypatch.setattr(pathlib.Path, "touch", touched_and_gone)
-    assert job._writable(tmp_path / "run") == tmp_path / "run"
 
 
 def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):

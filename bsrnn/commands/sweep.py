@@ -108,7 +108,7 @@ def _board_arguments(own):
 )
 def _sweep_board(args):
     from bsrnn import sweep
-    from bsrnn.course.stamp import write_text
+    from bsrnn.files import write_text
 
     board = sweep.board(args.folder)
     print(board.readable(args.metric, args.stem).to_string())

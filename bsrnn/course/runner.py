@@ -14,7 +14,7 @@ from pathlib import Path
 from bsrnn.course import grammar
 from bsrnn.course.stamp import NOTEBOOKS, ROOT
 from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.files import write_text
+from bsrnn.files import writable, write_text
 from bsrnn.options import typed
 
 CELL_TIMEOUT_S = 3600
@@ -109,13 +109,7 @@ def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=N
     if "out_dir" in given and len(paths) > 1:
         raise UsageError("out_dir would be shared by several lessons: use --out FOLDER instead")
     plan = resolve(paths, given)
-    out = Path(out or ROOT / "runs" / "course").resolve()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / ".writable", "")
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write to {out} ({error.strerror}): choose --out") from None
+    out = writable(Path(out or ROOT / "runs" / "course").resolve(), "--out")
     watch.start(paths)
     results = []
     try:

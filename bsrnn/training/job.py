@@ -9,6 +9,7 @@ import torch
 from bsrnn import models
 from bsrnn.data import mixing
 from bsrnn.errors import UsageError
+from bsrnn.files import writable
 from bsrnn.training import check as checks
 from bsrnn.training import engine, machine
 from bsrnn.training.config import TrainConfig
@@ -62,7 +63,7 @@ def fit(
     """
     place = machine.find(device, devices)
     place.require(train_config)
-    out_dir = _writable(out_dir)
+    out_dir = writable(out_dir, "another out_dir")
     torch.manual_seed(train_config.seed)
     separator, origin = _build(model_config, initial, freeze)
     if valid is None:
@@ -141,17 +142,3 @@ def _build(model_config, initial, freeze):
     report = transfer(separator, base, freeze)
     source = pathlib.Path(initial).name if isinstance(initial, (str, pathlib.Path)) else "module"
     return separator, {"from": source} | report
-
-
-def _writable(out_dir) -> pathlib.Path:
-    out_dir = pathlib.Path(out_dir)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        probe = out_dir / ".probe"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # processes of one run look at the same time
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {out_dir} ({error.strerror}): choose another out_dir"
-        ) from None
-    return out_dir
