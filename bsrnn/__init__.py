@@ -9,17 +9,53 @@ Conventions (the whole repository):
     Waveforms are (..., C, L) float32; separators map (B, C, L) to (B, S, C, L).
 """
 
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+
 from bsrnn.lazy import attach
 
 __version__ = "0.1.0"
 
+ROOMS = (
+    "audio", "bands", "models", "data", "separation", "evaluation", "training", "plots", "explore",
+    "experiments", "course", "cli",
+)  # fmt: skip
+# Names of the front door: modules of rooms under the names that users know.
+DOORS = {
+    "stft": "audio", "loudness": "audio", "listen": "audio", "distort": "audio",
+    "design": "bands",
+    "cost": "models", "benchmark": "models", "deploy": "models.zoo",
+    "masks": "evaluation", "metrics": "evaluation", "leakage": "evaluation",
+    "ledger": "evaluation", "complexity": "evaluation",
+    "losses": "training",
+}  # fmt: skip
+
+
+class _Doors(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """`import bsrnn.cost` gives the very module `bsrnn.models.cost`."""
+
+    def find_spec(self, name, path=None, target=None):
+        package, _, door = name.rpartition(".")
+        known = package == __name__ and door in DOORS
+        return importlib.machinery.ModuleSpec(name, self) if known else None
+
+    def create_module(self, spec):
+        door = spec.name.rpartition(".")[2]
+        module = importlib.import_module(f"{__name__}.{DOORS[door]}.{door}")
+        self.kept = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        module.__spec__ = self.kept  # importing put the door's in its place
+
+
+sys.meta_path.append(_Doors())
+
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {"models": ("load", "save"), "separation": ("separate", "separate_file")},
-    rooms=(
-        "audio", "stft", "bands", "masks", "design", "losses", "metrics", "loudness", "distort",
-        "models", "deploy", "cost", "complexity", "data", "training", "separation", "evaluation",
-        "benchmark", "ledger", "plots", "listen", "explore", "course", "sweep", "cli",
-    ),
+    rooms=(*ROOMS, *DOORS),
     more=("__version__",),
-)  # fmt: skip
+)

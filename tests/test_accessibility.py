@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import NOTEBOOKS
 
-from bsrnn.course import grammar, page
-from bsrnn.course.stamp import tags
+from bsrnn.experiments import notebooks, page
+from bsrnn.experiments.notebooks import tags
 from bsrnn.plots import style
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
@@ -27,7 +27,7 @@ PAGES = LESSONS + sorted(NOTEBOOKS.glob("assignments/release/a*/*.ipynb"))
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_stored_picture_has_alt_words_and_a_summary_below(path):
     shown = 0
-    for cell in grammar.read(path).cells:
+    for cell in notebooks.read(path).cells:
         outputs = cell.get("outputs", [])
         for place, output in enumerate(outputs):
             if "image/png" in output.get("data", {}):
@@ -46,7 +46,7 @@ def test_every_stored_picture_has_alt_words_and_a_summary_below(path):
 def test_every_widget_of_a_lesson_is_driven_by_keys_in_a_browser_test():
     driven = "\n".join(one.read_text() for one in Path(__file__).parent.glob("test_browser_*.py"))
     for path in LESSONS:
-        for cell in grammar.read(path).cells:
+        for cell in notebooks.read(path).cells:
             if "interactive" in tags(cell):
                 (name,) = set(re.findall(r"explore\.(\w+)\(", cell.source))
                 assert f"explore.{name}(" in driven, f"{path.stem}: no browser test of {name}"
@@ -165,7 +165,7 @@ def test_a_formula_stands_on_its_line_and_keeps_its_comma(tmp_path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_fits_a_telephone(path, telephone, tmp_path):
-    target = page.write_page(grammar.read(path), tmp_path / "page.html")
+    target = page.write_page(notebooks.read(path), tmp_path / "page.html")
     undrawn = re.findall(r"<code>[^<]*\\[a-z]+.*?</code>", target.read_text())
     assert undrawn == [], "a formula that matplotlib cannot draw stands there as TeX"
     telephone.goto(target.as_uri())

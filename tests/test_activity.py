@@ -9,8 +9,8 @@ import pytest
 from golden_fill import GOLDEN, draw
 
 from bsrnn import cli
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import activity, toyband
-from bsrnn.errors import DataError, UsageError
 
 RATE = 1000
 

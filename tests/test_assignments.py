@@ -10,9 +10,10 @@ import pytest
 from assignment_mutants import BUGS, MUTANTS
 
 from bsrnn import cli
-from bsrnn.course import grading, questions, release, runner, submission
+from bsrnn.common import UsageError
+from bsrnn.course import grading, questions, release, submission
 from bsrnn.course.room import Room
-from bsrnn.errors import UsageError
+from bsrnn.experiments import runner
 
 SOURCES = release.sources()
 IDS = list(questions.QUESTIONS)

@@ -7,8 +7,8 @@ import sys
 import nbformat
 import pytest
 
+from bsrnn.common import ROOT
 from bsrnn.course import grading, questions, release
-from bsrnn.course.stamp import ROOT
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed: pip install -e '.[course]'")
 IDS = list(questions.QUESTIONS)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bsrnn import audio
 from bsrnn.audio import writing
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 LOSSLESS = {".wav": 0.0, ".flac": 2**-24, ".aiff": 2**-24}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bsrnn import bands
 from bsrnn.bands import BandScheme
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 HZ_FAMILIES = (*(f"v{i}" for i in range(1, 8)), "bass", "drums", "joint", "tet24", "bs-roformer")

@@ -11,12 +11,13 @@ from torchaudio.models import HDemucs
 
 import bsrnn
 from bsrnn import cli, data, evaluation, models
-from bsrnn.cost import cost, counted
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import toyband
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models import D3NetConfig, D3NetSeparator, baselines, registry
-from bsrnn.models.d3net_config import TARGETS, StackConfig, TargetConfig
-from bsrnn.stft import StftConfig
+from bsrnn.models import D3NetConfig, D3NetSeparator
+from bsrnn.models.cost import cost, counted
+from bsrnn.models.zoo import baselines, registry
+from bsrnn.models.zoo.d3net_config import TARGETS, StackConfig, TargetConfig
 
 RATE = 44100
 FOUR = ["drums", "bass", "other", "vocals"]

@@ -3,7 +3,7 @@
 import browser
 import pytest
 
-from bsrnn.course import runner
+from bsrnn.experiments import runner
 
 pytestmark = pytest.mark.skipif(
     bool(browser.MISSING), reason=f"{browser.MISSING} not installed: see `python -m bsrnn doctor`"

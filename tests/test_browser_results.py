@@ -8,9 +8,9 @@ pytestmark = pytest.mark.skipif(
     bool(browser.MISSING), reason=f"{browser.MISSING} not installed: see `python -m bsrnn doctor`"
 )
 EXPLORER = """
-from bsrnn import explore, sweep
+from bsrnn import experiments, explore
 
-explore.result_explorer(sweep.board("sweep"))
+explore.result_explorer(experiments.board("sweep"))
 """
 
 

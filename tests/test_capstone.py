@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import bsrnn
-from bsrnn import cli, data, evaluation, models
-from bsrnn.course import capstone, stamp
+from bsrnn import cli, common, data, evaluation, models
+from bsrnn.common import UsageError
+from bsrnn.course import capstone
 from bsrnn.course.capstone import board as board_room
 from bsrnn.course.capstone import checks
 from bsrnn.data import toyband
-from bsrnn.errors import UsageError
 from bsrnn.evaluation.standings import standings
 
 LIMITS = capstone.Limits(("vocals",), parameters=200_000, macs_per_s=1e9)
@@ -522,7 +522,7 @@ def test_one_that_fails_on_hidden_songs_does_not_stop_the_board(
 
 
 def test_rubric_words_and_headings_are_those_of_assignment_a8():
-    notebooks = stamp.NOTEBOOKS
+    notebooks = common.NOTEBOOKS
     a8 = (notebooks / "assignments/source/a8/a8.ipynb").read_text(encoding="utf-8")
     lesson = (notebooks / "15_capstone.ipynb").read_text(encoding="utf-8")
     rows = re.findall(r"\| B(\d) ([^|]*?) \((\d+)\) \| ([^|]*\|[^|]*\|[^|]*) \|", a8)
@@ -536,8 +536,8 @@ def test_rubric_words_and_headings_are_those_of_assignment_a8():
 
 
 def test_commands_in_guide_and_lesson_are_understood():
-    guide = (stamp.NOTEBOOKS / "assignments/README.md").read_text(encoding="utf-8")
-    lesson = json.loads((stamp.NOTEBOOKS / "15_capstone.ipynb").read_text(encoding="utf-8"))
+    guide = (common.NOTEBOOKS / "assignments/README.md").read_text(encoding="utf-8")
+    lesson = json.loads((common.NOTEBOOKS / "15_capstone.ipynb").read_text(encoding="utf-8"))
     prose = "\n".join("".join(cell["source"]) for cell in lesson["cells"])
     for text in (guide, prose):
         text = text.replace("\\\n", "")  # a command over two lines

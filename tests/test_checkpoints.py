@@ -15,9 +15,9 @@ import torch
 from golden_fill import GOLDEN, Fixture, draw
 
 from bsrnn import models
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models import registry
-from bsrnn.models.published import from_state_dict
+from bsrnn.common import DataError, UsageError
+from bsrnn.models.zoo import registry
+from bsrnn.models.zoo.published import from_state_dict
 
 FILES = [  # (file, expected output, arguments)
     ("magronp_lightning_bass.ckpt", "output", {}),

@@ -13,8 +13,9 @@ import nbformat
 import pytest
 from conftest import KERNEL, NOTEBOOKS
 
-from bsrnn.course import grammar, runner
-from bsrnn.course.stamp import tags
+from bsrnn.course import grammar
+from bsrnn.experiments import notebooks, runner
+from bsrnn.experiments.notebooks import tags
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
@@ -139,7 +140,7 @@ MISTAKES = {
 
 def write(lesson, mistake, target):
     """A notebook of the needed cells, followed by those from the spoilt one on, spoilt."""
-    cells = grammar.read(lesson).cells
+    cells = notebooks.read(lesson).cells
     known = {cell.id: cell for cell in cells}
     first = [cell for cell in cells if {"parameters", "setup"} & set(tags(cell))]
     first += [known[name] for name in mistake.before.split()]
@@ -158,7 +159,7 @@ def test_every_lesson_has_a_mistake_in_the_world_of_a_claim():
     assert set(MISTAKES) == {path.stem[:2] for path in LESSONS}, "add the lesson to MISTAKES"
     for path in LESSONS:
         mistake = MISTAKES[path.stem[:2]]
-        claims = {cell.id for cell in grammar.claims(grammar.read(path).cells)}
+        claims = {cell.id for cell in grammar.claims(notebooks.read(path).cells)}
         assert mistake.claim in claims, f"{path.stem}: {mistake.claim} is no check of a claim"
         assert mistake.cell not in claims, f"{path.stem}: spoil the world, not a check"
 

@@ -12,8 +12,8 @@ import time
 import pytest
 import soundfile
 
-from bsrnn import benchmark, cli, options
-from bsrnn.errors import UsageError
+from bsrnn import benchmark, cli, common
+from bsrnn.common import UsageError
 
 COMMANDS = [name for name, *_ in cli.COMMANDS]
 MODULE = [sys.executable, "-m", "bsrnn"]
@@ -90,7 +90,7 @@ def test_unforeseen_failure_is_one_line_too(capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("bsrnn.doctor.examine", fail)
+    monkeypatch.setattr("bsrnn.cli.doctor.examine", fail)
     code, _, err = call(capsys, "doctor")
     assert code == 1 and err.startswith("bsrnn: RuntimeError: first second (BSRNN_DEBUG=1")
     monkeypatch.setenv("BSRNN_DEBUG", "1")
@@ -99,12 +99,12 @@ def test_unforeseen_failure_is_one_line_too(capsys, monkeypatch):
 
 
 def test_options_are_typed():
-    assert options.typed("lr", "1e-3", 0.1) == 0.001 and options.typed("lr", 1, 0.1) == 1.0
-    assert options.typed("on", "true", False) is True and options.typed("name", "7", "v7") == "7"
-    assert options.typed("stems", "[a, b]", ("c",)) == ("a", "b")
+    assert common.typed("lr", "1e-3", 0.1) == 0.001 and common.typed("lr", 1, 0.1) == 1.0
+    assert common.typed("on", "true", False) is True and common.typed("name", "7", "v7") == "7"
+    assert common.typed("stems", "[a, b]", ("c",)) == ("a", "b")
     for value, default in (("yes please", False), ("2.5", 1), (True, 1), (None, 1), ("[", ())):
         with pytest.raises(UsageError, match="'x' takes"):
-            options.typed("x", value, default)
+            common.typed("x", value, default)
 
 
 def test_cost(capsys):
@@ -153,7 +153,7 @@ def test_bands_that_do_not_fit_say_so(capsys, tmp_path):
 
 def test_models_lists_presets_and_published_weights(capsys):
     from bsrnn import models
-    from bsrnn.models import registry
+    from bsrnn.models.zoo import registry
 
     code, out, _ = call(capsys, "models")
     names, embedded, weights = (part.splitlines() for part in out.split("\n\n"))
@@ -163,7 +163,7 @@ def test_models_lists_presets_and_published_weights(capsys):
 
 
 def test_published_weights_by_licence_and_task(capsys):
-    from bsrnn.models import registry
+    from bsrnn.models.zoo import registry
 
     code, out, _ = call(capsys, "models", "--licence", "permissive")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == [

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bsrnn.cost import cost
+from bsrnn.audio.stft import StftConfig
 from bsrnn.models import BandSplitSeparator, ModelConfig, presets
 from bsrnn.models.attention import BandNorm, Norm
 from bsrnn.models.bandsplit import BandLinear
-from bsrnn.stft import StftConfig
+from bsrnn.models.cost import cost
 
 BANDIT = ModelConfig(
     stems=("speech", "music", "effects"), channels=1, split_norm="layer", block_norm="layer",

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from bsrnn import course
-from bsrnn.course import grammar, outputs, page, progress, runner, stamp
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
+from bsrnn.course import grammar, outputs, progress, stamp
+from bsrnn.experiments import notebooks, page, runner
 
 SHARED = """profile: str = "smoke"  # smoke, small or full
 seed: int = 0  # of everything
@@ -31,7 +32,7 @@ PROSE = "md " + "word " * 60
 
 def test_the_course_reads_notebooks_without_a_grammar_of_web_addresses():
     code = (
-        "import sys, bsrnn.course.runner, papermill, nbconvert;"
+        "import sys, bsrnn.experiments.runner, papermill, nbconvert;"
         "assert 'jsonschema' in sys.modules and 'lark' not in sys.modules;"
         "assert 'rfc3987_syntax' not in sys.modules"  # whoever wants it can still have it
     )
@@ -180,14 +181,14 @@ def test_stored_outputs_are_light_fresh_and_repeatable(lesson, tmp_path):
     assert "no outputs" in outputs.check([path])[0]
     assert outputs.check([path], update=True) == []
     first = path.read_bytes()
-    cells = grammar.read(path).cells
+    cells = notebooks.read(path).cells
     shown = [o.get("text") or o.data["text/plain"] for c in cells for o in c.get("outputs", [])]
     assert "kept\n<object object>\n" in shown and not any("gone" in text for text in shown)
     assert "(widget: run the lesson to use it)" in shown and "A rising line." in shown
     assert "Not yet: return 2 x\n" in shown and b"papermill" not in first
     assert outputs.check([path], update=True) == []
     assert path.read_bytes() == first
-    notebook = grammar.read(path)
+    notebook = notebooks.read(path)
     assert notebook.cells[0].attachments["hero.png"]
     notebook.cells[1].source += " More prose leaves outputs fresh."
     nbformat.write(notebook, path)

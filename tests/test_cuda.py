@@ -13,7 +13,7 @@ from test_training import QUICK, TINY, equal, last, songs, without_clock
 
 import bsrnn
 from bsrnn import benchmark, cli, models, training
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.training import fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

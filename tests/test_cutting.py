@@ -9,9 +9,9 @@ from golden_fill import GOLDEN, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsrnn.errors import UsageError
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import UsageError
 from bsrnn.separation import RULES, context_pieces, separate
-from bsrnn.stft import StftConfig
 
 KEPT = [name for name, rule in RULES.items() if rule.level_kept]
 

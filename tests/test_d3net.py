@@ -11,12 +11,13 @@ from golden_fill import GOLDEN, Fixture, draw, fill
 
 import bsrnn
 from bsrnn import data, training
+from bsrnn.audio.stft import StftConfig, istft, stft
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import mixing, toyband
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models import D3NetConfig, D3NetSeparator, d3net, d3net_files
-from bsrnn.models.d3net_config import StackConfig, TargetConfig
-from bsrnn.models.wiener import wiener
-from bsrnn.stft import StftConfig, istft, stft
+from bsrnn.models import D3NetConfig, D3NetSeparator
+from bsrnn.models.zoo import d3net, d3net_files
+from bsrnn.models.zoo.d3net_config import StackConfig, TargetConfig
+from bsrnn.models.zoo.wiener import wiener
 
 PUBLISHED = {"vocals": 2_967_407, "drums": 2_873_284, "bass": 2_419_822, "other": 2_967_407}
 CHECKED = {"vocals": 1098, "drums": 1098, "bass": 1128, "other": 1098}  # arrays in an .h5
@@ -150,7 +151,7 @@ def test_frames_in_blocks_give_the_same_filter(monkeypatch):
     x = torch.randn(1, 3, 2, 5, 20, dtype=torch.complex64)
     mixture = x.sum(1) + 0.1
     whole = wiener(x, mixture)
-    monkeypatch.setattr("bsrnn.models.wiener.BLOCK_FRAMES", 7)
+    monkeypatch.setattr("bsrnn.models.zoo.wiener.BLOCK_FRAMES", 7)
     assert torch.allclose(wiener(x, mixture), whole, atol=1e-6)
 
 

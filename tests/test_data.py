@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bsrnn import audio, data
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import sources, splits, stems
-from bsrnn.errors import DataError, UsageError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 FFMPEG = shutil.which("ffmpeg") and shutil.which("ffprobe")

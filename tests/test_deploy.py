@@ -10,10 +10,10 @@ from test_baselines import small_d3net, tiny
 
 import bsrnn
 from bsrnn import cli, deploy, models
+from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import BandScheme
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.models import D3NetSeparator
-from bsrnn.stft import StftConfig
 
 RATE = 44100
 NEEDED = {"openvino": "openvino", "onnx": "onnxruntime"}

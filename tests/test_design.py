@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import bands, data, design, masks
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.plots import bounds as figures
 
 RATE, N_FFT = 8000, 64

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import metrics
-from bsrnn.distort import KINDS, SCALED, distort, some_bins
-from bsrnn.errors import UsageError
+from bsrnn.audio.distort import KINDS, SCALED, distort, some_bins
+from bsrnn.common import UsageError
 
 RATE = 8000
 

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from bsrnn import evaluation, masks, metrics
-from bsrnn.errors import DataError, UsageError
-from bsrnn.stft import StftConfig
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import DataError, UsageError
 
 RATE, STEMS = 1000, ("drums", "bass", "vocals")
 REAL = Path(__file__).parents[1] / ".." / "shared" / "real" / "musdb18-7s-cc"

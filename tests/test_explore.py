@@ -4,7 +4,7 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import Panel  # noqa: E402
 from bsrnn.plots import style  # noqa: E402
 

@@ -7,7 +7,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import evaluation, explore  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.evaluation.standings import COSTS, standings  # noqa: E402
 
 PRICES = {"small": (1000, 4e6), "wide": (9000, 5e6), "deep": (3000, 10e6)}

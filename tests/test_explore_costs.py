@@ -5,7 +5,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore, ledger, plots  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 
 BASE = presets()["tiny"]

@@ -11,7 +11,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import audio, explore  # noqa: E402
-from bsrnn.errors import DataError, UsageError  # noqa: E402
+from bsrnn.common import DataError, UsageError  # noqa: E402
 from bsrnn.explore import desk, mixer  # noqa: E402
 
 RATE = 8000

@@ -8,7 +8,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import distort, explore, listen, metrics  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import distortion as room  # noqa: E402
 
 RATE = 8000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import bands, explore  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import edges as edit  # noqa: E402
 
 GRIDS = st.sampled_from([(8000, 256), (44100, 512), (44100, 2048), (96000, 4096)])

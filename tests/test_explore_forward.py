@@ -11,7 +11,7 @@ widgets = pytest.importorskip("ipywidgets")
 import torch  # noqa: E402
 
 from bsrnn import bands, explore, plots  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
 
 SMALL = replace(presets()["tiny"], features=8, hidden=8, repeats=2, mask_hidden=8)

@@ -11,7 +11,7 @@ widgets = pytest.importorskip("ipywidgets")
 import torch  # noqa: E402
 
 from bsrnn import cost, explore  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import freezing  # noqa: E402
 from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 from bsrnn.training import transfer  # noqa: E402

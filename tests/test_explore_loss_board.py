@@ -9,7 +9,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore, listen  # noqa: E402
-from bsrnn.errors import DataError, UsageError  # noqa: E402
+from bsrnn.common import DataError, UsageError  # noqa: E402
 from bsrnn.explore import board  # noqa: E402
 
 RATE = 44100

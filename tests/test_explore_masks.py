@@ -9,9 +9,9 @@ import torch
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore, listen, masks, metrics, plots  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.audio.stft import StftConfig, stft  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import masks as room  # noqa: E402
-from bsrnn.stft import StftConfig, stft  # noqa: E402
 
 RATE = 44100
 

@@ -8,7 +8,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import bands, explore, listen  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import mixer  # noqa: E402
 
 RATE = 44100

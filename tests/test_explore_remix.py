@@ -6,7 +6,7 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore, listen, loudness  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 
 RATE = 44100
 

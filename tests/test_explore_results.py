@@ -6,16 +6,16 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import explore, sweep  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
-from bsrnn.sweep import plan as plans  # noqa: E402
-from bsrnn.sweep.running import cell_folder  # noqa: E402
+from bsrnn import experiments, explore  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
+from bsrnn.experiments import plan as plans  # noqa: E402
+from bsrnn.experiments.running import cell_folder  # noqa: E402
 
 
 def made(out):
     """A sweep of 2 schemes, 2 sizes and 3 seeds whose cards are written by hand."""
     grid = {"scheme": ["v7", "v1"], "model": ["tiny", "small"], "seed": [0, 1, 2]}
-    plan = sweep.Sweep(grid, fixed={"songs": 2})
+    plan = experiments.Sweep(grid, fixed={"songs": 2})
     plans.register(plan, out)
     for cell in plan.cells():
         size = 2 if cell["model"] == "small" else 1
@@ -34,7 +34,7 @@ def made(out):
         protocol = {"rung": "toy", "stems": ["vocals", "drums"]}
         card = {"parameters": cell, "metrics": rows, "protocol": protocol, "cost": cost}
         (folder / "results.json").write_text(json.dumps(card))
-    return sweep.board(out)
+    return experiments.board(out)
 
 
 @pytest.fixture(scope="module")

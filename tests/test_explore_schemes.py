@@ -11,9 +11,9 @@ widgets = pytest.importorskip("ipywidgets")
 from dataclasses import replace  # noqa: E402
 
 from bsrnn import bands, cli, data, design, explore, listen, masks, models  # noqa: E402
-from bsrnn.cost import cost  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import schemes  # noqa: E402
+from bsrnn.models.cost import cost  # noqa: E402
 
 RATE = 44100
 

@@ -9,8 +9,8 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import bands, data, evaluation, explore, listen, metrics  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.data import toyband  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
 from bsrnn.explore import tracks  # noqa: E402
 
 STEMS = ("drums", "bass", "vocals")

@@ -10,9 +10,9 @@ import torch
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore  # noqa: E402
-from bsrnn.errors import UsageError  # noqa: E402
+from bsrnn.audio.stft import StftConfig, stft  # noqa: E402
+from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import windows as room  # noqa: E402
-from bsrnn.stft import StftConfig, stft  # noqa: E402
 
 RATE = 44100
 ADDED, DIVIDED = "error, added only (dB)", "error, divided by the sum (dB)"

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bsrnn.errors import UsageError
-from bsrnn.files import whole, writable, write_text
+from bsrnn.common import UsageError, whole, writable, write_text
 
 
 def test_a_file_is_replaced_at_the_end_and_only_then(tmp_path):

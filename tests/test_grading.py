@@ -10,9 +10,9 @@ import nbformat
 import pytest
 
 from bsrnn import cli
+from bsrnn.common import DataError, UsageError
 from bsrnn.course import grading, questions, release, submission
 from bsrnn.course.room import Room
-from bsrnn.errors import DataError, UsageError
 
 A1 = release.ASSIGNMENTS / "source" / "a1" / "a1.ipynb"
 HOSTILE = {  # body of a function -> what the feedback says

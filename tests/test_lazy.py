@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-PACKAGES = ("bsrnn", "bsrnn.course", "bsrnn.explore", "bsrnn.plots", "bsrnn.sweep")
+PACKAGES = ("bsrnn", "bsrnn.course", "bsrnn.explore", "bsrnn.plots", "bsrnn.experiments")
 
 
 def test_importing_them_loads_nothing_heavy():

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import bands, plots
-from bsrnn.errors import UsageError
-from bsrnn.leakage import band_leakage
+from bsrnn.common import UsageError
+from bsrnn.evaluation.leakage import band_leakage
 
 RATE = 8000
 NAMES = ("equal1", "equal5", "musical12", "mel8")  # mel8 leaves out the Nyquist bin

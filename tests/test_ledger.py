@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from bsrnn import ledger
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.plots import ledger as figures
 
 RUN = {

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from bsrnn import bands, listen
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 RATE = 44100
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import losses
-from bsrnn.errors import UsageError
-from bsrnn.stft import StftConfig, stft
+from bsrnn.audio.stft import StftConfig, stft
+from bsrnn.common import UsageError
 
 BANDIT = json.loads((GOLDEN / "bandit_losses.json").read_text())
 STEMS, VALUES = BANDIT["inputs"]["stems"], BANDIT["values"]

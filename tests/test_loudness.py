@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from bsrnn import loudness
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 RATES = (48000, 44100, 32000)
 

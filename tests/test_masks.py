@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import bands, masks, metrics
-from bsrnn.errors import UsageError
-from bsrnn.stft import StftConfig
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 N_FFT = 64

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import bands, metrics
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 needs_ffmpeg = pytest.mark.skipif(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import augment, mixing
-from bsrnn.errors import DataError, UsageError
 
 RATE, STEMS = 1000, ("drums", "bass", "vocals")
 SCENES = ("bandit-augment", "bandit-reverb")

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bsrnn import bands, losses, models
-from bsrnn.errors import DataError, UsageError
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import DataError, UsageError
 from bsrnn.models import BandSplitSeparator, ModelConfig, presets
-from bsrnn.models.bag import SeparatorBag
-from bsrnn.stft import StftConfig
+from bsrnn.models.zoo.bag import SeparatorBag
 
 TINY = ModelConfig(
     scheme="v4", stft=StftConfig(1024, 512), features=8, hidden=8, mask_hidden=8, repeats=1

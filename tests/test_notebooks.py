@@ -10,8 +10,10 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS
 
-from bsrnn.course import grammar, outputs, runner, stamp
-from bsrnn.errors import DataError, UsageError
+from bsrnn import common
+from bsrnn.common import DataError, UsageError
+from bsrnn.course import grammar, outputs
+from bsrnn.experiments import notebooks, runner
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
@@ -59,7 +61,7 @@ def test_lesson_runs_in_smoke(path, out):
     assert result.error == ""
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent < CPU_LIMIT_S, f"{spent:.0f} CPU seconds"
-    for cell in grammar.read(result.notebook).cells:
+    for cell in notebooks.read(result.notebook).cells:
         tags = set(cell.metadata.get("tags", []))
         shown = json.dumps(cell.get("outputs", []))
         if tags & {"figure", "static"}:
@@ -129,11 +131,11 @@ def test_lesson_runs_fetched_into_an_empty_folder(tmp_path, monkeypatch):
     pip is not let loose on the test's environment: what it is asked for must leave torch and
     numpy as they are. The lesson runs, from the fetched package, up to its first claim.
     """
-    if not (stamp.ROOT / ".git").exists():
+    if not (common.ROOT / ".git").exists():
         pytest.skip("no git checkout to clone")
-    monkeypatch.setenv("BSRNN_REPOSITORY", str(stamp.ROOT))
-    monkeypatch.setenv("BSRNN_DATA", str(stamp.ROOT / "data" / "generated"))
-    lesson = grammar.read(LESSONS[-1])
+    monkeypatch.setenv("BSRNN_REPOSITORY", str(common.ROOT))
+    monkeypatch.setenv("BSRNN_DATA", str(common.ROOT / "data" / "generated"))
+    lesson = notebooks.read(LESSONS[-1])
     first = lesson.cells.index(grammar.claims(lesson.cells)[0])
     new = nbformat.v4.new_code_cell
     cells = lesson.cells[: first + 1]
@@ -207,7 +209,7 @@ def test_error_swallowed_by_a_widget_is_seen(broken):
 def test_a_failed_lesson_still_leaves_its_notebook_and_page(broken):
     for result in broken.values():
         assert result.page.read_text().rstrip().endswith("</html>")
-        assert grammar.read(result.notebook).cells
+        assert notebooks.read(result.notebook).cells
     assert "seed should be 4" in broken["02_false_claim"].page.read_text()
 
 

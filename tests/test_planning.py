@@ -8,7 +8,7 @@ from test_training import QUICK, TINY
 from test_training_options import saved_bytes
 
 from bsrnn import cli, models, training
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 MODEL = dataclasses.replace(TINY, features=16, repeats=3)
 CONFIG = dataclasses.replace(QUICK, batch=12, seconds_per_segment=2.0, loss="l1")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bsrnn import plots
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.plots import signals, style
 
 RATE = 44100

@@ -8,8 +8,14 @@ import torch
 from golden_fill import GOLDEN, Fixture, draw
 
 from bsrnn import bands, losses
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models.published import FAMILIES, family_named, from_state_dict, recognise, to_published
+from bsrnn.common import DataError, UsageError
+from bsrnn.models.zoo.published import (
+    FAMILIES,
+    family_named,
+    from_state_dict,
+    recognise,
+    to_published,
+)
 
 NO_NETWORKS = (
     "losses",

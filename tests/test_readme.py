@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from bsrnn import audio, cli
-from bsrnn.course.stamp import ROOT
+from bsrnn.common import ROOT
 from bsrnn.data import toyband
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

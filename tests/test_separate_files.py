@@ -17,8 +17,9 @@ import torch
 from test_separation import Gains, noise
 
 from bsrnn import audio, cli, separation
-from bsrnn.errors import DataError, UsageError
-from bsrnn.models import BandSplitSeparator, load, presets, registry, save
+from bsrnn.common import DataError, UsageError
+from bsrnn.models import BandSplitSeparator, load, presets, save
+from bsrnn.models.zoo import registry
 from bsrnn.separation import separate_file, separate_files
 
 MODULE = [sys.executable, "-m", "bsrnn", "separate"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import audio
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.separation import RULES, separate, separate_file
 
 RATE = 8000

@@ -8,7 +8,7 @@ import torch
 from test_separation import RATE, Gains, Picky, noise
 
 from bsrnn import audio
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.models import BandSplitSeparator, SeparatorBag, presets
 from bsrnn.separation import Outputs, project, separate, separate_file
 

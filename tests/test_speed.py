@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bsrnn import benchmark, cli, models
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.models import BandSplitSeparator, blocks, optimised, presets, sequence
 
 SMALL = {"features": 16, "hidden": 16, "repeats": 2, "mask_hidden": 16}
@@ -258,7 +258,7 @@ def test_the_share_of_the_peak_counts_two_channels():
 
 
 def models_cost(config, seconds):
-    from bsrnn.cost import cost
+    from bsrnn.models.cost import cost
 
     return 2 * cost(replace(config, channels=1), seconds).matmul_macs
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from bsrnn.errors import UsageError
-from bsrnn.stft import PADDINGS, SCALES, WINDOWS, StftConfig, istft, stft
+from bsrnn.audio.stft import PADDINGS, SCALES, WINDOWS, StftConfig, istft, stft
+from bsrnn.common import UsageError
 
 
 def noise(*shape, seed=0):

@@ -13,10 +13,10 @@ import time
 import numpy as np
 import pytest
 
-from bsrnn import cli, sweep
-from bsrnn.errors import DataError, UsageError
-from bsrnn.sweep import plan as plans
-from bsrnn.sweep.running import cell_folder
+from bsrnn import cli, experiments
+from bsrnn.common import DataError, UsageError
+from bsrnn.experiments import plan as plans
+from bsrnn.experiments.running import cell_folder
 
 PARAMETERS = """
 scheme: str = "v7"  # bands
@@ -59,7 +59,7 @@ def leaf(tmp_path, write_notebook):
 
 
 def planned(leaf, grid=GRID, **options):
-    return sweep.Sweep(grid, leaf=str(leaf), **options)
+    return experiments.Sweep(grid, leaf=str(leaf), **options)
 
 
 def states(outcomes):
@@ -71,24 +71,24 @@ def cards(out):
 
 
 def test_the_grid_expands_and_a_plan_travels_as_json():
-    plan = sweep.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"scheme": "v1"})
+    plan = experiments.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"scheme": "v1"})
     cells = plan.cells()
     assert cells[1] == {"scheme": "v7", "seed": 1, "rate": 0.1} and len(cells) == 4
     assert plan.arms() == ["v7", "v1"] and plan.comparisons == 1 and plan.level == 0.95
-    assert sweep.Sweep.from_json(plan.to_json()) == plan
-    many = sweep.Sweep({"scheme": ["a", "b", "c"], "size": [1, 2], "seed": [0]})
+    assert experiments.Sweep.from_json(plan.to_json()) == plan
+    many = experiments.Sweep({"scheme": ["a", "b", "c"], "size": [1, 2], "seed": [0]})
     assert many.arms()[0] == "scheme a, size 1" and many.level == pytest.approx(0.99)
     assert "better than scheme a, size 1 if the 99 %" in many.rule
 
 
 def test_every_field_is_in_the_hash():
-    plan = sweep.Sweep(GRID)
+    plan = experiments.Sweep(GRID)
     others = [
-        sweep.Sweep(GRID | {"seed": [0, 1, 2]}), sweep.Sweep(GRID, {"rate": 1.0}),
-        sweep.Sweep(GRID, question="why?"), sweep.Sweep(GRID, hypothesis="more"),
-        sweep.Sweep(GRID, metric="csdr"), sweep.Sweep(GRID, stem="vocals"),
-        sweep.Sweep(GRID, baseline={"scheme": "v1"}), sweep.Sweep(GRID, margin_db=0.1),
-        sweep.Sweep(GRID, alpha=0.01), sweep.Sweep(GRID, repeat="fold"),
+        experiments.Sweep(GRID | {"seed": [0, 1, 2]}), experiments.Sweep(GRID, {"rate": 1.0}),
+        experiments.Sweep(GRID, question="why?"), experiments.Sweep(GRID, hypothesis="more"),
+        experiments.Sweep(GRID, metric="csdr"), experiments.Sweep(GRID, stem="vocals"),
+        experiments.Sweep(GRID, baseline={"scheme": "v1"}), experiments.Sweep(GRID, margin_db=0.1),
+        experiments.Sweep(GRID, alpha=0.01), experiments.Sweep(GRID, repeat="fold"),
     ]  # fmt: skip
     assert len({plan.digest, *(other.digest for other in others)}) == 1 + len(others)
 
@@ -110,7 +110,7 @@ def test_every_field_is_in_the_hash():
 )
 def test_a_plan_that_makes_no_sense_is_refused(fields, words):
     with pytest.raises(UsageError, match=words):
-        sweep.Sweep.from_json(json.dumps(fields))
+        experiments.Sweep.from_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize(
@@ -124,18 +124,18 @@ def test_a_plan_that_makes_no_sense_is_refused(fields, words):
 )
 def test_refused_before_anything_runs(leaf, tmp_path, grid, fixed, words):
     with pytest.raises(UsageError, match=words):
-        sweep.run(sweep.Sweep(grid, fixed, leaf=str(leaf)), tmp_path / "out")
+        experiments.run(experiments.Sweep(grid, fixed, leaf=str(leaf)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_numbers_and_places_are_refused(leaf, tmp_path):
     with pytest.raises(UsageError, match="no leaf"):
-        sweep.run(planned("gone.ipynb"), tmp_path / "out")
+        experiments.run(planned("gone.ipynb"), tmp_path / "out")
     with pytest.raises(UsageError, match="workers is -1"):
-        sweep.run(planned(leaf), tmp_path / "out", workers=-1)
+        experiments.run(planned(leaf), tmp_path / "out", workers=-1)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot write"):
-        sweep.run(planned(leaf), tmp_path / "file")
+        experiments.run(planned(leaf), tmp_path / "file")
 
 
 def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
@@ -143,35 +143,35 @@ def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
     plans.register(plan, tmp_path)
     assert plans.register(plan, tmp_path) == plan.digest
     with pytest.raises(UsageError, match=r"another plan \(hypothesis differ\)"):
-        sweep.run(planned(leaf, hypothesis="v7 is better"), tmp_path)
+        experiments.run(planned(leaf, hypothesis="v7 is better"), tmp_path)
     text = leaf.read_text()
     leaf.write_text(text.replace("0.4", "0.5"))
     with pytest.raises(UsageError, match="has changed since"):
-        sweep.run(plan, tmp_path)
+        experiments.run(plan, tmp_path)
     path = tmp_path / "plan.json"
     path.write_text(path.read_text().replace("v1 is better", "v7 is better"))
     with pytest.raises(DataError, match="edited after it was registered"):
-        sweep.board(tmp_path)
+        experiments.board(tmp_path)
 
 
 def test_a_failing_leaf_is_named_and_stops_no_other(leaf, tmp_path):
     plan, seen = planned(leaf, {"scheme": ["bad", "late", "v7"], "seed": [2]}), []
-    outcomes = sweep.run(plan, tmp_path / "out", workers=2, watch=seen.append)
+    outcomes = experiments.run(plan, tmp_path / "out", workers=2, watch=seen.append)
     assert states(outcomes) == ["failed", "failed", "ran"] and len(seen) == 3
     assert "after the card" in outcomes[1].error
     line = outcomes[0].line(plan.grid)
     assert line.startswith("FAIL  scheme=bad seed=2") and "ValueError: no such bands" in line
     failed = cell_folder(plan, tmp_path / "out", outcomes[0].parameters)
     assert not (failed / "results.json").exists() and (failed / "leaf.ipynb").exists()
-    assert len(sweep.board(tmp_path / "out").missing) == 2
-    again = sweep.run(plan, tmp_path / "out", workers=2)
+    assert len(experiments.board(tmp_path / "out").missing) == 2
+    again = experiments.run(plan, tmp_path / "out", workers=2)
     assert states(again) == ["failed", "failed", "kept"]
 
 
 def test_side_by_side_and_one_by_one_leave_the_same_cards(leaf, tmp_path):
     plan = planned(leaf, {"scheme": ["v7", "v1"], "seed": [2]})
-    sweep.run(plan, tmp_path / "two", workers=2)
-    sweep.run(plan, tmp_path / "one", workers=1)
+    experiments.run(plan, tmp_path / "two", workers=2)
+    experiments.run(plan, tmp_path / "one", workers=1)
     assert cards(tmp_path / "one") == cards(tmp_path / "two") and len(cards(tmp_path / "one")) == 2
 
 
@@ -181,14 +181,14 @@ def test_only_a_matching_card_counts(leaf, tmp_path):
     for path, text in ((one, '{"parameters": {"seed": 0'), (two, OTHER)):
         path.parent.mkdir(parents=True)
         path.write_text(text)  # damaged, and of another cell
-    assert states(sweep.run(plan, tmp_path, workers=2)) == ["ran", "ran"]
-    assert states(sweep.run(plan, tmp_path, workers=2)) == ["kept", "kept"]
+    assert states(experiments.run(plan, tmp_path, workers=2)) == ["ran", "ran"]
+    assert states(experiments.run(plan, tmp_path, workers=2)) == ["kept", "kept"]
 
 
 def test_a_leaf_without_card_and_a_dead_process_fail(tmp_path, write_notebook):
     end = "import os, signal\nif seed: os.kill(os.getppid(), signal.SIGKILL)"
     path = write_notebook(tmp_path / "l.ipynb", [("parameters", PARAMETERS.strip()), ("", end)])
-    outcomes = sweep.run(planned(path, {"seed": [0, 1]}), tmp_path / "out", workers=2)
+    outcomes = experiments.run(planned(path, {"seed": [0, 1]}), tmp_path / "out", workers=2)
     assert "left no results.json" in outcomes[0].error
     assert "ended early (signal 9)" in outcomes[1].error
 
@@ -208,7 +208,7 @@ def begin(leaf, out, *more):
 
 def test_without_locks_of_the_system_nothing_is_refused(leaf, tmp_path, monkeypatch):
     with plans.alone(tmp_path), pytest.raises(UsageError, match="another sweep"):
-        sweep.run(planned(leaf), tmp_path)
+        experiments.run(planned(leaf), tmp_path)
     monkeypatch.setattr(plans, "fcntl", None)  # as on Windows
     with plans.alone(tmp_path), plans.alone(tmp_path):
         pass
@@ -218,9 +218,9 @@ def test_a_cell_that_is_still_worked_on_is_left_alone(leaf, tmp_path):
     plan = planned(leaf, {"seed": [0, 2]})
     busy = cell_folder(plan, tmp_path, plan.cells()[0])
     with plans.alone(busy):  # by a leaf that a killed sweep has begun on another machine
-        outcomes = sweep.run(plan, tmp_path, workers=2)
+        outcomes = experiments.run(plan, tmp_path, workers=2)
     assert states(outcomes) == ["failed", "ran"] and "another sweep" in outcomes[0].error
-    assert states(sweep.run(plan, tmp_path)) == ["ran", "kept"]
+    assert states(experiments.run(plan, tmp_path)) == ["ran", "kept"]
 
 
 def left_over(leaf):
@@ -245,7 +245,7 @@ def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(leaf, tmp_path,
     out = tmp_path / "out"
     process = begin(leaf, out)
     with pytest.raises(UsageError, match="another sweep is running in .*: wait until it ends"):
-        sweep.run(planned(leaf), out, timeout_s=2)  # two at a time would write the same cards
+        experiments.run(planned(leaf), out, timeout_s=2)  # two at a time would write the same cards
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
@@ -255,7 +255,7 @@ def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(leaf, tmp_path,
     done = cards(out)
     assert done and not any("seed=1" in name for name in done)
     os.remove(leaf.parent / "hold")
-    outcomes = sweep.run(planned(leaf), out, workers=2)
+    outcomes = experiments.run(planned(leaf), out, workers=2)
     assert states(outcomes).count("kept") == len(done) and "failed" not in states(outcomes)
     assert len(cards(out)) == 4
 
@@ -265,16 +265,16 @@ def test_leaves_run_on_a_cluster(leaf, tmp_path):
     options = {"dashboard_address": None, "processes": False, "threads_per_worker": 2}
     with distributed.LocalCluster(n_workers=1, **options) as cluster:
         plan = planned(leaf, {"scheme": ["v7", "bad"], "seed": [0]})
-        outcomes = sweep.run(plan, tmp_path / "out", scheduler=cluster.scheduler_address)
+        outcomes = experiments.run(plan, tmp_path / "out", scheduler=cluster.scheduler_address)
         assert states(outcomes) == ["ran", "failed"] and "no such bands" in outcomes[1].error
     with pytest.raises(UsageError, match="no scheduler at tcp://127.0.0.1:9"):
-        sweep.run(plan, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+        experiments.run(plan, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
 
 def test_without_dask_one_line_says_how_to_get_it(leaf, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r'pip install "dask\[distributed\]"'):
-        sweep.run(planned(leaf), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+        experiments.run(planned(leaf), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
 
 
@@ -310,7 +310,7 @@ def written(leaf, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
 def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path):
     from scipy.stats import ttest_1samp
 
-    board = sweep.board(written(leaf, tmp_path, VALUES))
+    board = experiments.board(written(leaf, tmp_path, VALUES))
     table = board.table()
     assert list(table.index) == ["v4", "v7", "v1", "mixture"]
     scores = np.array(VALUES["v7"]) + 1 + 1  # median over songs, mean over stems
@@ -331,7 +331,7 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp
         cost = {"parameters": 100762, "macs_per_second": 43637877, "training_macs": 1.067631e12}
         card["cost"] = cost | {"cpu_seconds": 1234.56, "energy_kwh": 0.0123456}
         path.write_text(json.dumps(card))
-    board = sweep.board(out)
+    board = experiments.board(out)
     shown = board.readable()
     assert list(shown.index) == list(board.table().index), "another order than the board's"
     assert dict(shown.loc["v7"].drop(["mean", "low", "high"])) == {
@@ -347,27 +347,27 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp
 def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
     from scipy.stats import ttest_rel
 
-    board = sweep.board(written(leaf, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5))
+    board = experiments.board(written(leaf, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5))
     gains = board.gains()
     known = ttest_rel(VALUES["v1"], VALUES["v7"]).confidence_interval(1 - 0.05 / 2)
     assert list(gains.loc["v1", ["low", "high"]]) == pytest.approx([known.low, known.high])
     assert gains.loc["v1", "mean"] == pytest.approx(-0.975) and gains.loc["v1", "songs"] == 3
     assert dict(gains["verdict"]) == {"v1": "worse", "v4": "undecided"}
     assert set(board.gains(stem="drums")["verdict"]) == {"exploratory"}
-    strict = sweep.board(
+    strict = experiments.board(
         written(leaf, tmp_path / "2", VALUES, hypothesis="v1 loses", margin_db=0.95)
     )
     assert strict.gains().loc["v1", "verdict"] == "undecided"
     turned = {"v1": VALUES["v1"], "v7": VALUES["v7"]}
-    up = sweep.board(written(leaf, tmp_path / "3", turned, hypothesis="v7 wins"))
+    up = experiments.board(written(leaf, tmp_path / "3", turned, hypothesis="v7 wins"))
     assert dict(up.gains()["verdict"]) == {"v7": "better"}
 
 
 def test_no_verdict_without_hypothesis_or_before_the_end(leaf, tmp_path):
-    plain = sweep.board(written(leaf, tmp_path / "1", VALUES))
+    plain = experiments.board(written(leaf, tmp_path / "1", VALUES))
     assert set(plain.gains()["verdict"]) == {"exploratory"}
     part = {"v7": VALUES["v7"], "v1": VALUES["v1"][:3]}
-    early = sweep.board(written(leaf, tmp_path / "2", part, hypothesis="v1 loses"))
+    early = experiments.board(written(leaf, tmp_path / "2", part, hypothesis="v1 loses"))
     assert early.gains().loc["v1", "verdict"] == "wait: 1 cells are not finished"
     assert early.gains().loc["v1", "seeds"] == 3  # only pairs
 
@@ -377,13 +377,13 @@ def test_arms_without_a_seed_in_common_have_no_gain(leaf, tmp_path):
     for name in ("scheme=v7,seed=0", "scheme=v1,seed=1"):
         (card,) = out.glob(f"cells/{name}-*/results.json")
         card.unlink()
-    gains = sweep.board(out).gains()
+    gains = experiments.board(out).gains()
     assert gains.loc["v1", "songs"] == 0 and gains.loc["v1", "seeds"] == 0
     assert np.isnan(gains.loc["v1", "mean"]) and gains.loc["v1", "verdict"].startswith("wait")
 
 
 def test_one_seed_has_no_interval(leaf, tmp_path):
-    board = sweep.board(written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x"))
+    board = experiments.board(written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x"))
     assert np.isnan(board.table().loc["v7", "low"])
     assert board.gains().loc["v1", "verdict"] == "undecided"
 
@@ -391,15 +391,15 @@ def test_one_seed_has_no_interval(leaf, tmp_path):
 def test_cards_of_two_protocols_do_not_mix(leaf, tmp_path):
     other = written(leaf, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["scheme"]})
     with pytest.raises(UsageError, match="protocols differ in songs_hash: 'v7'"):
-        sweep.board(other)
+        experiments.board(other)
 
 
 def test_boards_without_plan_or_cards(leaf, tmp_path):
     with pytest.raises(DataError, match="no plan in"):
-        sweep.board(tmp_path)
+        experiments.board(tmp_path)
     plans.register(planned(leaf), tmp_path)
     with pytest.raises(DataError, match="no finished cell"):
-        sweep.board(tmp_path)
+        experiments.board(tmp_path)
 
 
 def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys):
@@ -413,7 +413,7 @@ def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys
     said = capsys.readouterr().out
     assert "mixture" in said and "undecided" in said and plan.rule in said
     assert "toy data: direction only" in said
-    assert sweep.board(out).readable().to_string() in said, "raw floats"
+    assert experiments.board(out).readable().to_string() in said, "raw floats"
     assert (tmp_path / "all.csv").read_text().count("\n") == 1 + 2 * 2 * 2
 
 

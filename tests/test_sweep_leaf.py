@@ -5,10 +5,11 @@ import json
 import pytest
 from conftest import NOTEBOOKS
 
-from bsrnn import data, metrics, models, sweep
-from bsrnn.course import grammar, runner, stamp
-from bsrnn.sweep.plan import leaf_hash
-from bsrnn.sweep.running import cell_folder
+from bsrnn import data, experiments, metrics, models
+from bsrnn.course import grammar, stamp
+from bsrnn.experiments import notebooks, runner
+from bsrnn.experiments.plan import leaf_hash
+from bsrnn.experiments.running import cell_folder
 
 LEAF = NOTEBOOKS / "sweep.ipynb"
 FIXED = {"steps": 4, "songs": 2}
@@ -22,15 +23,15 @@ def card(folder):
 def swept(tmp_path_factory):
     """Two seeds side by side: (plan, folder, outcomes)."""
     out = tmp_path_factory.mktemp("sweep")
-    plan = sweep.Sweep({"scheme": ["v3"], "seed": [0, 1]}, FIXED)
-    return plan, out, sweep.run(plan, out, workers=2)
+    plan = experiments.Sweep({"scheme": ["v3"], "seed": [0, 1]}, FIXED)
+    return plan, out, experiments.run(plan, out, workers=2)
 
 
 def test_the_leaf_is_tidy_and_its_outputs_are_fresh_and_light():
-    notebook = grammar.read(LEAF)
-    setup = next(cell for cell in notebook.cells if "setup" in stamp.tags(cell))
+    notebook = notebooks.read(LEAF)
+    setup = next(cell for cell in notebook.cells if "setup" in notebooks.tags(cell))
     assert setup.source == stamp.setup_cell() and stamp.badge("sweep") in notebook.cells[0].source
-    names = list(grammar.parameters(notebook))
+    names = list(notebooks.parameters(notebook))
     assert names[: len(grammar.SHARED)] == list(grammar.SHARED)
     assert notebook.metadata["bsrnn"]["source_hash"] == leaf_hash(LEAF)
     assert LEAF.stat().st_size < 20_000
@@ -52,7 +53,7 @@ def test_its_card_says_everything(swept):
     assert found["cost"]["parameters"] == sum(p.numel() for p in own.parameters())
     assert found["cost"]["training_macs"] > found["cost"]["macs_per_second"] > 0
     assert "energy_kwh" not in found["cost"]
-    board = sweep.board(out)
+    board = experiments.board(out)
     assert board.note.startswith("toy data") and board.scores().shape == (2, 1)
     assert board.scores()["v3"].nunique() == 2, "two seeds should not agree to the last bit"
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import toyband, toyfilm, toysong
-from bsrnn.errors import DataError, UsageError
 
 STEMS = ("drums", "bass", "other", "vocals")
 

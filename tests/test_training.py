@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from bsrnn import losses, models, training
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.training import TrainConfig, fit
 from bsrnn.training.run import Run
 

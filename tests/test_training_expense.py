@@ -8,9 +8,9 @@ import types
 import pytest
 from test_training import QUICK, TINY, songs, train
 
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError
-from bsrnn.models.d3net_config import D3NetConfig
+from bsrnn.common import UsageError
+from bsrnn.models.cost import cost
+from bsrnn.models.zoo.d3net_config import D3NetConfig
 from bsrnn.training import expense
 
 

@@ -19,8 +19,8 @@ import torch
 from test_training import QUICK, TINY, Songs, ToneSong, equal, fit, last, train
 
 from bsrnn import data
+from bsrnn.common import DataError
 from bsrnn.data import mixing, toyband
-from bsrnn.errors import DataError
 
 CONFIG = dataclasses.replace(QUICK, steps=6, recipe="plain")
 
@@ -141,7 +141,7 @@ FULL = """
     sys.path[:0] = [{here!r}, {root!r}]
     from test_training import Songs, ToneSong, train
     from test_training_faults import CONFIG
-    from bsrnn.errors import DataError
+    from bsrnn.common import DataError
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     config = dataclasses.replace(CONFIG, schedule="constant")

@@ -22,7 +22,7 @@ from test_training import (
 )
 
 from bsrnn import losses, models, training
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.training import TrainConfig, check, machine
 from bsrnn.training.engine import Share
 from bsrnn.training.run import Run

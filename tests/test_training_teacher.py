@@ -8,8 +8,8 @@ import torch
 from test_training import QUICK, RATE, TINY, ToneSong, equal, last, songs, train, weights
 
 from bsrnn import audio, models, training
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import mixing
-from bsrnn.errors import DataError, UsageError
 from bsrnn.training import teacher
 from bsrnn.training.teacher import CLEAN_RESIDUAL, CLEAN_TARGET, PSEUDO, HalfLabelled, label
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 
 def resampled_length(samples: int, from_hz: int, to_hz: int) -> int:

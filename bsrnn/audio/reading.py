@@ -9,7 +9,7 @@ import numpy as np
 
 from bsrnn.audio import tags
 from bsrnn.audio.converting import resample, to_channels
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 AV_SUFFIXES = (".m4a", ".mp4", ".m4b", ".aac", ".mov", ".mkv", ".webm", ".wma")
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn.audio import tags as names
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 FORMATS = {  # suffix -> (container, encoding); float wav keeps peaks above full scale
     ".wav": ("WAV", "FLOAT"),

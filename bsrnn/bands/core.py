@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 JSON_KEYS = (
     "name", "sample_rate", "n_fft", "ranges", "weights", "edges_hz", "rounding", "uncovered",

@@ -10,7 +10,7 @@ Conventions
 import numpy as np
 
 from bsrnn.bands.core import BandScheme, check_bins
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 
 def energy_per_band(scheme: BandScheme, spectrum: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ import numpy as np
 
 from bsrnn.bands import perceptual
 from bsrnn.bands.core import BandScheme
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 
 PAPER = "BSRNN (arXiv 2209.15174, V-A)"
 V7 = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))

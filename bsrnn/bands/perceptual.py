@@ -15,7 +15,7 @@ References
 import numpy as np
 
 from bsrnn.bands.core import BandScheme
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 BANDIT = "BandIt (arXiv 2309.02539, III-B)"
 MEL_ROFORMER = "Mel-Band RoFormer (arXiv 2310.01809)"

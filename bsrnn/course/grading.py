@@ -11,9 +11,9 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bsrnn.common import UsageError
 from bsrnn.course import questions, submission
 from bsrnn.course.room import MEGABYTES, SECONDS, Room
-from bsrnn.errors import UsageError
 
 SEED_VARIABLE = "BSRNN_GRADING_SEED"  # how a teacher sets the seed inside nbgrader
 

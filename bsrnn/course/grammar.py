@@ -8,8 +8,9 @@ import ast
 import re
 from pathlib import Path
 
-from bsrnn.course.nb import nbformat
-from bsrnn.course.stamp import badge, setup_cell, tags
+from bsrnn.course.stamp import badge, setup_cell
+from bsrnn.experiments import notebooks
+from bsrnn.experiments.notebooks import nbformat, tags
 
 SHARED = {
     "profile": str,
@@ -20,7 +21,6 @@ SHARED = {
     "out_dir": str,
     "device": str,
 }
-PROFILES = ("smoke", "small", "full")
 MARKDOWN_TAGS = {
     "title", "objectives", "section", "prediction", "see", "task", "pitfalls", "quiz", "summary",
 }  # fmt: skip
@@ -39,30 +39,10 @@ _BANNED = {
 }
 
 
-def read(path) -> nbformat.NotebookNode:
-    """The notebook at `path`, in format 4."""
-    return nbformat.read(str(path), as_version=4)
-
-
-def parameters(notebook) -> dict[str, object]:
-    """Names and default values of the parameters cell, read without running it.
-
-    Raises:
-        ValueError: a line is not `name: type = literal`.
-    """
-    cell = next((c for c in notebook.cells if "parameters" in tags(c)), None)
-    values = {}
-    for node in ast.parse(cell.source).body if cell else []:
-        if not isinstance(node, ast.AnnAssign) or node.value is None:
-            raise ValueError(f"line {node.lineno} of the parameters: write `name: type = literal`")
-        values[node.target.id] = ast.literal_eval(node.value)
-    return values
-
-
 def problems(path) -> list[str]:
     """Every breach of the grammar in the lesson at `path`, one line each; empty if sound."""
     path = Path(path)
-    notebook = read(path)
+    notebook = notebooks.read(path)
     if not notebook.cells:
         return ["the notebook is empty"]
     found = []
@@ -130,7 +110,7 @@ def _parameters(cells, path):
     if cell is None:
         return
     try:
-        values = parameters(nbformat.from_dict({"cells": [cell]}))
+        values = notebooks.parameters(nbformat.from_dict({"cells": [cell]}))
     except (ValueError, SyntaxError) as error:
         yield f"parameters: {error}"
         return

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 _began_s = [time.monotonic()]
 
@@ -35,7 +35,7 @@ def begin(seed: int = 0) -> str:
 
 def folder(out_dir: str, lesson: str) -> Path:
     """Where a lesson writes: `out_dir`, or `runs/<lesson>` of the checkout if that is empty."""
-    from bsrnn.course.stamp import NOTEBOOKS, ROOT
+    from bsrnn.common import NOTEBOOKS, ROOT
 
     home = ROOT if NOTEBOOKS.is_dir() else Path.cwd()
     path = Path(out_dir) if out_dir else home / "runs" / lesson
@@ -108,7 +108,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
             {"system": "mixture", "stem": "vocals", "metric": "usdr", "value_db": 0.1}.
         notes: anything else worth keeping (rung, split_hash, parameter count ...).
     """
-    from bsrnn.files import write_text
+    from bsrnn.common import write_text
 
     card = {
         "lesson": lesson,

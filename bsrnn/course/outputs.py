@@ -11,10 +11,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from bsrnn.course import grammar, runner
-from bsrnn.course.nb import nbformat
-from bsrnn.course.stamp import ROOT, source_hash, tags
-from bsrnn.files import whole, write_text
+from bsrnn.common import ROOT, whole, write_text
+from bsrnn.course import grammar
+from bsrnn.experiments import notebooks, runner
+from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
 PICTURE_KB, LESSON_KB = 80, 500
 _KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
@@ -57,7 +57,7 @@ def _update(path: Path, watch) -> str:
     watch.done(runner.Result(path.stem, seconds, error, path, path))
     if error:
         return error
-    notebook = grammar.read(path)
+    notebook = notebooks.read(path)
     outputs = {c.id: c.outputs for c in executed.cells if c.cell_type == "code"}
     count = 0
     for cell in notebook.cells:
@@ -142,7 +142,7 @@ def _pictures(cell) -> list[str]:
 
 def _stored(path: Path) -> list[str]:
     """What is wrong with the outputs stored in the lesson."""
-    notebook, fix = grammar.read(path), f"run `python -m bsrnn course check --update {path.stem}`"
+    notebook, fix = notebooks.read(path), f"run `python -m bsrnn course check --update {path.stem}`"
     kept = notebook.metadata.get("bsrnn", {}).get("source_hash")
     if kept != source_hash(notebook):
         state = "outputs are stale: the code changed after they were made" if kept else "no outputs"

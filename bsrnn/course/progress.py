@@ -2,7 +2,7 @@
 
 import sys
 
-from bsrnn.course.runner import Result, Watch
+from bsrnn.experiments.runner import Result, Watch
 
 
 class Lines(Watch):

@@ -9,9 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from bsrnn.course.stamp import NOTEBOOKS
-from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.files import write_text
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
@@ -39,7 +37,7 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
     Raises:
         UsageError: an unknown assignment. DataError: a region that does not end.
     """
-    from bsrnn.course.nb import nbformat
+    from bsrnn.experiments.notebooks import nbformat
 
     known = sources(folder)
     stale = []

@@ -22,7 +22,7 @@ import time
 import zlib
 from pathlib import Path
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 SECONDS, MEGABYTES = 10, 1024  # of CPU time and of memory beyond the room's own, per question
 PATIENCE = 3  # waiting costs no CPU: a child may take so many times SECONDS by the clock
@@ -68,7 +68,7 @@ class Room:
 
     def _start(self):
         if self._process is None:
-            from bsrnn.course.stamp import ROOT
+            from bsrnn.common import ROOT
 
             path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
             env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

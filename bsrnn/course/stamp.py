@@ -3,18 +3,13 @@
 The repository's address comes from one place, `[project.urls]` of pyproject.toml.
 """
 
-import hashlib
-import json
 import re
 import tomllib
 from pathlib import Path
 
-import bsrnn
-from bsrnn.errors import UsageError
-from bsrnn.files import write_text
+from bsrnn.common import NOTEBOOKS, ROOT, UsageError, write_text
+from bsrnn.experiments.notebooks import nbformat, tags
 
-ROOT = Path(bsrnn.__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 
 _SETUP = """\
@@ -70,30 +65,12 @@ def badge(lesson: str, address: str | None = None) -> str:
     return f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({link})"
 
 
-def tags(cell) -> list[str]:
-    """The tags of a notebook cell."""
-    return list(cell.get("metadata", {}).get("tags", []))
-
-
-def source_hash(notebook) -> str:
-    """Hash of what decides the outputs: code cells and their tags, without the setup cell.
-
-    Prose and the stamped address may change without making the stored outputs stale.
-    """
-    digest = hashlib.sha256()
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code" and "setup" not in tags(cell):
-            digest.update(json.dumps([cell["source"], tags(cell)]).encode())
-    return digest.hexdigest()[:16]
-
-
 def restamp(name: str) -> list[Path]:
     """Write the address of `owner/name` into pyproject.toml and every notebook; changed files.
 
     Raises:
         UsageError: `name` is not of the form owner/name.
     """
-    from bsrnn.course.nb import nbformat
 
     name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):

@@ -13,7 +13,7 @@ import symtable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bsrnn.errors import DataError
+from bsrnn.common import DataError
 
 _PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
 _MAGIC = re.compile(r"(?m)^([ \t]*)(?:([\w, ]+=[ \t]*)?[%!].*|\?+[\w.]+|[\w.]+\?+)[ \t]*$")

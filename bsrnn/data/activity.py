@@ -30,8 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bsrnn.errors import DataError, UsageError, choose
-from bsrnn.files import whole
+from bsrnn.common import DataError, UsageError, choose, whole
 
 _MEASURES = ("rms", "mean-square", "root-abs")
 

@@ -17,11 +17,11 @@ import dataclasses
 
 import numpy as np
 
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.data import activity as rules
 from bsrnn.data import augment
 from bsrnn.data.activity import heard as activity
 from bsrnn.data.recipes import Recipe, recipe, recipes
-from bsrnn.errors import DataError, UsageError, choose
 
 __all__ = ["Pick", "RandomMixer", "Recipe", "activity", "recipe", "recipes"]
 

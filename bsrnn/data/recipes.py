@@ -22,9 +22,8 @@ from pedalboard's Freeverb, here from `bsrnn.data.augment.reverb`.
 
 import dataclasses
 
+from bsrnn.common import Json, UsageError, choose
 from bsrnn.data import activity
-from bsrnn.errors import UsageError, choose
-from bsrnn.options import Json
 
 _SHARES = (
     "remix", "gain_share", "channel_swap", "polarity", "silence", "silence_targets", "noise",

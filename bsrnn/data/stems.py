@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import audio
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.data import sources, splits
 from bsrnn.data.sources import home
-from bsrnn.errors import DataError, UsageError, choose
 
 MIXTURES = ("mixture", "mix")
 _NOT_STEMS = (*MIXTURES, "accompaniment", "linear_mixture")

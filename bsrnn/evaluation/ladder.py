@@ -6,9 +6,9 @@ Rungs below the model need no training; rungs above it know the answer. Lesson 0
 
 import numpy as np
 
-from bsrnn.errors import choose
-from bsrnn.masks import KINDS, oracle_estimates
-from bsrnn.stft import StftConfig
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import choose
+from bsrnn.evaluation.masks import KINDS, oracle_estimates
 
 ORACLE_STFT = StftConfig(4096, 1024)  # as in SiSEC 2018 (Stöter, Liutkus and Ito), 44.1 kHz
 BELOW = ("silence", "mixture", "HPSS")

@@ -12,7 +12,7 @@ import numpy as np
 
 import bsrnn
 from bsrnn import metrics
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 
 def museval_frames(references, estimates, sample_rate, window_s=1.0, hop_s=1.0, taps=512) -> dict:

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose, write_text
 from bsrnn.evaluation.ladder import NAMES, in_order
-from bsrnn.files import write_text
 
 COLUMNS = (
     "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",

@@ -13,11 +13,10 @@ import pandas as pd
 
 import bsrnn
 from bsrnn import metrics as metrics_room
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose, write_text
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.museval_bridge import museval_json
 from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
-from bsrnn.files import write_text
 
 log = logging.getLogger(__name__)
 DEFAULT_LADDER = ("silence", "mixture", "ideal ratio mask")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bsrnn.errors import choose
+from bsrnn.common import choose
 from bsrnn.evaluation.ladder import NAMES
 from bsrnn.evaluation.report import bootstrap_interval
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas
 
 from bsrnn import listen, metrics
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import signals, style
 

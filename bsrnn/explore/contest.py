@@ -7,7 +7,7 @@ import textwrap
 
 import ipywidgets as widgets
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.evaluation.standings import BY, COSTS, standings
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import contest

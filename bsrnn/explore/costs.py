@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from bsrnn import bands, plots
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.explore.layers import TIME, swapped
 from bsrnn.explore.panel import Panel
+from bsrnn.models.cost import cost
 
 SCHEMES = ("v1", "v4", "v7", "joint", "tet24", "equal32", "bark48", "mel48", "musical64")
 FEATURES = (16, 32, 64, 128, 256)

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from bsrnn import audio, separation
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.explore import mixer
 from bsrnn.explore.panel import Panel
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bsrnn import distort, listen, metrics
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import signals, style
 

@@ -10,7 +10,7 @@ import re
 import ipywidgets as widgets
 
 from bsrnn import bands
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 OWN_HZ = "100, 200, 400, 800, 1600, 3200, 6400, 12800"
 

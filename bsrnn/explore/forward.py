@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 
 from bsrnn import plots
-from bsrnn.errors import UsageError, choose
+from bsrnn.audio.stft import stft
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
-from bsrnn.stft import stft
 
 MAX_S = 3.0  # of the mixture: keeps a change below a second, and a trace below 150 MB
 LAYERS = {  # module of a block: what it is called, the axis it runs along

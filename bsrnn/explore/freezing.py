@@ -23,7 +23,7 @@ import pandas
 import torch
 
 from bsrnn import bands, cost
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
 from bsrnn.models import BandSplitSeparator
 from bsrnn.plots import style

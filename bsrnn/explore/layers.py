@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 
 from bsrnn import plots
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
+from bsrnn.models.cost import cost
 from bsrnn.models.sequence import SequenceModel
 
 TIME = ("lstm", "gru", "conv", "dilated", "transformer", "roformer")

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from bsrnn import listen, masks, metrics, plots
-from bsrnn.errors import UsageError, choose
+from bsrnn.audio.stft import StftConfig, istft, stft
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import style
-from bsrnn.stft import StftConfig, istft, stft
 
 MAX_S = 6.0  # of a song: keeps every change below a second
 N_FFTS = (256, 512, 1024, 2048, 4096, 8192, 16384)

@@ -7,10 +7,10 @@ import ipywidgets as widgets
 import numpy as np
 
 from bsrnn import bands, listen, plots
-from bsrnn.errors import choose
+from bsrnn.audio.stft import StftConfig, stft
+from bsrnn.common import choose
 from bsrnn.explore.panel import Panel, excerpt
 from bsrnn.plots import signals, style
-from bsrnn.stft import StftConfig, stft
 
 VIEWS = ("spectrogram", "spectra", "bands")
 GAINS_DB = (-24.0, 12.0)

@@ -6,9 +6,9 @@ The page holds everything inside itself: it opens offline and can be sent by mai
 import html
 from pathlib import Path
 
+from bsrnn.common import write_text
 from bsrnn.explore.panel import bundle
 from bsrnn.explore.tracks import ranked, track_view
-from bsrnn.files import write_text
 from bsrnn.plots import results
 
 STYLE = (

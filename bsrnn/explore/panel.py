@@ -11,7 +11,7 @@ import contextlib
 import ipywidgets as widgets
 import numpy as np
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 
 class Panel(widgets.VBox):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bsrnn import listen, loudness, plots
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore import mixer
 from bsrnn.explore.panel import Panel, excerpt
 

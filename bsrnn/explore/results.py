@@ -8,7 +8,7 @@ import textwrap
 import ipywidgets as widgets
 import pandas as pd
 
-from bsrnn.errors import choose
+from bsrnn.common import choose
 from bsrnn.evaluation import LADDER, student_interval
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
@@ -20,7 +20,8 @@ from bsrnn.training.expense import COSTS, UNIT
 def results_view(board, metric="", stem="", cost="", group="") -> list:
     """What `result_explorer` shows: [Picture, words, table].
 
-    board: a `bsrnn.sweep.Board`; metric, stem: of the scores (default: the plan's primary ones);
+    board: a `bsrnn.experiments.Board`.
+    metric, stem: of the scores (default: the plan's primary ones).
     cost: what lies on the x axis, a name of `board.costs`; group: what belongs together, "arm" or a
     parameter of the grid. Left every cell is a point; right each group is its mean with the 95 %
     Student interval over its cells, the Pareto front as steps. The ladder stands in both as lines.
@@ -51,7 +52,7 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
 def result_explorer(board) -> Panel:
     """The explorer as a widget: metric, stem, cost on the x axis, grouping.
 
-    board: a `bsrnn.sweep.Board`.
+    board: a `bsrnn.experiments.Board`.
     """
 
     def drop(options, value, words):

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from bsrnn import bands, design, listen, models, plots
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose, write_text
 from bsrnn.explore.edges import OWN_HZ, EdgeEditor, parsed
 from bsrnn.explore.panel import Panel
-from bsrnn.files import write_text
+from bsrnn.models.cost import cost
 from bsrnn.plots.schemes import AXES
 
 MAX_S = 6.0  # of a song: keeps every change below a second

@@ -7,7 +7,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from bsrnn import bands, evaluation, listen, metrics
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
 from bsrnn.plots.results import METRICS

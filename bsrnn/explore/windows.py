@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bsrnn import listen, plots
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
 from bsrnn.plots import style
 

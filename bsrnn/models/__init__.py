@@ -5,14 +5,14 @@ separator = BandSplitSeparator(config)       # (B, C, L) -> (B, S, C, L)
 save(separator, "drums.safetensors"); load("drums.safetensors")
 """
 
-from bsrnn.models.bag import SeparatorBag
 from bsrnn.models.bandsplit import BandSplitSeparator, Estimate
-from bsrnn.models.checkpoints import build, save
 from bsrnn.models.config import ModelConfig, presets
-from bsrnn.models.d3net import D3NetSeparator
-from bsrnn.models.d3net_config import D3NetConfig
 from bsrnn.models.optimised import PRECISIONS, optimised
-from bsrnn.models.published import from_state_dict, load, to_published
+from bsrnn.models.zoo.bag import SeparatorBag
+from bsrnn.models.zoo.checkpoints import build, save
+from bsrnn.models.zoo.d3net import D3NetSeparator
+from bsrnn.models.zoo.d3net_config import D3NetConfig
+from bsrnn.models.zoo.published import from_state_dict, load, to_published
 
 __all__ = [
     "PRECISIONS", "BandSplitSeparator", "D3NetConfig", "D3NetSeparator", "Estimate", "ModelConfig",

@@ -20,13 +20,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bsrnn.errors import UsageError, choose
-from bsrnn.losses import Estimate
+from bsrnn.audio.stft import istft, stft
+from bsrnn.common import UsageError, choose
 from bsrnn.models.attention import Norm
 from bsrnn.models.blocks import each
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.sequence import SequenceModel
-from bsrnn.stft import istft, stft
+from bsrnn.training.losses import Estimate
 
 ACTIVATIONS = {
     "tanh": torch.tanh,

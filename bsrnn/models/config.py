@@ -12,9 +12,8 @@ import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from bsrnn.errors import UsageError, choose
-from bsrnn.options import Json
-from bsrnn.stft import StftConfig
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import Json, UsageError, choose
 
 OPTIONS = {
     "channel_handling": ("independent", "joint", "shared"),

@@ -15,7 +15,7 @@ import warnings
 import torch
 from torch import nn
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.models.bandsplit import BandLinear, BandSplit
 
 PRECISIONS = ("fp32", "bf16", "int8")

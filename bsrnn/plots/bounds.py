@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.plots.schemes import (
     AXES,
     PAIR,

@@ -3,7 +3,7 @@
 Lesson 15.
 """
 
-from bsrnn.errors import choose
+from bsrnn.common import choose
 from bsrnn.evaluation.standings import COSTS
 from bsrnn.plots.style import PALETTE, describe, figure
 

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bsrnn.errors import UsageError
-from bsrnn.ledger import PROTOCOL
+from bsrnn.common import UsageError
+from bsrnn.evaluation.ledger import PROTOCOL
 from bsrnn.plots.style import PALETTE, describe, figure, legend
 
 _DATA = {"no": PALETTE[0], "yes": PALETTE[4], "": "#999999"}  # extra training data?

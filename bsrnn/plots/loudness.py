@@ -5,7 +5,7 @@ Lesson 12.
 
 import numpy as np
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.plots import style
 
 FLOOR_LUFS = -60.0  # below this nothing is drawn: silence

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.patches import Polygon
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.plots import style
 from bsrnn.plots.oracles import draw_mask
 

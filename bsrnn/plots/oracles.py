@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import BoundaryNorm
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.plots import style
 
 COLUMNS, ROWS = 400, 180  # more points than pixels cost bytes and show nothing

@@ -6,7 +6,7 @@ on toy data in its title. Intervals are 95 % bootstraps over songs. Lessons 07, 
 
 import numpy as np
 
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 from bsrnn.evaluation import LADDER
 from bsrnn.evaluation import paired as paired_table
 from bsrnn.plots.style import PALETTE, describe, figure, legend, log_hz_axis, stem_colour

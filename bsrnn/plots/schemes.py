@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import NullLocator
 
-from bsrnn.errors import choose
+from bsrnn.common import choose
 from bsrnn.plots.style import (
     PALETTE,
     describe,

@@ -10,7 +10,7 @@ Lesson 01 uses all of them; lessons 02 and 04 the spectrograms.
 
 import numpy as np
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.plots import style
 
 SILENT_DB = -60.0  # 100 ms below this count as silence

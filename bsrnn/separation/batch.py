@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from bsrnn import audio
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.separation.run import bar, folder_name, plan, separate_file
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bsrnn import audio
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.separation.cutting import RULES
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ Lesson 08.
 
 import numpy as np
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 
 RESIDUAL = "residual"
 PROJECTIONS = ("equal", "energy")

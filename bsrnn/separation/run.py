@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bsrnn import audio
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.separation.engine import Engine, evaluating
 from bsrnn.separation.outputs import Outputs
 

@@ -11,7 +11,7 @@ import dataclasses
 import torch
 
 from bsrnn import losses, metrics
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
 
 WANTED_DB = 3.0  # half the error energy of silence
 EXAMPLES = 2

@@ -4,9 +4,8 @@ import dataclasses
 import math
 
 from bsrnn import losses
+from bsrnn.common import Json, UsageError, choose
 from bsrnn.data import recipes
-from bsrnn.errors import UsageError, choose
-from bsrnn.options import Json
 
 _OPTIONS = {
     "optimizer": ("adam", "adamw"),

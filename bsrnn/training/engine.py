@@ -22,7 +22,7 @@ import tqdm
 from lightning.pytorch.strategies import DDPStrategy
 
 from bsrnn import losses
-from bsrnn.errors import DataError, UsageError
+from bsrnn.common import DataError, UsageError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from bsrnn import models
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError, optional
+from bsrnn.common import UsageError, optional
+from bsrnn.models.cost import cost
 
 EVERY_S = 5  # between two looks at the load
 METHOD = "codecarbon, offline, of the training process"

@@ -7,9 +7,8 @@ import pandas
 import torch
 
 from bsrnn import models
+from bsrnn.common import UsageError, writable
 from bsrnn.data import mixing
-from bsrnn.errors import UsageError
-from bsrnn.files import writable
 from bsrnn.training import check as checks
 from bsrnn.training import engine, machine
 from bsrnn.training.config import TrainConfig

@@ -14,7 +14,7 @@ import os
 import torch
 from lightning.fabric.utilities.imports import _IS_INTERACTIVE
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 
 
 @dataclasses.dataclass(frozen=True)

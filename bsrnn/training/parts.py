@@ -2,7 +2,7 @@
 
 import torch
 
-from bsrnn.errors import UsageError, choose
+from bsrnn.common import UsageError, choose
 
 PARTS = ("split", "sequence", "masks")
 

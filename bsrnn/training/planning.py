@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 
 from bsrnn import losses
-from bsrnn.cost import cost
-from bsrnn.errors import UsageError
+from bsrnn.common import UsageError
+from bsrnn.models.cost import cost
 from bsrnn.training import machine
 from bsrnn.training.config import TrainConfig, presets
 from bsrnn.training.parts import recompute_blocks

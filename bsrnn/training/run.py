@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import bsrnn
 from bsrnn import models
-from bsrnn.errors import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose
 from bsrnn.training import expense, scores
 
 _STATE_FORMAT = 2

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bsrnn import metrics, separation
-from bsrnn.errors import DataError
+from bsrnn.common import DataError
 
 
 def validation(separator, songs) -> dict[str, float]:

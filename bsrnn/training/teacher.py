@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from bsrnn import audio
+from bsrnn.common import DataError, UsageError
 from bsrnn.data import stems
 from bsrnn.data.mixing import Pick
-from bsrnn.errors import DataError, UsageError
 
 CLEAN_DB = 30.0
 PSEUDO, CLEAN_RESIDUAL, CLEAN_TARGET = range(3)

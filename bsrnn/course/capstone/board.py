@@ -12,10 +12,10 @@ import pandas as pd
 
 import bsrnn
 from bsrnn import benchmark, evaluation
+from bsrnn.common import UsageError
 from bsrnn.course.capstone.checks import Fault, Verdict, one_line, validate
 from bsrnn.course.capstone.parcel import MODEL, Limits
 from bsrnn.course.capstone.scoring import joined, score
-from bsrnn.errors import UsageError
 from bsrnn.evaluation.standings import standings
 
 CACHE = ".board"  # in the folder of submissions: finished scores by digest of the model file

@@ -14,6 +14,7 @@ import numpy as np
 
 import bsrnn
 from bsrnn import audio, cost, evaluation, models
+from bsrnn.common import DataError, UsageError
 from bsrnn.course.capstone.parcel import (
     ATTACHMENTS,
     CARD,
@@ -26,7 +27,6 @@ from bsrnn.course.capstone.parcel import (
 )  # fmt: skip
 from bsrnn.course.capstone.scoring import score
 from bsrnn.data import splits, toyfilm, toysong
-from bsrnn.errors import DataError, UsageError
 from bsrnn.evaluation.report import GENERATED
 
 TEXT_BYTES = 1_000_000  # a longer card, plan or report is not read

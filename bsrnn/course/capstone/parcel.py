@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import evaluation, models
+from bsrnn.common import UsageError, write_text
 from bsrnn.data import splits
-from bsrnn.errors import UsageError
-from bsrnn.files import write_text
 
 MODEL, CARD_FILE = "model.safetensors", "card.json"
 CARD = {  # what a card must say, in words for the reader

@@ -9,7 +9,7 @@ import importlib
 
 import numpy as np
 
-from bsrnn.errors import choose
+from bsrnn.common import choose
 
 # assignment -> question -> points. A question is a function by name, or `function.property`.
 QUESTIONS = {

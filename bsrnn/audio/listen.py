@@ -1,0 +1,235 @@
+"""Fair listening in a notebook: players that compare, and A/B switching on one timeline.
+
+IPython's own `Audio` scales each clip to its peak, so quiet and loud sound alike, and fails on
+silence. Here one gain serves all sounds of a comparison, silence is written out instead of played,
+and the sound is embedded as MP3, so that it also plays in exported HTML. The plain-text form says
+label, length and level; it is what remains when notebooks are committed without sound. Lesson 00.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import itertools
+import math
+import zlib
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from bsrnn import audio
+from bsrnn.common import DataError, UsageError
+
+PEAK = 0.89  # -1 dBFS: room for the MP3 encoder's overshoot
+SILENCE_DB = -90.0  # RMS below this is shown as silent
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+KEPT_SOUNDS = 16
+_kept = OrderedDict()  # digest -> MP3 of the latest sounds: comparisons repeat most of them
+_ids = itertools.count()
+
+
+def level_db(waveform: np.ndarray) -> float:
+    """RMS level of (C, L) in dBFS; -inf for digital silence.
+
+    >>> round(level_db(np.full((1, 100), 0.1)), 3)
+    -20.0
+    """
+    power = float(np.mean(np.square(waveform, dtype=np.float64))) if np.size(waveform) else 0.0
+    return 10 * math.log10(power) if power else float("-inf")
+
+
+class Sounds:
+    """What a notebook shows: HTML with sound, and a plain text of labels, seconds and levels."""
+
+    def __init__(self, markup: str, text: str, gain: float):
+        self.html, self.text, self.gain = markup, text, gain
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html, "text/plain": self.text}
+
+    def __repr__(self):
+        return self.text
+
+
+def players(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0) -> Sounds:
+    """One labelled player per sound, all with one common gain.
+
+    sounds: label -> (C, L) numpy or torch. At most `max_s` seconds from `start_s` on are embedded.
+    Returns an object that notebooks display. Raises UsageError (shapes), DataError (NaN).
+    """
+    clips, gain = _prepared(sounds, sample_rate, max_s, start_s)
+    tags = _tags({k: x for k, x in clips.items() if not _silent(x)}, gain, sample_rate)
+    rows = []
+    for label, clip in clips.items():
+        name, sound = html.escape(label), "<em>silent</em>"
+        if label in tags:
+            sound = f"{tags[label]}<small>{_level(clip)}</small>"
+        rows.append(
+            f'<div role="group" aria-label="{name}" style="display:flex;gap:1em;'
+            f'align-items:center;margin:.2em 0"><span style="min-width:9em">{name}</span>'
+            f"{sound}</div>"
+        )
+    text = _summary(clips, sample_rate, gain)
+    return Sounds(f"<div>{''.join(rows)}{_gain_note(gain)}</div>", text, gain)
+
+
+def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0) -> Sounds:
+    """Switch between sounds while they play: one timeline, one gain, one button for each sound.
+
+    All sounds run together and only the chosen one is heard, so a switch keeps the position. The
+    buttons are radio buttons: arrow keys switch. Needs no kernel and no network. Arguments and
+    errors as in `players`; the sounds must have one length.
+    """
+    clips, gain = _prepared(sounds, sample_rate, max_s, start_s)
+    lengths = {label: clip.shape[-1] for label, clip in clips.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"A/B switching needs sounds of one length, not {lengths}: cut them")
+    key = f"ab{next(_ids)}-{zlib.crc32(repr((list(clips), gain)).encode())}"
+    tags = _tags(clips, gain, sample_rate, controls=False)
+    radios = []
+    for number, (label, clip) in enumerate(clips.items()):
+        said = html.escape(label + (" (silent)" if _silent(clip) else ""))
+        radios.append(
+            f'<label style="margin-right:1em"><input type="radio" name="{key}" value="{number}"'
+            f"{' checked' if number == 0 else ''}> {said}</label>"
+        )
+    seconds = next(iter(lengths.values())) / sample_rate
+    markup = (
+        f'<div id="{key}" role="group" aria-label="compare {html.escape(", ".join(clips))}">'
+        f'<button type="button">Play</button> <input type="range" min="0" max="{seconds:.3f}" '
+        'step="0.01" value="0" aria-label="position in seconds" style="width:20em"> '
+        f'<output>0.0 s</output><div role="radiogroup">{"".join(radios)}</div>'
+        f"<div hidden>{''.join(tags.values())}</div>{_gain_note(gain)}"
+        f"<script>{_SWITCH.replace('KEY', key)}</script></div>"
+    )
+    return Sounds(markup, _summary(clips, sample_rate, gain), gain)
+
+
+# The first audio element is the clock; the others follow it when they drift by over 50 ms, which
+# decoders of one browser rarely do. Muting, unlike pausing, keeps them running together.
+_SWITCH = """
+(() => {
+  const box = document.getElementById("KEY"), button = box.querySelector("button");
+  const slider = box.querySelector("input[type=range]"), clock = box.querySelector("output");
+  const sounds = [...box.querySelectorAll("audio")];
+  const choose = n => sounds.forEach((s, i) => { s.muted = i !== n; });
+  const seek = t => sounds.forEach(s => { s.currentTime = t; });
+  box.querySelectorAll("input[type=radio]").forEach(r =>
+    r.addEventListener("change", () => choose(Number(r.value))));
+  button.addEventListener("click", () => {
+    if (sounds[0].paused) { seek(sounds[0].currentTime); sounds.forEach(s => s.play()); }
+    else sounds.forEach(s => s.pause());
+  });
+  slider.addEventListener("input", () => seek(Number(slider.value)));
+  sounds[0].addEventListener("play", () => { button.textContent = "Pause"; });
+  sounds[0].addEventListener("pause", () => { button.textContent = "Play"; });
+  sounds[0].addEventListener("timeupdate", () => {
+    const t = sounds[0].currentTime;
+    slider.value = t; clock.textContent = t.toFixed(1) + " s";
+    sounds.forEach(s => { if (Math.abs(s.currentTime - t) > 0.05) s.currentTime = t; });
+  });
+  choose(0);
+})();
+"""
+
+
+def band_sound(waveform, scheme, bands, config=None) -> np.ndarray:
+    """The sound of some bands alone: (C, L) -> (C, L).
+
+    scheme: a BandScheme for the rate of the waveform; bands: a band number or several; config: an
+    StftConfig (default: the scheme's n_fft, hop n_fft / 4). Bins of overlapping bands are shared
+    by their weights, so that all bands together sound as the input. Lesson 04.
+    """
+    from bsrnn.audio.stft import StftConfig, istft, stft
+
+    config = config or StftConfig(n_fft=scheme.n_fft, hop=scheme.n_fft // 4)
+    chosen = [bands] if np.isscalar(bands) else list(bands)
+    missing = [band for band in chosen if not 0 <= band < len(scheme)]
+    if missing:
+        raise UsageError(f"no band {missing[0]}: {scheme.name} has bands 0 to {len(scheme) - 1}")
+    gains = np.zeros(scheme.bins, np.float32)  # (F,)
+    for number in chosen:
+        low, high = scheme.ranges[number]
+        gains[low:high] += 1 if scheme.weights is None else scheme.weights[number]
+    waveform = np.asarray(waveform, np.float32)
+    spectrum = stft(waveform, config) * gains[:, None]  # (C, F, T)
+    return istft(spectrum, config, waveform.shape[-1]).astype(np.float32)  # (C, L)
+
+
+def _prepared(sounds, sample_rate, max_s, start_s):
+    """label -> (C <= 2, n) float32, and the gain that brings the loudest peak to PEAK."""
+    if not sounds:
+        raise UsageError("no sounds to play: pass a dictionary label -> (C, L)")
+    clips = {}
+    for label, waveform in sounds.items():
+        array = waveform.detach().cpu() if hasattr(waveform, "detach") else waveform
+        array = np.asarray(array, np.float32)
+        array = array[None] if array.ndim == 1 else array  # (L,) -> (1, L)
+        if array.ndim != 2 or array.shape[0] not in (1, 2, 6):
+            raise UsageError(f"sound {label!r} must be (C, L) with 1 or 2 channels: {array.shape}")
+        if not np.isfinite(array).all():
+            raise DataError(f"sound {label!r} has NaN or infinite samples: repair it first")
+        first = round(start_s * sample_rate)
+        array = array[:, first : first + round(max_s * sample_rate)]
+        clips[str(label)] = audio.to_channels(array, min(2, len(array)))
+    peak = max(float(np.abs(clip).max(initial=0)) for clip in clips.values())
+    return clips, PEAK / peak if peak > 0 else 1.0
+
+
+def _silent(clip: np.ndarray) -> bool:
+    return level_db(clip) < SILENCE_DB
+
+
+def _level(clip: np.ndarray) -> str:
+    return "silent" if _silent(clip) else f"{level_db(clip):.1f} dBFS"
+
+
+def _summary(clips, sample_rate, gain) -> str:
+    width = max(len(label) for label in clips)
+    lines = [
+        f"{label:{width}}  {clip.shape[-1] / sample_rate:5.2f} s  {_level(clip)}"
+        for label, clip in clips.items()
+    ]
+    return "\n".join([*lines, f"played with one gain of {20 * np.log10(gain):+.1f} dB"])
+
+
+def _gain_note(gain: float) -> str:
+    return f"<small>one gain for all: {20 * np.log10(gain):+.1f} dB</small>"
+
+
+def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
+    """(C, L) as MP3; rates that MP3 has not are resampled to the next one it has, or 48 kHz.
+
+    The latest results are kept: encoding takes longer than anything else on the way to a player.
+    """
+    waveform = np.ascontiguousarray(waveform, np.float32)
+    key = hashlib.blake2b(waveform).digest() + repr((waveform.shape, sample_rate)).encode()
+    sound = _kept.get(key) or _encoded(waveform, sample_rate)
+    _kept[key] = sound
+    while len(_kept) > KEPT_SOUNDS:
+        _kept.popitem(last=False)
+    return sound
+
+
+def _encoded(waveform, sample_rate) -> bytes:
+    import soundfile
+
+    if sample_rate not in MP3_RATES:
+        target = next((rate for rate in MP3_RATES if rate > sample_rate), MP3_RATES[-1])
+        waveform, sample_rate = audio.resample(waveform, sample_rate, target), target
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform.T, sample_rate, format="MP3")
+    return buffer.getvalue()
+
+
+def _tags(clips: dict, gain: float, sample_rate: int, controls: bool = True) -> dict:
+    """label -> audio element; the sounds are encoded side by side (the encoder frees the GIL)."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = list(pool.map(lambda clip: mp3(clip * gain, sample_rate), clips.values()))
+    shown = "controls " if controls else ""
+    return {
+        label: f'<audio {shown}preload="auto" aria-label="{html.escape(label)}" '
+        f'src="data:audio/mpeg;base64,{base64.b64encode(sound).decode()}"></audio>'
+        for label, sound in zip(clips, found, strict=True)
+    }

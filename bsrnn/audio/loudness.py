@@ -1,0 +1,146 @@
+"""Loudness as ITU-R BS.1770 and EBU R 128 measure it: how loud a mix is, not how large its samples.
+
+Conventions
+    Waveforms are (C, L). LUFS: loudness units relative to full scale; 1 LU is 1 dB.
+    K-weighting: a shelf of +4 dB above 1.7 kHz (the head) and a high-pass at 38 Hz, then mean
+    squares, channels added up. Blocks of 400 ms, a new one every 100 ms. *Integrated* loudness is
+    the mean over the blocks above -70 LUFS and not more than 10 LU below the mean of those: pauses
+    do not count. *Short-term*: 3 s without gates. Silence is -inf.
+    A mono file counts as one loudspeaker: 3 LU less than the same signal on two.
+
+Why not `torchaudio.functional.loudness`? It meets cases 1 to 5 of EBU Tech 3341, too, but it clips
+what exceeds full scale after the shelf (a sine of 8 kHz at 0 dBFS reads 2.8 LU too little), gives
+NaN for silence (pytorch/audio issue 3816), refuses 5.1 and has no loudness over time. The tests
+compare with it where it is right, and with ffmpeg's `ebur128`.
+
+References
+    ITU-R BS.1770-4 (2015), annex 1; its filter table is for 48 kHz, other rates use the analogue
+    prototypes that libebur128 derived from it. EBU Tech 3341 (2023): time scales and test signals.
+    Lesson 12.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import sosfilt
+
+from bsrnn.common import DataError, UsageError, choose
+
+BLOCK_S, STEP_S, SHORT_TERM_S = 0.4, 0.1, 3.0
+ABSOLUTE_LUFS, RELATIVE_LU = -70.0, -10.0  # the two gates
+OFFSET_DB = -0.691  # a 997 Hz sine at 0 dBFS on one channel is -3.01 LUFS
+WEIGHTS = {  # by number of channels: L, R, centre, [bass], surround left and right
+    1: (1.0,), 2: (1.0, 1.0), 5: (1.0, 1.0, 1.0, 1.41, 1.41), 6: (1.0, 1.0, 1.0, 0.0, 1.41, 1.41),
+}  # fmt: skip
+_SHELF = (1681.974450955533, 0.7071752369554196, 3.999843853973347)  # Hz, Q, dB
+_SHELF_BEND = 0.4996667741545416  # exponent of the gain halfway up the shelf
+_HIGH_PASS = (38.13547087602444, 0.5003270373238773)  # Hz, Q
+
+
+def k_filter(sample_rate: int) -> np.ndarray:
+    """The two biquads of the K-weighting as scipy's second-order sections (2, 6)."""
+    hz, q, gain_db = _SHELF
+    k = np.tan(np.pi * hz / sample_rate)
+    high = 10 ** (gain_db / 20)
+    middle = high**_SHELF_BEND
+    shelf = [high + middle * k / q + k * k, 2 * (k * k - high), high - middle * k / q + k * k]
+    shelf += [1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k]
+    hz, q = _HIGH_PASS
+    k = np.tan(np.pi * hz / sample_rate)
+    below = [1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k]
+    return np.array([np.divide(shelf, shelf[3]), [1, -2, 1, *np.divide(below, below[0])]])
+
+
+def over_time(waveform, sample_rate: int, window_s: float = SHORT_TERM_S) -> tuple:
+    """(times_s, lufs): loudness of windows of `window_s`, one each 100 ms, without gates.
+
+    times_s: middle of each window. The default is short-term loudness, 0.4 gives the momentary one.
+    Raises UsageError (shape, channels, too short), DataError (NaN).
+    """
+    starts, power = _blocks(waveform, sample_rate, window_s)
+    return starts / sample_rate + window_s / 2, _lufs(power)
+
+
+def integrated(waveform, sample_rate: int) -> float:
+    """Integrated (gated) loudness of (C, L) in LUFS; -inf if no block is above -70 LUFS.
+
+    Channels: 1, 2, 5 or 6 in the order L, R, centre, [bass], surrounds. At least 0.4 s.
+    Raises UsageError (shape, channels, too short), DataError (NaN).
+
+    >>> time_s = np.arange(48000) / 48000
+    >>> sine = 10 ** (-23 / 20) * np.sin(2 * np.pi * 997 * time_s)
+    >>> round(integrated(np.stack([sine, sine]), 48000), 1)
+    -23.0
+    """
+    _, power = _blocks(waveform, sample_rate, BLOCK_S)
+    for gate in (lambda heard: ABSOLUTE_LUFS, lambda heard: _lufs(heard.mean()) + RELATIVE_LU):
+        power = power[_lufs(power) > gate(power)]
+        if not len(power):
+            return float("-inf")
+    return float(_lufs(power.mean()))
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Loudness of a mix and of its two sides in LUFS (-inf: silent), its sample peak in dBFS."""
+
+    mix_lufs: float
+    voice_lufs: float
+    rest_lufs: float
+    peak_dbfs: float
+
+    @property
+    def ratio_lu(self) -> float:
+        """Voice above the rest in LU; NaN if one of them is silent."""
+        both = np.isfinite([self.voice_lufs, self.rest_lufs]).all()
+        return self.voice_lufs - self.rest_lufs if both else float("nan")
+
+
+def balance(stems: dict, sample_rate: int, voice: str) -> Balance:
+    """Balance of stems name -> (C, L), all of one shape: `voice` against the sum of the others.
+
+    Each side is gated by itself, so a pause of the voice does not count against it (Torcoli et al.
+    2024, arXiv 2405.17364, measure the difference of loudness like this).
+    """
+    choose(voice, stems, "stem")
+    rest = sum((x for name, x in stems.items() if name != voice), np.zeros_like(stems[voice]))
+    mix = stems[voice] + rest  # (C, L)
+    peak = float(np.abs(mix).max(initial=0))
+    with np.errstate(divide="ignore"):
+        peak_dbfs = float(20 * np.log10(peak))
+    lufs = [integrated(x, sample_rate) for x in (mix, stems[voice], rest)]
+    return Balance(*lufs, peak_dbfs)
+
+
+def gain_to(waveform, sample_rate: int, target_lufs: float) -> float:
+    """Gain in dB that brings (C, L) to an integrated loudness; UsageError for silence."""
+    now = integrated(waveform, sample_rate)
+    if not np.isfinite(now):
+        raise UsageError("silence has no loudness to change: give a sound above -70 LUFS")
+    return target_lufs - now
+
+
+def _lufs(power):
+    with np.errstate(divide="ignore"):
+        return OFFSET_DB + 10 * np.log10(power)
+
+
+def _blocks(waveform, sample_rate, window_s):
+    """First sample of each window (a new one each 100 ms) and its weighted mean square."""
+    waveform = np.asarray(waveform, np.float64)  # (C, L)
+    if waveform.ndim != 2 or len(waveform) not in WEIGHTS:
+        known = ", ".join(map(str, WEIGHTS))
+        raise UsageError(f"waveform {waveform.shape}: give (C, L) with {known} channels")
+    size = round(window_s * sample_rate)
+    if waveform.shape[1] < size:
+        has_s = waveform.shape[1] / sample_rate
+        raise UsageError(f"{has_s:.2f} s are too short to measure: give at least {window_s:g} s")
+    if not np.isfinite(waveform).all():
+        raise DataError("the waveform has NaN or infinite samples: repair it first")
+    heard = sosfilt(k_filter(sample_rate), waveform)  # (C, L)
+    squares = np.square(heard).T @ WEIGHTS[len(waveform)]  # (L,)
+    count = int((waveform.shape[1] - size) / (STEP_S * sample_rate) + 1e-9) + 1
+    starts = np.round(np.arange(count) * STEP_S * sample_rate).astype(int)
+    starts = np.minimum(starts, waveform.shape[1] - size)
+    total = np.concatenate([[0.0], np.cumsum(squares)])
+    return starts, np.maximum(total[starts + size] - total[starts], 0) / size

@@ -1,0 +1,132 @@
+"""Short-time Fourier transform: waveforms to complex spectrograms and back.
+
+Conventions
+    Waveforms are (..., C, L), spectrograms (..., C, F, T) complex, with F = n_fft // 2 + 1 bins and
+    T = 1 + L // hop frames; frame t is centred on sample t * hop. torch in gives torch out, numpy
+    in gives numpy out. The inverse takes the length, because T frames do not tell it.
+
+References
+    Griffin and Lim 1984 (least-squares overlap-add inverse); Luo and Yu 2022, arXiv 2209.15174,
+    section IV (Hann window of 2048 samples, hop 512 at 44.1 kHz). Lesson 01.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from bsrnn.common import UsageError, choose
+
+WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}  # periodic
+SCALES = ("none", "window", "length")
+PADDINGS = ("reflect", "constant")
+
+
+@dataclass(frozen=True)
+class StftConfig:
+    """Settings of one transform; the defaults are the paper's.
+
+    n_fft    window length in samples = length of the FFT. 2048; 4096 in some RoFormers.
+    hop      samples between frames: 512, RoFormers also 441 and 882.
+    window   "hann"; "hamming" only in Refined BSRNN (sahandevs).
+    padding  of the half window before the first and after the last sample: "reflect"; "constant"
+             (zeros) in BandIt v1.
+    scale    what the spectrum is divided by: "none"; "window" = L2 norm of the window (BandIt,
+             Banquet); "length" = sqrt(n_fft) (`stft_normalized` of the RoFormers).
+    """
+
+    n_fft: int = 2048
+    hop: int = 512
+    window: str = "hann"
+    padding: str = "reflect"
+    scale: str = "none"
+
+    def __post_init__(self):
+        choose(self.window, WINDOWS, "window")
+        choose(self.padding, PADDINGS, "padding")
+        choose(self.scale, SCALES, "STFT scale")
+        if self.n_fft < 2 or not 1 <= self.hop <= self.n_fft:
+            raise UsageError(f"hop {self.hop} and n_fft {self.n_fft}: need 1 <= hop <= n_fft")
+
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins F."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples that can be transformed: a reflection must have something to mirror."""
+        return self.n_fft // 2 + 1 if self.padding == "reflect" else 1
+
+    def frames(self, samples: int) -> int:
+        """Number of frames T of `samples` samples."""
+        return 1 + samples // self.hop
+
+
+PAPER = StftConfig()
+
+
+@lru_cache(maxsize=32)
+def _window(config: StftConfig, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    with torch.inference_mode(False):  # cached: must stay usable in training later
+        return WINDOWS[config.window](config.n_fft, device=device, dtype=dtype)
+
+
+def _scale(config: StftConfig, window: torch.Tensor) -> float:
+    if config.scale == "window":
+        return float(window.square().sum().sqrt())
+    return config.n_fft**0.5 if config.scale == "length" else 1.0
+
+
+def stft(waveform, config: StftConfig = PAPER):
+    """Complex spectrogram (..., C, F, T) of a waveform (..., C, L).
+
+    >>> stft(torch.zeros(2, 44100)).shape
+    torch.Size([2, 1025, 87])
+    """
+    if isinstance(waveform, np.ndarray):
+        return stft(torch.from_numpy(np.ascontiguousarray(waveform)), config).numpy()
+    samples = waveform.shape[-1]
+    if samples < config.shortest:
+        raise UsageError(
+            f"{samples} samples are too few for n_fft {config.n_fft}: "
+            f"pad with zeros to at least {config.shortest}"
+        )
+    window = _window(config, waveform.device, waveform.dtype)
+    spectrum = torch.stft(
+        waveform.reshape(-1, samples),  # (... C, L)
+        config.n_fft,
+        config.hop,
+        window=window,
+        pad_mode=config.padding,
+        return_complex=True,
+    )
+    if config.scale != "none":
+        spectrum = spectrum / _scale(config, window)
+    return spectrum.unflatten(0, waveform.shape[:-1])  # (..., C, F, T)
+
+
+def istft(spectrum, config: StftConfig, length: int):
+    """Waveform (..., C, length) of a spectrogram (..., C, F, T): least-squares overlap-add.
+
+    `length` may exceed hop * (T - 1) by less than one hop, as it does for the signal that was
+    transformed; implementations that give torch.istft no length lose those last samples.
+    """
+    if isinstance(spectrum, np.ndarray):
+        return istft(torch.from_numpy(np.ascontiguousarray(spectrum)), config, length).numpy()
+    if spectrum.shape[-2] != config.bins:
+        raise UsageError(
+            f"spectrum has {spectrum.shape[-2]} bins: n_fft {config.n_fft} needs {config.bins}"
+        )
+    window = _window(config, spectrum.device, spectrum.real.dtype)
+    if config.scale != "none":
+        spectrum = spectrum * _scale(config, window)
+    waveform = torch.istft(
+        spectrum.reshape(-1, *spectrum.shape[-2:]),  # (... C, F, T)
+        config.n_fft,
+        config.hop,
+        window=window,
+        length=length,
+    )
+    return waveform.unflatten(0, spectrum.shape[:-2])  # (..., C, L)

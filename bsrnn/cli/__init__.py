@@ -1,0 +1,67 @@
+"""The command line: `python -m bsrnn COMMAND`; a file for each group of them stands beside.
+
+Rooms are imported inside the commands, so that `--help` answers at once.
+
+Exit code 0 if all went well, 1 if something failed (data, a lesson, a check), 2 if the command
+was misused, 130 after Ctrl-C. An error is one line; BSRNN_DEBUG=1 shows where it came from.
+"""
+
+import argparse
+import os
+import sys
+
+from bsrnn.cli import course, data, models, separate, sweep, train  # noqa: F401  they register
+from bsrnn.cli.shared import COMMANDS, GROUPS, fail
+from bsrnn.common import DataError, UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    shape = argparse.RawDescriptionHelpFormatter
+    top = _Parser(
+        prog="bsrnn",
+        formatter_class=shape,
+        description="Band-split source separation: run the course, train, evaluate, separate.",
+        epilog="example: python -m bsrnn course run 04",
+    )
+    places = {"": top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)}
+    for group, summary in GROUPS.items():
+        inner = places[""].add_parser(
+            group, help=summary, description=summary, formatter_class=shape,
+            epilog=f"example: python -m bsrnn {group} run",
+        )  # fmt: skip
+        places[group] = inner.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, summary, example, add, function in COMMANDS:
+        group, _, last = name.rpartition(" ")
+        own = places[group].add_parser(
+            last, help=summary, description=summary, formatter_class=shape,
+            epilog=f"example: python -m bsrnn {example}",
+        )  # fmt: skip
+        add(own)
+        own.set_defaults(run=function)
+    return top
+
+
+def main(argv=None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return args.run(args) or 0
+    except SystemExit as stop:  # --help, a signal
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except BrokenPipeError:  # `... | head` closed our output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("BSRNN_DEBUG"):
+            raise
+        if isinstance(error, UsageError):
+            return fail(error, 1 if isinstance(error, DataError) else 2)
+        return fail(f"{type(error).__name__}: {error} (BSRNN_DEBUG=1 shows where)", 1)

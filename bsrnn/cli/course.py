@@ -1,0 +1,199 @@
+"""`bsrnn course ...`: lessons and assignments."""
+
+import sys
+
+from bsrnn import common
+from bsrnn.cli.shared import (
+    command,
+    dataset_argument,
+    fail,
+    new_file,
+    parameter_arguments,
+    stems_argument,
+)
+from bsrnn.common import listed, once, write_text
+
+
+def _run_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    parameter_arguments(own)
+    own.add_argument("--profile", help="smoke (default), small or full")
+    own.add_argument("--out", help="folder for notebooks, pages and results [runs/course]")
+    own.add_argument("--timeout", type=float, default=3600, help="seconds for one cell [3600]")
+
+
+@command(
+    "course run",
+    "execute lessons strictly; notebooks and pages go to runs/course",
+    "course run 04 07 -p seed 1 --profile small",
+    _run_arguments,
+)
+def _course_run(args):
+    from bsrnn.course import progress
+    from bsrnn.experiments import runner
+
+    given = once(args.parameters + ([["profile", args.profile]] if args.profile else []))
+    results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
+    failed = [result.lesson for result in results if result.error]
+    seconds, where = sum(result.seconds for result in results), results[0].page.parent
+    print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
+    return fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
+
+
+def _check_arguments(own):
+    own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
+    own.add_argument("--update", action="store_true", help="re-run in smoke, store the outputs")
+
+
+@command(
+    "course check",
+    "check the grammar of lessons and that their stored outputs are fresh",
+    "course check --update 04",
+    _check_arguments,
+)
+def _course_check(args):
+    from bsrnn.course import outputs, progress
+    from bsrnn.experiments import runner
+
+    problems = outputs.check(args.lessons, args.update, progress.watcher())
+    count = len(runner.select(args.lessons))
+    print(*problems or [f"{count} lessons are sound and fresh"], sep="\n")
+    return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
+
+
+@command(
+    "course badge",
+    "stamp another repository address everywhere (for a fork)",
+    "course badge --repository owner/name",
+    lambda own: own.add_argument("--repository", required=True, help="owner/name on GitHub"),
+)
+def _course_badge(args):
+    from bsrnn.course import stamp
+
+    changed = [str(path.relative_to(common.ROOT)) for path in stamp.restamp(args.repository)]
+    print(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
+
+
+def _grade_arguments(own):
+    own.add_argument("submissions", nargs="+", help="notebooks, or folders of them")
+    own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
+    own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
+    own.add_argument("--out", help="also write the marks: a .csv or .json file")
+
+
+@command(
+    "course grade",
+    "grade submitted assignments by function name, each question in a process with limits",
+    "course grade submitted/ --assignment a1 --seed 2024 --out marks.csv",
+    _grade_arguments,
+)
+def _course_grade(args):
+    from bsrnn.course import grading
+
+    out = new_file(args.out, (".csv", ".json"))
+    watch = lambda sheet: print(sheet.text(), flush=True)  # noqa: E731
+    sheets = grading.grade_all(args.submissions, args.assignment, args.seed, watch)
+    if out:
+        write_text(out, grading.table(sheets, out.suffix[1:]))
+    failed = [sheet.submission for sheet in sheets if sheet.error]
+    return fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
+
+
+def _release_arguments(own):
+    own.add_argument("assignments", nargs="*", help="such as a1; none: all")
+    own.add_argument("--check", action="store_true", help="only say which are stale")
+
+
+@command(
+    "course release",
+    "make the students' notebooks: without solutions and hidden tests",
+    "course release a1",
+    _release_arguments,
+)
+def _course_release(args):
+    from bsrnn.course import release
+
+    stale = release.release(args.assignments, args.check)
+    for path in stale:
+        print("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
+    if args.check and stale:
+        return fail(f"{len(stale)} stale: run `course release`", 1)
+    print(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
+    return 0
+
+
+def _limits_arguments(own):
+    dataset_argument(own)
+    own.add_argument("--subset", default="test", help="songs of the claims [test]")
+    stems_argument(own)
+    own.add_argument("--max-parameters", type=float, default=1e6, help="of a submission [1e6]")
+    own.add_argument("--max-macs", type=float, default=5e9, help="per second of sound [5e9]")
+    own.add_argument("--tolerance", type=float, default=0.05, help="of a claim, in dB [0.05]")
+
+
+def _rules(args, **more):
+    """(limits, public songs) of the arguments above."""
+    from bsrnn import data
+    from bsrnn.course import capstone
+
+    limits = capstone.Limits(
+        tuple(listed(args.stems) or ()), args.max_parameters, args.max_macs,
+        tolerance_db=args.tolerance, **more,
+    )  # fmt: skip
+    return limits, data.open(args.dataset, args.subset)
+
+
+def _submit_arguments(own):
+    own.add_argument("submission", help="folder of one submission")
+    _limits_arguments(own)
+
+
+@command(
+    "course submit",
+    "validate a capstone submission; runs nothing that is in it, lists every fault with its fix",
+    "course submit submissions/anna --stems vocals --max-parameters 5e5",
+    _submit_arguments,
+)
+def _course_submit(args):
+    from bsrnn.course import capstone
+
+    verdict = capstone.validate(args.submission, *_rules(args))
+    print(verdict.text())
+    return 0 if verdict.valid else fail(f"{verdict.submission} is not valid (reasons above)", 1)
+
+
+def _board_arguments(own):
+    own.add_argument("submissions", help="folder with a folder for each submission")
+    _limits_arguments(own)
+    own.add_argument(
+        "--hidden", help="songs that decide: a folder, or a whole number: toy songs of that seed"
+    )
+    own.add_argument("--max-real-time", type=float, help="seconds per second of sound; measured")
+    own.add_argument("--measure", action="store_true", help="time all networks, one thread")
+    own.add_argument("--out", help="also write the board: a .csv file")
+
+
+@command(
+    "course board",
+    "put valid submissions on a local board, with cost limits and the ladder beside them",
+    "course board submissions --stems vocals --hidden 2024 --max-parameters 5e5 --out board.csv",
+    _board_arguments,
+)
+def _course_board(args):
+    from bsrnn import data
+    from bsrnn.course import capstone
+
+    out = new_file(args.out, (".csv",))
+    more = {} if args.max_real_time is None else {"real_time": args.max_real_time}
+    limits, songs = _rules(args, **more)
+    hidden = args.hidden
+    if hidden:
+        seed = {"seed": int(hidden)} if hidden.isdecimal() else {}
+        hidden = data.open("toy" if seed else hidden, args.subset, **seed)
+    watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
+    board = capstone.leaderboard(args.submissions, songs, limits, hidden, args.measure, watch=watch)
+    if out:
+        write_text(out, board.frame.to_csv())
+    print(board.text())
+    missing = ", ".join(board.refused)
+    return fail(f"not on the board: {missing} (reasons above)", 1) if missing else 0

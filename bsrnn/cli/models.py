@@ -1,0 +1,166 @@
+"""`bsrnn models`, `bsrnn cost`, `bsrnn bands`: what there is, and what it costs."""
+
+from pathlib import Path
+
+from bsrnn.cli.shared import command, model_config, parameter_arguments, pick_device
+from bsrnn.common import UsageError, choose, configured, listed, once, typed
+
+
+def _models_arguments(own):
+    own.add_argument("name", nargs="?", help="published weights: show their whole passport")
+    own.add_argument("--licence", help="of the weights: permissive, non-commercial, MIT ...")
+    own.add_argument("--task", help="music, cinematic ...")
+
+
+@command(
+    "models",
+    "list the model presets for `train` and the published weights for `separate`",
+    "models --licence permissive --task music",
+    _models_arguments,
+)
+def _models(args):
+    from bsrnn import models
+    from bsrnn.models.zoo import registry
+
+    if args.name:
+        choose(args.name, registry.passports(), "published weights")
+        for column, value in registry.passport(args.name).items():
+            print(f"{column:16}{value or 'unknown'}")
+        return
+    if not (args.licence or args.task):
+        print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
+        for name, config in models.presets().items():
+            size = f"{config.features:5}{config.repeats:4}"
+            print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+        print("\nembedded weights, small, to learn with")
+        for name, stems in registry.EMBEDDED.items():
+            print(f"{name:45}{', '.join(stems)}")
+        print()
+    print(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
+
+
+def _cost_arguments(own):
+    own.add_argument(
+        "model", nargs="*", help="presets (see `models`), JSON files of them, d3net, hdemucs ..."
+    )
+    own.add_argument("--table", action="store_true", help="BandIt's table: 15 published systems")
+    own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
+    parameter_arguments(own)
+    own.add_argument("--measure", action="store_true", help="time it here; also weights")
+    own.add_argument("--threads", help="of --measure [1,2; with a GPU 1]")
+    own.add_argument("--device", default="cpu", help="of --measure: cpu, cuda or auto [cpu]")
+    own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
+    own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
+    own.add_argument("--csv", "--out", help="file for the table of --table or --measure")
+
+
+@command(
+    "cost",
+    "parameters, multiply-accumulates and activation memory of a model, or its measured speed",
+    "cost small -p scheme tet24 -p features 64",
+    _cost_arguments,
+)
+def _cost(args):
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
+    given = once(args.parameters)
+    if args.table == bool(args.model) or (args.table and given):
+        raise UsageError("cost needs models, or --table alone: cost small, or cost --table")
+    if args.table:
+        return _table(args)
+    if args.measure:
+        return _measure(args, given)
+    for model in args.model:
+        whole = _whole_cost(model, given, args.seconds)
+        print(f"{model if len(args.model) > 1 else 'part':12}"
+              f"{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")  # fmt: skip
+        for name, part in [*whole.parts.items(), ("all", whole)]:
+            sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
+            print(f"{name:12}{part.parameters:14,}{sizes}")
+    return 0
+
+
+def _whole_cost(model, given, seconds):
+    """In closed form, or counted for the systems that are compared with."""
+    from bsrnn.models import D3NetConfig, build
+    from bsrnn.models.cost import cost, counted
+    from bsrnn.models.zoo import baselines
+
+    if model in ("d3net", *baselines.NAMES) and not given:
+        separator = build(D3NetConfig()) if model == "d3net" else baselines.untrained(model)
+        return counted(separator, seconds)
+    (config,) = configured([model_config(model)], given)
+    return cost(config, seconds)
+
+
+def _table(args):
+    from bsrnn import benchmark, complexity
+
+    rows = complexity.table(args.seconds)
+    if args.measure:
+        if pick_device(args.device) != "cpu":
+            raise UsageError("the table is measured on a CPU: leave --device out")
+        threads = typed("threads", (listed(args.threads) or ["1"])[0], 1)
+        rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
+    if args.csv:
+        benchmark.write(rows, args.csv)
+    print(complexity.text(rows))
+    return 0
+
+
+def _measure(args, given):
+    import torch
+
+    import bsrnn
+    from bsrnn import benchmark, models
+
+    device = pick_device(args.device)
+    counts = listed(args.threads) or (("1", "2") if device == "cpu" else ("1",))
+    threads = [typed("threads", count, 1) for count in counts]
+    separators = {}
+    for name in args.model:
+        file = Path(name).is_file() and not name.endswith(".json")
+        if file or name in models.registry.EMBEDDED:
+            separator = bsrnn.load(name)
+        else:
+            (config,) = configured([model_config(name)], given)
+            torch.manual_seed(0)
+            separator = models.build(config).eval()
+        separators[Path(name).name] = benchmark.options(separator.to(device), args.compile)
+    found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
+    if args.csv:
+        benchmark.write(found, args.csv)
+    print(found.round(2).to_string(index=False))
+    return 0
+
+
+def _bands_arguments(own):
+    own.add_argument("scheme", nargs="?", help="name, .json or .csv file; none: list all names")
+    own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
+    own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
+    own.add_argument("--json", action="store_true", help="print the scheme as JSON")
+
+
+@command("bands", "list the band schemes, or show the bands of one", "bands v7", _bands_arguments)
+def _bands(args):
+    from bsrnn import bands
+
+    if args.json and not args.scheme:
+        raise UsageError("--json needs a scheme: bands v7 --json")
+    if not args.scheme:
+        for name in bands.names():
+            one = bands.scheme(name)
+            kind = "overlapping" if one.overlapping else ""
+            print(f"{name:20}{len(one):4} bands  {kind:12} {one.source}".rstrip())
+        return
+    find = bands.read if args.scheme.endswith((".json", ".csv")) else bands.scheme
+    one = find(args.scheme, args.sample_rate, args.n_fft)
+    if args.json:
+        print(one.to_json())
+        return
+    print(f"{'band':>4} {'bins':>13} {'width':>6} {'from Hz':>9} {'to Hz':>9}")
+    rows = zip(one.ranges, one.spans_hz, strict=True)
+    for band, ((lo, hi), (low_hz, high_hz)) in enumerate(rows):
+        print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
+    for note in one.notes:  # what the projection to this grid changed
+        print(f"note: {note}")

@@ -1,0 +1,83 @@
+"""What commands share: how they register, arguments that several have, one line for a failure."""
+
+import sys
+from pathlib import Path
+
+from bsrnn.common import UsageError, choose
+
+COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
+GROUPS = {"course": "run, check and stamp the lessons, grade assignments"}
+
+
+def command(name: str, summary: str, example: str, add=lambda parser: None):
+    """Register a function (args) -> exit code as the command `name`."""
+
+    def register(function):
+        COMMANDS.append((name, summary, example, add, function))
+        return function
+
+    return register
+
+
+def fail(words, code: int) -> int:
+    """Say in one line on stderr what is wrong; returns the exit code."""
+    print(f"bsrnn: {' '.join(str(words).split())}", file=sys.stderr)
+    return code
+
+
+def dataset_argument(own):
+    """--dataset."""
+    own.add_argument("--dataset", default="toy", help="toy, clip, musdb7, or a folder of songs")
+
+
+def stems_argument(own):
+    """--stems."""
+    own.add_argument("--stems", help="comma-separated; default: all of the model or dataset")
+
+
+def device_argument(own):
+    """--device."""
+    own.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def parameter_arguments(own):
+    """-p NAME VALUE."""
+    own.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
+        help="set one parameter; may be repeated",
+    )  # fmt: skip
+
+
+def file(path: str) -> Path:
+    """The path of a file that is there; UsageError otherwise."""
+    if not Path(path).is_file():
+        raise UsageError(f"no file {path}: check the path")
+    return Path(path)
+
+
+def new_file(path: str | None, endings) -> Path | None:
+    """The path that --out names, None without; a wrong ending and a missing folder are refused."""
+    if not path:
+        return None
+    choose(Path(path).suffix, endings, "ending of --out")
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"no folder {Path(path).parent}: make it first")
+    return Path(path)
+
+
+def pick_device(name: str) -> str:
+    """'auto' resolved; refuses CUDA where there is none."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here: use --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def model_config(name: str):
+    """A preset, or the ModelConfig in a JSON file."""
+    from bsrnn import models
+
+    if name.endswith(".json"):
+        return models.ModelConfig.from_json(file(name).read_text(encoding="utf-8"))
+    return models.presets()[choose(name, models.presets(), "model preset")]

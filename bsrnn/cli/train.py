@@ -1,0 +1,129 @@
+"""`bsrnn train`, `bsrnn evaluate`: models on datasets."""
+
+import argparse
+from pathlib import Path
+
+from bsrnn.cli.shared import (
+    command,
+    dataset_argument,
+    device_argument,
+    model_config,
+    parameter_arguments,
+    pick_device,
+    stems_argument,
+)
+from bsrnn.common import choose, configured, listed, once
+
+
+def _train_arguments(own):
+    own.add_argument("model", help="preset (see `models`) or a JSON file of a ModelConfig")
+    own.add_argument("--train", default="smoke", help="preset: smoke (default), small, paper ...")
+    dataset_argument(own)
+    stems_argument(own)
+    own.add_argument("--scheme", help="band scheme (see `bands`), or a .json or .csv file of one")
+    own.add_argument("--steps", type=int, help="optimiser updates")
+    own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
+    own.add_argument("--seed", type=int, help="of weights and examples")
+    own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
+    own.add_argument("--share", type=float, default=1.0, help="of the training seconds [1]")
+    own.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    own.add_argument("--initial", help="model file to start from")
+    own.add_argument("--unlabelled", help="folder of songs without stems; --initial labels them")
+    own.add_argument("--freeze", help="parts that stay as they are: split,sequence,masks")
+    own.add_argument(
+        "--check", action=argparse.BooleanOptionalAction,
+        help="overfit one batch first; default: before 20,000 steps and more",
+    )  # fmt: skip
+    own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
+    own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
+    own.add_argument("--energy", action="store_true", help="count kWh into the card (codecarbon)")
+    own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
+    own.add_argument(
+        "--devices", default="auto",
+        help="processes of this machine: a number, all (GPUs), or auto (torchrun, SLURM; else one)",
+    )  # fmt: skip
+    device_argument(own)
+    parameter_arguments(own)
+
+
+@command(
+    "train",
+    "train a separator; checkpoints, log and card go to --out, Ctrl-C keeps the state",
+    "train small --dataset ~/musdb18hq --stems vocals --scheme v7 --minutes 60 --out runs/vocals",
+    _train_arguments,
+)
+def _train(args):
+    from bsrnn import bands, data, training
+
+    model = model_config(args.model)
+    if (args.scheme or "").endswith((".json", ".csv")):  # own bands, such as the explorer saves
+        own = bands.read(args.scheme, model.sample_rate, model.stft.n_fft)
+        args.scheme = own.to_json()
+    train = training.presets()[choose(args.train, training.presets(), "training preset")]
+    named = {
+        "stems": listed(args.stems), "scheme": args.scheme, "steps": args.steps,
+        "max_minutes": args.minutes, "seed": args.seed,
+    }  # fmt: skip
+    if args.minutes and args.steps is None:
+        named["steps"] = 10**9  # the minutes decide
+    given = [(name, value) for name, value in named.items() if value is not None]
+    model, train = configured([model, train], once(given + args.parameters))
+    if args.plan:
+        channels = data.open(args.dataset).channels
+        print(training.plan(model, args.memory_gb, train, args.device, channels).text())
+        return
+    for note in model.bands.notes:
+        print(f"bands {model.bands.name}: {note}")
+    result = training.fit(
+        model,
+        train,
+        data.open(args.dataset).portion(args.share),
+        args.out,
+        initial=args.initial,
+        freeze=listed(args.freeze) or (),
+        resume=args.resume,
+        device=args.device,
+        devices=args.devices,
+        check=args.check,
+        tensorboard=args.tensorboard,
+        energy=args.energy,
+        unlabelled=args.unlabelled,
+    )
+    if training.machine.rank() == 0:
+        print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
+
+
+def _evaluate_arguments(own):
+    own.add_argument("model", help="model file or name (see `models`)")
+    dataset_argument(own)
+    own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
+    stems_argument(own)
+    own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
+    own.add_argument("--workers", type=int, default=1, help="songs at a time [1]")
+    device_argument(own)
+
+
+@command(
+    "evaluate",
+    "score a model on a dataset, beside silence, the mixture and an oracle",
+    "evaluate runs/vocals/best.safetensors --dataset ~/musdb18hq --out runs/vocals/report",
+    _evaluate_arguments,
+)
+def _evaluate(args):
+    import logging
+
+    import bsrnn
+    from bsrnn import data, evaluation, explore
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bsrnn").setLevel(logging.INFO)  # a line per song where no bar can be drawn
+    separator = bsrnn.load(args.model, device=pick_device(args.device))
+    songs = data.open(args.dataset)
+    songs = songs if args.subset == "all" else songs.subset(args.subset)
+    report = evaluation.evaluate(
+        separator, songs, stems=listed(args.stems), out_dir=args.out, workers=args.workers
+    )
+    print(report.table().round(2).to_string())
+    if args.out:
+        page = explore.report_page(report, Path(args.out) / "report.html", songs, separator)
+        print(f"report: {page}")

@@ -1,0 +1,210 @@
+"""Oracle masks: how well a mask could do if it knew the answer, at full resolution and per band.
+
+Conventions:
+    S_j are the stems' spectra (S, C, F, T), X the mixture's (C, F, T), N_j = X - S_j the rest.
+    A mask m multiplies X; the estimate is m X. Where |X| < 1e-8 every mask but the binary one is 1:
+    there is nothing to hand out, and no division by zero.
+
+    binary           1 where |S| > |N|, else 0
+    ratio            |S| / (|S| + |N|)
+    wiener           |S|^2 / (|S|^2 + |N|^2)
+    phase_sensitive  |S| cos(angle S - angle X) / |X| = Re(S / X): the best real mask
+    amplitude        |S| / |X|
+    complex          S / X: gives the stem back, the ceiling of every mask
+
+    Band-constrained: the mask may only be a combination of few shapes inside each band, with the
+    coefficients that minimise sum |S - m X|^2 over the bins (linear least squares, closed form).
+    A finer nested scheme can only do better, full resolution is never beaten. It bounds what a
+    scheme can lose before anything is trained; a trained network may still be far below it.
+
+References: Wang and Chen 2018, "Supervised Speech Separation Based on Deep Learning", section III
+(masks); Erdogan et al. 2015, ICASSP (phase-sensitive); the silence rule is BandIt's
+(Watcharasupat et al. 2024). Lessons 03 and 04.
+"""
+
+import numpy as np
+import torch
+
+from bsrnn.audio.stft import PAPER, StftConfig, istft, stft
+from bsrnn.common import UsageError, choose
+
+SILENT = 1e-8  # |X| below this is silence (BandIt)
+
+
+def binary_mask(stem, rest, threshold_db: float = 0.0) -> torch.Tensor:
+    """1 where the stem is more than `threshold_db` louder than the rest, else 0; any one shape.
+
+    At 0 dB it is the best mask of zeros and ones: a kept bin costs |N|^2, a dropped one |S|^2.
+    """
+    return (stem.abs() > 10 ** (threshold_db / 20) * rest.abs()).to(stem.real.dtype)
+
+
+def ratio_mask(stem, rest, exponent: float = 1.0) -> torch.Tensor:
+    """|S|^p / (|S|^p + |N|^p): p = 1 ratio, 2 Wiener, infinity binary. 0/0 is NaN; any one shape.
+
+    Computed from the quotient |N| / |S|, so that no power leaves the range of float32.
+
+    >>> ratio_mask(torch.tensor([3.0 + 0j]), torch.tensor([1.0 + 0j])).item()
+    0.75
+    """
+    return 1 / (1 + (rest.abs() / stem.abs()) ** exponent)
+
+
+KINDS = {
+    "binary": lambda s, n, x: binary_mask(s, n),
+    "ratio": lambda s, n, x: ratio_mask(s, n),
+    "wiener": lambda s, n, x: ratio_mask(s, n, 2.0),
+    "phase_sensitive": lambda s, n, x: (s * x.conj()).real / x.abs().square(),
+    "amplitude": lambda s, n, x: s.abs() / x.abs(),
+    "complex": lambda s, n, x: s / x,
+}
+
+
+def oracle(kind: str, stems: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+    """Ideal masks (S, C, F, T) from spectra `stems` (S, C, F, T) and `mixture` (C, F, T).
+
+    Each stem is judged against the rest of the mixture (mixture - stem), so the mask of one stem
+    does not depend on which other stems are passed. Real masks are real tensors, `complex` is not.
+    Raises UsageError for an unknown kind or shapes that do not fit.
+
+    >>> s = torch.tensor([[[[3.0 + 0j]]], [[[1.0 + 0j]]]])
+    >>> oracle("ratio", s, s.sum(0)).flatten().tolist()
+    [0.75, 0.25]
+    """
+    choose(kind, KINDS, "mask")
+    if stems.shape[1:] != mixture.shape:
+        raise UsageError(
+            f"stems {tuple(stems.shape)} and mixture {tuple(mixture.shape)} differ: "
+            "give (S, C, F, T) and (C, F, T)"
+        )
+    masks = KINDS[kind](stems, mixture - stems, mixture)
+    if kind == "binary":
+        return masks
+    return torch.where(mixture.abs() < SILENT, torch.ones((), dtype=masks.dtype), masks)
+
+
+def oracle_estimates(kind: str, references, stft_config: StftConfig = PAPER, mixture=None):
+    """Waveforms (S, C, L) numpy that the ideal mask gives for `references` (S, C, L).
+
+    `mixture` (C, L) defaults to the sum of the references; give it if they are not all of it.
+    """
+    return _estimates(
+        references, mixture, stft_config, lambda stems, total: oracle(kind, stems, total)
+    )
+
+
+def band_masks(scheme, stems, mixture, mode="frame", real: bool = False) -> torch.Tensor:
+    """Best masks (S, C, F, T) that a band scheme allows, by least squares.
+
+    mode="frame": one value per band and frame, "static": one value per band for the whole signal,
+    an integer r: in every frame a combination of r cosines across the band (r = 1 is "frame", r as
+    large as the widest band is full resolution). real=True allows real masks only.
+    Bands that overlap share bins by their weights and are solved together. Bins outside all bands
+    get 0; so does a band where the mixture is silent.
+    """
+    basis, bands = _basis(scheme, mode)
+    if mixture.shape[-2] != basis.shape[1]:
+        raise UsageError(
+            f"spectrum has {mixture.shape[-2]} bins, {scheme.name} {basis.shape[1]}: "
+            "use scheme.project(sample_rate, n_fft)"
+        )
+    masks = torch.zeros(stems.shape, dtype=stems.real.dtype if real else stems.dtype)
+    for lo, hi, rows in bands:
+        shapes = basis[rows, lo:hi]  # (P, W)
+        s, x = stems[..., lo:hi, :], mixture[..., lo:hi, :]  # (S, C, W, T), (C, W, T)
+        power = x.abs().square().double()  # (C, W, T)
+        cross = x.conj() * s  # (S, C, W, T)
+        cross = cross.real.double() if real else cross.to(torch.complex128)
+        if mode == "static":
+            power, cross = power.sum(-1, keepdim=True), cross.sum(-1, keepdim=True)  # T -> 1
+        values = _least_squares(shapes, power, cross)  # (S, C, P, T)
+        mask = torch.einsum("pw,scpt->scwt", shapes.to(values.dtype), values)  # (S, C, W, T)
+        masks[..., lo:hi, :] = mask.to(masks.dtype)
+    return masks
+
+
+def band_oracle(scheme, references, mode="frame", real: bool = False, mixture=None):
+    """Waveforms (S, C, L) numpy of `band_masks`, with hop a quarter of the scheme's n_fft.
+
+    Their SDR is mostly a little above `band_sdr_db`: the inverse STFT averages errors away.
+    """
+    return _estimates(
+        references,
+        mixture,
+        StftConfig(scheme.n_fft, scheme.n_fft // 4),
+        lambda stems, total: band_masks(scheme, stems, total, mode, real),
+    )
+
+
+def band_sdr_db(scheme, references, mode="frame", real: bool = False, mixture=None) -> np.ndarray:
+    """Bound (S,): SDR in dB of the best band-constrained mask, counted in the spectrogram.
+
+    Every bin and frame counts once, as in the least squares, so refining bands never lowers it.
+    NaN: silent stem.
+    """
+    config = StftConfig(scheme.n_fft, scheme.n_fft // 4)
+    energy, error = 0.0, 0.0
+    for stems, total in _channels(references, mixture, config):
+        masks = band_masks(scheme, stems, total, mode, real)
+        energy = energy + stems.abs().square().double().sum((1, 2, 3))  # (S, 1, F, T) -> (S,)
+        error = error + (stems - masks * total).abs().square().double().sum((1, 2, 3))
+    ratio = 10 * torch.log10(energy / error)
+    return torch.where(energy > 0, ratio, torch.nan).numpy()
+
+
+def _basis(scheme, mode):
+    """Shapes (P, F) float64 a mask is made of, and which (lo, hi, rows) can be solved apart."""
+    rank = 1 if mode in ("frame", "static") else mode
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+        raise UsageError(f"mode {mode!r}: give 'frame', 'static' or the number of shapes per band")
+    member = torch.tensor(np.asarray(scheme.matrix), dtype=torch.float64)  # (K, F)
+    rows, bands = [], []
+    for k, (lo, hi) in enumerate(scheme.ranges):
+        place = (torch.arange(hi - lo, dtype=torch.float64) + 0.5) / (hi - lo)  # (W,)
+        first = len(rows)
+        for order in range(min(rank, hi - lo)):
+            row = member[k].clone()
+            row[lo:hi] *= torch.cos(torch.pi * order * place)
+            rows.append(row)
+        bands.append((lo, hi, slice(first, len(rows))))
+    if scheme.overlapping:  # neighbours influence each other: one system for all bands
+        bands = [(0, member.shape[1], slice(0, len(rows)))]
+    return torch.stack(rows), bands
+
+
+def _least_squares(shapes, power, cross):
+    """Coefficients (S, C, P, T) minimising sum_w |S - X sum_p v_p shapes_p|^2.
+
+    Normal equations per channel and frame: G = shapes diag(|X|^2) shapes', G v = shapes (X* S).
+    """
+    right = torch.einsum("pw,scwt->sctp", shapes.to(cross.dtype), cross)  # (S, C, T, P)
+    if len(shapes) == 1:  # one unknown: a division
+        gram = torch.einsum("w,cwt->ct", shapes[0] ** 2, power)[..., None]  # (C, T, 1)
+        values = torch.where(gram > 0, right / gram, 0.0)
+    else:
+        gram = torch.einsum("pw,cwt,qw->ctpq", shapes, power, shapes)  # (C, T, P, P)
+        inverse = torch.linalg.pinv(gram, rtol=1e-12, hermitian=True).to(right.dtype)
+        values = torch.einsum("ctpq,sctq->sctp", inverse, right)
+    return values.transpose(-1, -2)  # (S, C, T, P) -> (S, C, P, T)
+
+
+def _channels(references, mixture, config):
+    """Spectra of one channel after the other: (S, 1, F, T) and (1, F, T). Bounds the memory."""
+    references = torch.as_tensor(np.asarray(references))
+    if references.ndim != 3:
+        raise UsageError(f"references are {tuple(references.shape)}: give (S, C, L)")
+    total = references.sum(0) if mixture is None else torch.as_tensor(np.asarray(mixture))
+    missing = max(0, config.shortest - references.shape[-1])  # too short to mirror: add zeros
+    for c in range(references.shape[1]):
+        both = torch.cat((references[:, c : c + 1], total[None, c : c + 1]))  # (S + 1, 1, L)
+        spectra = stft(torch.nn.functional.pad(both, (0, missing)), config)  # (S + 1, 1, F, T)
+        yield spectra[:-1], spectra[-1]
+
+
+def _estimates(references, mixture, config, masks):
+    length = np.shape(references)[-1]
+    parts = [
+        istft(masks(stems, total) * total, config, max(length, config.shortest))
+        for stems, total in _channels(references, mixture, config)
+    ]
+    return torch.cat(parts, dim=1)[..., :length].numpy()  # C x (S, 1, L) -> (S, C, L)

@@ -1,0 +1,36 @@
+"""Sweeps: one experiment is one run of a notebook; many of them, planned before they are run.
+
+    from bsrnn import experiments
+    plan = experiments.Sweep(
+        grid={"scheme": ["v7", "tet24"], "seed": [0, 1, 2]},
+        fixed={"steps": 200},
+        question="Do finer bands help at equal steps?",
+        hypothesis="tet24 scores at least 0.2 dB more than v7",
+        margin_db=0.2,
+    )
+    experiments.run(plan, "runs/bands", workers=2)     # again: only what has no card yet
+    experiments.board("runs/bands").table()            # mean, interval, cost, beside the ladder
+    experiments.board("runs/bands").gains()            # paired with the baseline, and the verdict
+
+Conventions
+    A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The *leaf*
+    is the notebook that runs a cell (`notebooks/sweep.ipynb`, or another with typed parameters
+    and a card). The folder of a sweep holds plan.json, written and hashed before anything runs,
+    and cells/<name>/results.json. A cell is finished when its card is there: the leaf writes it
+    last and in one step. Boards read cards, never notebooks.
+
+References
+    Nosek, Ebersole, DeHaven and Mellor 2018, The preregistration revolution, PNAS 115(11).
+    Student 1908, The probable error of a mean, Biometrika 6(1): intervals over few seeds.
+    Lesson 13.
+"""
+
+from bsrnn.lazy import attach
+
+_ROOMS = {
+    "plan": ("Sweep", "read_plan", "register"),
+    "running": ("Outcome", "run"),
+    "cards": ("Board", "board"),
+}
+
+__getattr__, __dir__, __all__ = attach(__name__, _ROOMS)

@@ -1,0 +1,207 @@
+"""From the cards of a sweep to a leaderboard: mean and interval over seeds, gains, cost.
+
+Conventions
+    The score of a cell is the median over songs in dB, per stem; stem "all" is the mean of them.
+    An interval over seeds is Student's: with two seeds it is wide, as it must be (a bootstrap of
+    two values is far too narrow). It speaks of other seeds on these songs. Intervals over songs
+    are bootstraps of the song-by-song gain, averaged over seeds: they speak of other songs.
+    Gains are paired: same seed, same songs. Lesson 13.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from bsrnn.common import DataError, choose
+from bsrnn.evaluation import LADDER, Report, paired, student_interval
+from bsrnn.evaluation.report import same_protocol
+from bsrnn.experiments.leaf import CARD
+from bsrnn.experiments.plan import Sweep, read_plan
+from bsrnn.experiments.running import cell_folder
+from bsrnn.training.expense import COSTS, UNIT
+
+_PRINTED = {  # head and format of the columns that are not dB with two decimals
+    "seeds": ("seeds", "{:.0f}"), "parameters": ("parameters", "{:,.0f}"),
+    "macs_per_second": ("GMAC per s of sound", "{:,.3f}"),
+    "training_macs": ("training GMAC", "{:,.2f}"),
+    "cpu_seconds": ("CPU s", "{:,.1f}"), "seconds": ("s", "{:,.1f}"),
+    "energy_kwh": ("kWh", "{:.2g}"),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """The finished cells of a sweep.
+
+    frame: a row per cell, system, stem and metric: the grid, `arm`, system, stem, metric, value_db,
+    and the costs of the cell. songs: the same per song, of the trained systems only.
+    protocol: what all cards were measured by. missing: parameters of cells without a card.
+    """
+
+    plan: Sweep
+    frame: pd.DataFrame
+    songs: pd.DataFrame
+    protocol: dict
+    missing: tuple
+
+    @property
+    def note(self) -> str:
+        """What a reader must know before quoting a number; empty for real music."""
+        return Report(self.frame, {"protocol": self.protocol}).note
+
+    @property
+    def costs(self) -> list:
+        """Names of `COSTS` that at least one card knows."""
+        return [name for name in COSTS if self.frame[name].notna().any()]
+
+    def scores(self, metric: str = "", stem: str = "") -> pd.DataFrame:
+        """Scores in dB of the trained systems: a row per seed, a column per arm."""
+        rows = self._rows(self.frame, metric, stem)
+        rows = rows[~rows["system"].isin(LADDER)]
+        table = rows.pivot(index=self.plan.repeat, columns="arm", values="value_db")
+        return table[[arm for arm in self.plan.arms() if arm in table]]
+
+    def table(self, metric: str = "", stem: str = "") -> pd.DataFrame:
+        """The leaderboard: the ladder, and every arm with mean and 95 % interval over seeds in dB
+        and the mean of each known cost. metric, stem: the plan's if empty."""
+        scores, rows = self.scores(metric, stem), self._rows(self.frame, metric, stem)
+        ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
+        made = {name: {"mean": value} for name, value in ladder.items()}
+        for arm, values in scores.items():
+            low, high = student_interval(values)
+            costs = rows[rows["arm"] == arm][self.costs].mean()
+            count = int(values.notna().sum())
+            made[arm] = {"mean": values.mean(), "low": low, "high": high, "seeds": count, **costs}
+        columns = ["mean", "low", "high", "seeds", *self.costs]
+        board = pd.DataFrame.from_dict(made, orient="index").reindex(columns=columns)
+        board = board.sort_values("mean", ascending=False)
+        metric, stem = metric or self.plan.metric, stem or self.plan.stem
+        board.index.name = f"{metric} of {stem} (dB)"
+        board.columns.name = self.note or None
+        return board
+
+    def readable(self, metric: str = "", stem: str = "", leave: tuple = ()) -> pd.DataFrame:
+        """`table` as text: dB with two decimals, costs with their units, nothing where nothing is
+        known. leave: names of costs to leave out."""
+        board = self.table(metric, stem).drop(columns=list(leave))
+        text = pd.DataFrame(index=board.index).rename_axis(columns=board.columns.name)
+        for name, values in board.items():
+            head, form = _PRINTED.get(name, (name, "{:.2f}"))
+            text[head] = (values / UNIT.get(name, 1)).map(form.format).where(values.notna(), "")
+        return text
+
+    def gains(self, metric: str = "", stem: str = "") -> pd.DataFrame:
+        """Paired gain of every arm over the baseline in dB, and the verdict of the plan's rule.
+
+        mean, low, high: over seeds, at the plan's level for all comparisons together. songs_low,
+        songs_high: 95 % bootstrap over songs of the median gain, p: Wilcoxon's signed-rank test
+        over songs, uncorrected. verdict: better, worse or undecided; "exploratory" without a
+        hypothesis and for other metrics and stems than the primary ones.
+        """
+        scores = self.scores(metric, stem)
+        base = self.plan.arm(self.plan.baseline)
+        if base not in scores:
+            raise DataError(f"no finished cell of the baseline {base}: run the sweep again")
+        rows = {}
+        for arm in scores.columns.drop(base):
+            gain = (scores[arm] - scores[base]).dropna()
+            low, high = student_interval(gain, self.plan.level)
+            songs = self._over_songs(arm, base, gain.index, metric, stem)
+            rows[arm] = {
+                "mean": gain.mean(), "low": low, "high": high, "seeds": len(gain), **songs,
+                "verdict": self._verdict(low, high, metric, stem),
+            }  # fmt: skip
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        table.index.name = f"gain over {base} (dB)"
+        return table
+
+    def _rows(self, frame, metric, stem):
+        metric, stem = metric or self.plan.metric, stem or self.plan.stem
+        choose(metric, frame["metric"].unique(), "metric")
+        choose(stem, frame["stem"].unique(), "stem")
+        return frame[(frame["metric"] == metric) & (frame["stem"] == stem)]
+
+    def _over_songs(self, arm, base, seeds, metric, stem) -> dict:
+        """Interval and test over songs of values averaged over `seeds`."""
+        if not len(seeds):
+            return {"songs": 0}
+        rows = self._rows(self.songs, metric, stem)
+        rows = rows[rows[self.plan.repeat].isin(seeds)].assign(system=rows["arm"])
+        keys = ["song", "stem", "system", "metric"]
+        mean = rows.groupby(keys, as_index=False)["value_db"].mean()
+        protocol = self.protocol | {"stems": list(rows["stem"].unique())}
+        both = Report(mean, {"name": "sweep", "protocol": protocol})
+        found = paired(both, base, arm, metric=metric or self.plan.metric).iloc[0]
+        return {
+            "songs": int(found["songs"]), "songs_low": found["low"], "songs_high": found["high"],
+            "p": found["p"],
+        }  # fmt: skip
+
+    def _verdict(self, low, high, metric, stem) -> str:
+        secondary = metric not in ("", self.plan.metric) or stem not in ("", self.plan.stem)
+        if not self.plan.hypothesis or secondary:
+            return "exploratory"
+        if self.missing:
+            return f"wait: {len(self.missing)} cells are not finished"
+        if low > self.plan.margin_db:
+            return "better"
+        return "worse" if high < -self.plan.margin_db else "undecided"
+
+
+def board(out) -> Board:
+    """The board of the sweep in folder `out`, from its plan and its cards.
+
+    Raises:
+        DataError: no plan, no finished cell, a damaged card. UsageError: cards of different
+            protocols (other songs, stems, rates) cannot stand in one table.
+    """
+    plan, _ = read_plan(out)
+    found, missing = {}, []
+    for cell in plan.cells():
+        path = cell_folder(plan, out, cell) / CARD
+        if path.is_file():
+            found[path] = cell
+        else:
+            missing.append(cell)
+    if not found:
+        raise DataError(f"no finished cell in {out}: run the sweep, look at its failures")
+    cards = {path: _card(path) for path in found}
+    reports = {path: _report(path, cards[path]) for path in found}
+    same_protocol(list(reports.values()))
+    frames, songs = [], []
+    for path, cell in found.items():
+        own = {plan.repeat: 0} | {name: cell[name] for name in plan.grid} | {"arm": plan.arm(cell)}
+        costs = {name: cards[path].get("cost", {}).get(name) for name in COSTS}
+        rows = reports[path].frame[["song", "system", "stem", "metric", "value_db"]]
+        medians = rows.groupby(["system", "stem", "metric"], sort=False)["value_db"].median()
+        frames.append(_with_all(medians.reset_index(), ["system", "metric"]).assign(**own, **costs))
+        rows = rows[~rows["system"].isin(LADDER)]
+        songs.append(_with_all(rows, ["song", "system", "metric"]).assign(**own))
+    frame = pd.concat(frames, ignore_index=True)
+    frame[list(COSTS)] = frame[list(COSTS)].astype(float)
+    protocol = next(iter(reports.values())).card["protocol"]
+    return Board(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
+
+
+def _with_all(rows: pd.DataFrame, keys: list) -> pd.DataFrame:
+    """`rows`, and the mean over their stems as stem "all"; undefined if one of them is."""
+    mean = rows.groupby(keys, sort=False)["value_db"].agg(lambda v: v.mean(skipna=False))
+    return pd.concat([rows, mean.reset_index().assign(stem="all")], ignore_index=True)
+
+
+def _card(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+
+
+def _report(path: Path, card: dict) -> Report:
+    frame = pd.DataFrame(card["metrics"])
+    try:
+        frame = frame.assign(value_db=frame["value_db"].astype(float))
+        return Report(frame, {"name": path.parent.name, "protocol": card["protocol"]})
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: {error} is missing: its leaf writes no card for boards") from None

@@ -1,0 +1,141 @@
+"""One leaf in a process of its own: it may crash, be killed or hang without harm to the others.
+
+`spawn(job)` is the parent's end, here or on a machine of a cluster; the other is
+`python -m bsrnn.experiments.leaf`.
+The process reads its job from its input and ends when that closes, so nothing goes on
+after its parent was killed; a Jupyter kernel ends when its parent does.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from bsrnn.common import ROOT, write_text
+from bsrnn.experiments import notebooks
+
+CARD, NOTEBOOK = "results.json", "leaf.ipynb"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_PATIENCE_S = 5.0  # for a process that was asked to end
+
+
+class Children:
+    """The processes that run now, so that Ctrl-C can end them all."""
+
+    def __init__(self):
+        self._lock, self._running, self._closed = threading.Lock(), set(), False
+
+    def start(self, *command, **options):
+        """A new process, or None once `end` was called."""
+        with self._lock:
+            if self._closed:
+                return None
+            child = subprocess.Popen(*command, **options)
+            self._running.add(child)
+            return child
+
+    def forget(self, child) -> None:
+        with self._lock:
+            self._running.discard(child)
+
+    def end(self) -> None:
+        """End all and start no more."""
+        with self._lock:
+            self._closed, running = True, list(self._running)
+        for child in running:
+            child.terminate()  # nbclient shuts its kernel down first
+        for child in running:
+            try:
+                child.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def finished(folder, parameters: dict) -> bool:
+    """Whether `folder` holds the card of a leaf that ran to its end with these `parameters`."""
+    try:
+        card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+        kept = card["parameters"]
+        return bool(card["metrics"]) and all(kept[name] == parameters[name] for name in parameters)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def spawn(job: dict, children: Children | None = None) -> str:
+    """Run one leaf to its end; the error in one line, empty if its card is there.
+
+    job: leaf (name or path), leaf_hash, parameters, folder, threads, timeout_s.
+    """
+    children = children or Children()
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, str(job["threads"]))
+    child = children.start(
+        [sys.executable, "-P", "-m", "bsrnn.experiments.leaf"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=env, start_new_session=True,  # Ctrl-C of a terminal goes to the sweep alone
+    )  # fmt: skip
+    if child is None:
+        return "not begun"
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(json.dumps(job) + "\n")
+            child.stdin.flush()
+        answer = child.stdout.readline()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
+        child.stdout.close()
+        code = child.wait()
+        children.forget(child)
+    if not answer.endswith("\n"):
+        end = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"its process ended early ({end}): was there memory enough?"
+    return json.loads(answer)["error"]
+
+
+def perform(job: dict) -> str:
+    """What the process does: execute the notebook, keep it beside the card; the error line."""
+    from bsrnn.experiments import runner
+    from bsrnn.experiments.notebooks import nbformat
+    from bsrnn.experiments.plan import MACHINERY, alone, find, leaf_hash
+
+    path, folder = find(job["leaf"]), Path(job["folder"])
+    if leaf_hash(path) != job["leaf_hash"]:
+        return f"{path} is another version than the sweep's: update the checkout of this machine"
+    own = dict(zip(MACHINERY, (str(folder), True), strict=True))
+    known = notebooks.parameters(notebooks.read(path))
+    given = job["parameters"] | {name: value for name, value in own.items() if name in known}
+    with alone(folder):  # one of a killed sweep may still be at work on another machine
+        (folder / CARD).unlink(missing_ok=True)  # of other parameters, else this would not run
+        notebook, error = runner.execute(path, given, job["timeout_s"] or None)
+        if notebook is not None:
+            write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
+        if not error and not finished(folder, job["parameters"]):
+            error = "the leaf left no results.json with its parameters and metrics"
+        if error:
+            (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
+    return error
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Read a job, answer with {"error": ...}."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        error = perform(job)
+    except Exception as failure:
+        error = " ".join(f"{type(failure).__name__}: {failure}".split())
+    print(json.dumps({"error": error}), flush=True)
+    os._exit(0)  # the thread that waits for the parent would hold the interpreter back
+
+
+if __name__ == "__main__":
+    main()

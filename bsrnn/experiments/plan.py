@@ -1,0 +1,241 @@
+"""The plan of a sweep: grid, question, hypothesis, decision rule; fixed before anything runs."""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bsrnn
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
+from bsrnn.evaluation.metrics import DEFINITIONS
+from bsrnn.experiments import notebooks
+from bsrnn.experiments.notebooks import source_hash
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PLAN, LOCK = "plan.json", ".lock"
+MACHINERY = ("out_dir", "resume")  # parameters of a leaf that the sweep itself sets
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A grid of named parameters and what will be concluded from it.
+
+    Without a hypothesis it is exploratory: its board shows intervals and gives no verdict.
+
+    >>> plan = Sweep({"scheme": ["v7", "tet24"], "seed": [0, 1]})
+    >>> [cell["scheme"] for cell in plan.cells()]
+    ['v7', 'v7', 'tet24', 'tet24']
+    >>> Sweep.from_json(plan.to_json()) == plan
+    True
+    """
+
+    grid: dict  # parameter -> its values; every combination is a cell
+    fixed: dict = dataclasses.field(default_factory=dict)  # parameters that all cells share
+    question: str = ""
+    hypothesis: str = ""
+    metric: str = "usdr"  # the primary one, a name of bsrnn.metrics.DEFINITIONS
+    stem: str = "all"  # the primary one; "all": mean over stems
+    baseline: dict = dataclasses.field(default_factory=dict)  # the arm that the others must beat;
+    # empty: the first value of every parameter
+    margin_db: float = 0.0  # smallest gain worth having
+    alpha: float = 0.05  # chance of a false alarm, shared by all comparisons (Bonferroni)
+    repeat: str = "seed"  # the parameter whose values are repetitions, not arms
+    leaf: str = "sweep"  # a notebook of `notebooks/`, or a path
+
+    def __post_init__(self):
+        for kept, values in (("grid", self.grid), ("fixed", self.fixed)):
+            if not isinstance(values, dict):
+                raise UsageError(f'{kept} is {values!r}: give an object such as {{"seed": [0, 1]}}')
+        lists = all(isinstance(v, (list, tuple)) and len(v) for v in self.grid.values())
+        if not self.grid or not lists:
+            raise UsageError('the grid is empty: give lists such as {"scheme": ["v7", "tet24"]}')
+        object.__setattr__(self, "grid", {name: tuple(v) for name, v in self.grid.items()})
+        for name, values in self.grid.items():
+            if len({json.dumps(value) for value in values}) < len(values):
+                raise UsageError(f"{name} has a value twice in the grid: give each once")
+        for name in (*self.grid, *self.fixed):
+            if name in MACHINERY or (name in self.grid and name in self.fixed):
+                why = "the sweep sets it" if name in MACHINERY else "it stands in grid and fixed"
+                raise UsageError(f"{name} cannot be planned ({why}): leave it out")
+        choose(self.metric, DEFINITIONS, "metric")
+        if not 0 < self.alpha < 1:
+            raise UsageError(f"alpha is {self.alpha}: give a number between 0 and 1")
+        first = {name: values[0] for name, values in self.grid.items() if name != self.repeat}
+        for name, value in self.baseline.items():
+            choose(name, first, "parameter of the baseline")
+            choose(str(value), self.grid[name], f"value of {name} for the baseline")
+        object.__setattr__(self, "baseline", first | self.baseline)
+
+    def cells(self) -> list[dict]:
+        """Parameters of every cell, the last one of the grid changing fastest."""
+        rows = itertools.product(*self.grid.values())
+        return [dict(zip(self.grid, row, strict=True)) | self.fixed for row in rows]
+
+    def arm(self, parameters: dict) -> str:
+        """Label of the arm that a cell belongs to: its values of the grid without the seed."""
+        names = [name for name in self.grid if name != self.repeat]
+        if len(names) == 1:
+            return str(parameters[names[0]])
+        return ", ".join(f"{name} {parameters[name]}" for name in names) or "one arm"
+
+    def arms(self) -> list[str]:
+        """Labels of all arms, in the order of the grid."""
+        return list(dict.fromkeys(self.arm(cell) for cell in self.cells()))
+
+    @property
+    def comparisons(self) -> int:
+        """How many arms are compared with the baseline."""
+        return len(self.arms()) - 1
+
+    @property
+    def level(self) -> float:
+        """Level of each interval, such that all hold together with 1 - alpha (Bonferroni)."""
+        return 1 - self.alpha / max(1, self.comparisons)
+
+    @property
+    def rule(self) -> str:
+        """The decision rule in words; `Board.gains` applies exactly this."""
+        return (
+            f"An arm is better than {self.arm(self.baseline)} if the {100 * self.level:.4g} % "
+            f"Student interval over {self.repeat}s of its paired gain (median {self.metric} over "
+            f"songs, stem {self.stem}) lies above {self.margin_db:g} dB, worse if that of its loss "
+            "does, else undecided; not before every cell is finished."
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything above: two plans with one digest are one plan."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Sweep":
+        """The plan in `text`; UsageError for names or values that make none."""
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"the plan is no JSON ({error}): see `sweep run --help`") from None
+        if not isinstance(fields, dict) or "grid" not in fields:
+            raise UsageError('the plan has no "grid": give {"grid": {"seed": [0, 1]}, ...}')
+        for name in fields:
+            choose(name, [f.name for f in dataclasses.fields(cls)], "field of the plan")
+        return cls(**fields)
+
+
+def name_of(parameters: dict, names=()) -> str:
+    """Folder name of a cell: the values of `names` to read, a hash of all parameters to be sure.
+
+    >>> name_of({"scheme": "v7", "seed": 0}, ["scheme", "seed"])[:16]
+    'scheme=v7,seed=0'
+    """
+    words = ",".join(f"{name}={parameters[name]}" for name in names)
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9=,.+-]+', '_', words)[:80]}-{digest}"
+
+
+def find(leaf: str) -> Path:
+    """The notebook of a leaf: a name in `notebooks/`, or a path."""
+    path = Path(leaf) if str(leaf).endswith(".ipynb") else NOTEBOOKS / f"{leaf}.ipynb"
+    if not path.is_file():
+        raise UsageError(f"no leaf {path}: name a notebook, or work in a checkout")
+    return path.resolve()
+
+
+def leaf_hash(path: Path) -> str:
+    """Hash of the code of a leaf: cards of another code do not belong to this sweep."""
+
+    return source_hash(notebooks.read(path))
+
+
+@contextlib.contextmanager
+def alone(out):
+    """Holds the folder `out`, of a sweep or a cell: meanwhile every other is refused there.
+
+    The lock is the operating system's (flock): it ends with its process, however that ends. Where
+    there is none (Windows, some network disks) nothing is refused.
+
+    Raises:
+        UsageError: another sweep is running there. DataError: it cannot be written.
+    """
+    path = Path(out) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
+    with file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another sweep is running in {out}: wait until it ends, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a disk without locks
+        yield
+
+
+def register(plan: Sweep, out) -> str:
+    """Write `plan` to `<out>/plan.json`, once; returns its digest.
+
+    Raises:
+        UsageError: another plan is registered there, or its leaf has changed since.
+        DataError: the file was edited, or cannot be written.
+    """
+    path = Path(out) / PLAN
+    code = leaf_hash(find(plan.leaf))
+    if path.exists():
+        known, facts = read_plan(out)
+        if known.digest != plan.digest:
+            one, two = dataclasses.asdict(known), dataclasses.asdict(plan)
+            names = [name for name in one if one[name] != two[name]]
+            raise UsageError(
+                f"{path} holds another plan ({', '.join(names)} differ): a registered plan stays "
+                "as it is, choose another folder for a new one"
+            )
+        if facts["leaf_hash"] != code:
+            raise UsageError(
+                f"the leaf {plan.leaf} has changed since {path} was registered: its cards would "
+                "not compare, choose another folder"
+            )
+        return plan.digest
+    facts = {
+        "digest": plan.digest,
+        "rule": plan.rule,
+        "leaf_hash": code,
+        "version": bsrnn.__version__,
+        "registered": datetime.now(UTC).isoformat(timespec="seconds"),
+        "plan": dataclasses.asdict(plan),
+    }
+    try:
+        write_text(path, json.dumps(facts, indent=1) + "\n")
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
+    return plan.digest
+
+
+def read_plan(out) -> tuple[Sweep, dict]:
+    """The plan registered in the folder `out` and the facts beside it (digest, leaf_hash, when)."""
+    path = Path(out) / PLAN
+    if not path.is_file():
+        raise DataError(f"no plan in {out}: run a sweep first")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        plan = Sweep.from_json(json.dumps(facts["plan"]))
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path} is damaged ({error}): choose another folder") from None
+    if plan.digest != facts.get("digest"):
+        raise DataError(f"{path} was edited after it was registered: restore it from a copy")
+    return plan, facts

@@ -1,0 +1,1 @@
+"""Other people's networks and weights: formats, families, registry, baselines, export."""

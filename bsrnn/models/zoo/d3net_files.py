@@ -1,0 +1,122 @@
+"""Files of D3Net: the official NNabla weights, `<target>.h5`, one target or four to a file.
+
+An .h5 of NNabla is plain HDF5: the path of a group is the name of a parameter, the leaf a float32
+array; everything stands below the target's name. It is read with h5py; NNabla is not needed.
+"""
+
+import re
+from pathlib import Path
+
+import torch
+
+from bsrnn.common import DataError, UsageError, optional
+from bsrnn.models.zoo.checkpoints import load_strictly, settings_beside
+from bsrnn.models.zoo.d3net import D3NetSeparator
+from bsrnn.models.zoo.d3net_config import TARGETS, D3NetConfig
+
+# Our names -> the original's, applied in this order.
+_NAMES = [
+    (r"^offset$", "in_offset"),
+    (r"^scale$", "in_scale"),
+    (r"^out_(scale|bias)$", r"decode_\1"),
+    (r"^first_full\.", "features_init_full/conv/"),
+    (r"^first\.(\d+)\.", r"features_init/\1/conv/"),
+    (r"^stacks\.(\d+)\.", r"dense_band/\1/"),
+    (r"^full\.", "dense_full/"),
+    (r"^match\.(\d+)\.0\.", r"match_fm_conv/\1/norm/bn/"),
+    (r"^match\.(\d+)\.1\.", r"match_fm_conv/\1/conv/conv/"),
+    (r"^gate_norm\.", "out_gate/bn/bn/"),
+    (r"^gate\.", "out_gate/conv_gate/conv/conv/"),
+    (r"^filter\.", "out_gate/conv_filt/conv/conv/"),
+    (r"^last\.layers\.(\d+)\.", r"final_dense/layers/layer\1/bottleneck/"),
+    (r"/down\.(\d+)\.", r"/ds_layers/dense_block\1/"),
+    (r"/up\.(\d+)\.", r"/us_layers/dense_block\1/"),
+    (r"/bottom\.", "/bottleneck_block/"),
+    (r"/upsample\.(\d+)\.norm\.", r"/us_layers/upsample\1/upsample/norm/bn/"),
+    (r"/upsample\.(\d+)\.conv\.", r"/us_layers/upsample\1/upsample/transconv/deconv/"),
+    (r"/layers\.(\d+)\.layers\.(\d+)\.", r"/layers/layer\1/layers/layer\2/bottleneck/"),
+    (r"(/|^)layers/layer0/bottleneck/", r"\1initial_layer/bottleneck/"),
+    (r"(/|^)layers/layer0/", r"\1initial_block/"),
+    (r"norm\.(?=\w+$)", "norm1/bn/"),
+    (r"(/|^)conv\.(?=\w+$)", r"\1conv1/conv/"),
+    (r"bn/weight$", "bn/gamma"),
+    (r"bn/bias$", "bn/beta"),
+    (r"bn/running_(mean|var)$", r"bn/\1"),
+    (r"/weight$", "/W"),
+    (r"/bias$", "/b"),
+]
+
+
+def theirs(name: str) -> str | None:
+    """The original's name of one of our parameters; None for a counter that it lacks.
+
+    >>> theirs("full.up.5.layers.1.layers.0.conv.weight")
+    'dense_full/us_layers/dense_block5/layers/layer1/initial_layer/bottleneck/conv1/conv/W'
+    """
+    if name.endswith("num_batches_tracked"):
+        return None
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def from_nnabla(found: dict, config: D3NetConfig, what="the D3Net file") -> D3NetSeparator:
+    """A separator in evaluation mode from target -> {NNabla's name: array}; strict."""
+    separator = D3NetSeparator(config, {"family": "d3net"})
+    for stem in config.stems:
+        network, state, known = separator.networks[stem], {}, set()
+        for name, own in network.state_dict().items():
+            other = theirs(name)
+            known.add(other)
+            if other is None:
+                state[name] = own
+                continue
+            if other not in found[stem]:
+                raise DataError(f"{what} misses {stem}/{other}")
+            tensor = torch.as_tensor(found[stem][other])
+            flat = own.dim() == 1 and tensor.dim() == 4  # (1, c, 1, 1) -> (c,)
+            state[name] = tensor.flatten() if flat else tensor
+        unknown = sorted(set(found[stem]) - known)
+        if unknown:
+            raise DataError(f"{what} has {len(unknown)} unknown tensors, such as {unknown[0]}")
+        load_strictly(network, state, what)
+    return separator.eval()
+
+
+def read_h5(path) -> dict:
+    """target -> {NNabla's name: float32 array} of an .h5 file."""
+    h5py = optional("h5py")
+    found: dict[str, dict] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for stem, group in file.items():
+                found[stem] = {}
+
+                def keep(name, item, into=found[stem]):
+                    if isinstance(item, h5py.Dataset):
+                        into[name] = item[()]
+
+                group.visititems(keep)
+    except (OSError, AttributeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable HDF5 file ({str(error)[:60]})") from None
+    return found
+
+
+def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
+    """One separator in evaluation mode for all targets in the file `path`.
+
+    settings: the original's yaml as a dictionary; empty: from a YAML file beside it, else the
+    published ones of each target.
+    """
+    found, path = read_h5(path), Path(path)
+    settings = settings or settings_beside(path)
+    stems = tuple(sorted(found, key=lambda stem: ([*TARGETS, stem].index(stem), stem)))
+    if not stems:
+        raise DataError(f"{path.name}: holds no weights")
+    try:
+        config = D3NetConfig.from_original(settings, stems) if settings else D3NetConfig(stems)
+    except KeyError as error:
+        raise UsageError(f"{path.name}: its settings lack {error.args[0]}") from None
+    separator = from_nnabla(found, config, path.name)
+    separator.passport.update({**passport, "file": path.name})
+    return separator

@@ -1,0 +1,180 @@
+"""The RoFormer families: BS-RoFormer and Mel-Band RoFormer in the checkpoint-compatible open form.
+
+What their files call the weights and the settings. The two differ in more than the bands: where
+the norms stand, how mask depth is counted, what a single stem looks like.
+
+References: Lu et al. 2023, arXiv 2309.02612; Wang et al. 2023, arXiv 2310.01809; names and settings
+as in github ZFTurbo/Music-Source-Separation-Training. Lesson 14.
+"""
+
+from bsrnn.audio.stft import StftConfig
+from bsrnn.common import UsageError
+from bsrnn.models.config import ModelConfig
+from bsrnn.models.zoo.layouts import (
+    SAME,
+    Entry,
+    Family,
+    grid_of,
+    mask_plan,
+    numbered,
+    pair,
+    rms,
+    scheme_of,
+    split_plan,
+    stems_of,
+    widths_of,
+)
+
+
+def roformer_sizes(state) -> dict:
+    """The settings that shapes tell, in the original's words. Not told: hop, scale of the STFT,
+    skip connections, silent DC; they are the defaults of the code, the hop is asked for."""
+    first = "layers.0.0.layers.0.0."
+    linear = f"{first}temperature" in state
+    attention = "layers.0.1.layers.0.0." if linear else first
+    heads, dim = state[f"{attention}to_gates.weight"].shape
+    places = numbered(state, "mask_estimators.0.to_freqs.0.0.{}.weight", step=2)
+    hidden = state["mask_estimators.0.to_freqs.0.0.0.weight"].shape[0]
+    return {
+        "dim": dim,
+        "depth": numbered(state, "layers.{}."),
+        "heads": heads,
+        "dim_head": state[f"{attention}to_qkv.weight"].shape[0] // 3 // heads,
+        "linear_transformer_depth": numbered(state, "layers.0.0.layers.{}.") if linear else 0,
+        "time_transformer_depth": numbered(state, f"layers.0.{int(linear)}.layers.{{}}."),
+        "freq_transformer_depth": numbered(state, f"layers.0.{1 + linear}.layers.{{}}."),
+        "use_pope": f"{attention}pope_embed.bias" in state,
+        "num_stems": numbered(state, "mask_estimators.{}."),
+        "linears": places,
+        "num_bands": numbered(state, "band_split.to_features.{}."),
+        "mlp_expansion_factor": hidden // dim if places > 1 else 4,
+    }
+
+
+def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConfig:
+    n_fft = given.get("stft_n_fft", 2048)
+    if given.get("stft_win_length", n_fft) != n_fft:
+        raise UsageError("a window shorter than n_fft is not supported")
+    count = given.get("num_stems", 1)
+    stems = stems_of(given, given.get("target_instrument") or given.get("instruments"), count)
+    if len(stems) != count:
+        raise UsageError(f"the checkpoint has {count} stems: name as many, not {list(stems)}")
+    linear = given.get("linear_transformer_depth", 0)
+    return ModelConfig(
+        stems=stems,
+        scheme=scheme,
+        sample_rate=given.get("sample_rate", 44100),
+        channels=2 if given.get("stereo") else 1,
+        stft=StftConfig(
+            n_fft, given["stft_hop_length"],
+            scale="length" if given.get("stft_normalized") else "none",
+        ),
+        channel_handling="joint",
+        split_norm="rms",
+        mask_norm="none",
+        norm_eps=1e-12,
+        features=given["dim"],
+        repeats=given["depth"],
+        rnn="roformer",
+        transformer_heads=given.get("heads", 8),
+        head_features=given.get("dim_head", 64),
+        time_depth=given.get("time_transformer_depth", 2),
+        band_depth=given.get("freq_transformer_depth", 2),
+        linear_depth=linear,
+        position="pope" if given.get("use_pope") else "rotary",
+        skip=given.get("skip_connection", False),
+        mask_hidden=given["dim"] * given.get("mlp_expansion_factor", 4),
+        mask_hidden_layers=hidden_layers,
+        zero_dc=given.get("zero_dc", True),
+        **differences,
+    )  # fmt: skip
+
+
+def _flat(given: dict) -> dict:
+    """The `model` and `training` parts of a settings file beside flat settings."""
+    training = given.get("training", {})
+    named = {key: training[key] for key in ("instruments", "target_instrument") if key in training}
+    return {**named, **given, **given.get("model", {})}
+
+
+def bs_sizes(state) -> dict:
+    """The settings that shapes tell, in its words."""
+    channels, n_fft = grid_of(state, "band_split.to_features.{}.0.gamma")
+    widths = widths_of(state, "band_split.to_features.{}.0.gamma", 2 * channels)
+    bands = {"freqs_per_bands": widths, "stereo": channels == 2, "stft_n_fft": n_fft}
+    return {**roformer_sizes(state), **bands}
+
+
+def bs_config(given: dict, state) -> ModelConfig:
+    """BS-RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
+    given = _flat(given)
+    widths, rate = tuple(given["freqs_per_bands"]), given.get("sample_rate", 44100)
+    scheme, _ = scheme_of(widths, ("bs-roformer",), given.get("stft_n_fft", 2048), (rate,))
+    depth = given.get("mask_estimator_depth", given.get("linears", 2))
+    return _config(given, scheme, depth - 1, last_norm=True)
+
+
+def mel_config(given: dict, state) -> ModelConfig:
+    """Mel-Band RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
+    given = {"stereo": True, **_flat(given)}
+    depth = given.get("mask_estimator_depth", given.get("linears", 2) - 1)
+    scheme = f"mel-roformer{given['num_bands']}"
+    return _config(given, scheme, depth, axis_norm=True, overlap="mean")
+
+
+def roformer_plan(config: ModelConfig):
+    """Where each weight of ours stands in the RoFormers' files."""
+    features = "band_split.to_features.{k}"
+    yield from split_plan(config, f"{features}.0", f"{features}.1", order="bcp")
+    axes = ["time", "band"] if not config.linear_depth else ["linear", "time", "band"]
+    for r in range(config.repeats):
+        for place, axis in enumerate(axes):
+            ours = f"sequence.blocks.{r}.{axis}" + (".layer" if axis != "linear" else "")
+            yield from _transformer(config, axis, ours, f"layers.{r}.{place}")
+    if config.last_norm:
+        yield from rms("sequence.last_norm", ..., "final_norm")
+    for number, stem in enumerate(config.stems):
+        head = f"mask_estimators.{number}.to_freqs.{{k}}.0"
+        layers = [f"{head}.{2 * place}" for place in range(config.mask_hidden_layers + 1)]
+        yield from mask_plan(config, stem, layers, "gbcp")
+
+
+def _transformer(config, axis, ours, theirs):
+    depths = {"linear": config.linear_depth, "time": config.time_depth, "band": config.band_depth}
+    for layer in range(depths[axis]):
+        attention, name = f"{ours}.steps.{2 * layer}", f"{theirs}.layers.{layer}.0"
+        yield from rms(f"{attention}.norm", ..., f"{name}.norm")
+        if axis == "linear":
+            yield Entry(f"{attention}.temperature", ..., f"{name}.temperature", SAME)
+            yield Entry(f"{attention}.qkv.weight", ..., f"{name}.to_qkv.0.weight", SAME)
+            yield Entry(f"{attention}.out.weight", ..., f"{name}.to_out.1.weight", SAME)
+        else:
+            yield Entry(f"{attention}.qkv.weight", ..., f"{name}.to_qkv.weight", SAME)
+            yield Entry(f"{attention}.out.weight", ..., f"{name}.to_out.0.weight", SAME)
+            yield from pair(f"{attention}.gate", ..., f"{name}.to_gates")
+            yield from _position(config, f"sequence.positions.{axis}", name)
+        forward, name = f"{ours}.steps.{2 * layer + 1}", f"{theirs}.layers.{layer}.1.net"
+        yield from rms(f"{forward}.0", ..., f"{name}.0")
+        yield from pair(f"{forward}.1", ..., f"{name}.1")
+        yield from pair(f"{forward}.3", ..., f"{name}.4")
+    if config.axis_norm:
+        yield from rms(f"{ours}.norm", ..., f"{theirs}.norm")
+
+
+def _position(config, ours, theirs):
+    """One object per axis, listed under every attention. Older files lack the frequencies."""
+    frequencies = "rotary_embed.freqs"
+    if config.position == "pope":
+        frequencies = "pope_embed.inv_freqs"
+        yield Entry(f"{ours}.angle", ..., f"{theirs}.pope_embed.bias", SAME)
+    yield Entry(f"{ours}.frequencies", ..., f"{theirs}.{frequencies}", SAME, optional=True)
+
+
+BS_ROFORMER = Family(
+    "bs-roformer", ("band_split.to_features.", "final_norm."), bs_sizes, bs_config, roformer_plan,
+    aliases=("bs_roformer", "BSRoformer"),
+)  # fmt: skip
+MEL_ROFORMER = Family(
+    "mel-roformer", ("band_split.to_features.", "layers.0.0.norm."), roformer_sizes, mel_config,
+    roformer_plan, aliases=("mel_band_roformer", "MelBandRoformer"),
+)  # fmt: skip
