@@ -290,7 +290,7 @@ def _missing_stem(root):
 
 def _unequal(root):
     make_root(root)
-    make_song(root / "song 2", names=("b",), samples=RATE - 1)
+    make_song(root / "song 2", names=("b",), samples=RATE - 1000)
 
 
 def _rates(root):
@@ -303,20 +303,16 @@ def _song_rates(root):
     make_song(root / "song 2", rate=2 * RATE)
 
 
-def _text(root):
-    make_root(root)
-    (root / "song 2" / "b.wav").write_text("la la la")
+def _text(root, songs=5):
+    make_root(root, songs)
+    (root / f"song {min(2, songs - 1)}" / "b.wav").write_text("la la la")
 
 
 BROKEN = {
     "absent": (lambda root: None, "no such folder"),
-    "no songs": (_no_songs, "no songs found; looked for"),
-    "missing stem": (_missing_stem, "'song 2' has no stem 'b'"),
-    "unequal length": (_unequal, "'song 2' has unequal stems .*a 8000, b 7999"),
-    "unequal rate": (_rates, "'song 2' has unequal stems .*a 8000, b 16000 Hz"),
-    "rates of songs": (_song_rates, "songs of different rates"),
-    "not audio": (_text, "b.wav: not audio"),
+    "no songs": (_no_songs, "no songs found; looked for .*train: no sound in it|it is empty"),
     "mixtures only": (lambda root: make_root(root, names=("mixture",)), "only mixtures"),
+    "no song fits": (lambda root: _text(root, songs=1), "no song can be used: .*b.wav: not audio"),
 }
 
 
@@ -327,6 +323,262 @@ def test_broken_roots_give_one_line_with_the_fix(tmp_path, case):
     with pytest.raises(DataError, match=message) as caught:
         data.open(tmp_path / "root")
     assert "\n" not in str(caught.value) and ": " in str(caught.value)
+
+
+ODD = {
+    "missing stem": (_missing_stem, "no stem 'b'"),
+    "unequal length": (_unequal, "unequal stems .*a 8000, b 7000"),
+    "unequal rate": (_rates, "unequal stems .*a 8000, b 16000 Hz"),
+    "rates of songs": (_song_rates, "not the others' 8000 Hz"),
+    "not audio": (_text, "b.wav: not audio"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_song_is_left_out_and_named(tmp_path, case):
+    make, message = ODD[case]
+    make(tmp_path / "root")
+    with pytest.warns(data.DataWarning, match=f"song 2.*{message}") as told:
+        songs = data.open(tmp_path / "root")
+    assert len(songs) == 4 and "song 2" not in [song.name for song in songs]
+    assert len(told) == 1 and "\n" not in str(told[0].message)
+    assert "not used" in repr(songs) and "song 2" in songs.unused[0][0]
+
+
+def test_ends_a_few_samples_apart_are_filled_with_silence(tmp_path):
+    make_root(tmp_path / "root", songs=2)
+    made = make_song(tmp_path / "root" / "song 1", names=("b",), samples=RATE - 23)
+    song = data.open(tmp_path / "root")[1]
+    assert song.samples == RATE
+    assert np.array_equal(song.read("b"), np.pad(made["b"], ((0, 0), (0, 23))))
+    assert not song.read("b", RATE - 20, 20).any() and song.read("a", RATE - 20, 20).any()
+    assert "b ends 23 samples early" in data.open(tmp_path / "root").table().note[1]
+
+
+def test_a_missing_stem_may_be_silence(tmp_path):
+    _missing_stem(tmp_path / "root")
+    songs = data.open(tmp_path / "root", missing="silence")
+    assert len(songs) == 5 and not songs["song 2"].read("b", 5, 70).any()
+    assert songs["song 2"].read("b", 5, 70).shape == (2, 70)
+
+
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+def _by_stem(root):
+    for number, stem in enumerate(STEMS):
+        make_song(root / stem, names=("Ann - One", "Bob - Two", "Cy - Three"), seed=number)
+
+
+def _subset_words(root):
+    for number, word in enumerate(("Training", "val", "TESTING")):
+        make_song(root / word / f"song {number}", names=STEMS)
+
+
+def _album(root):
+    for song in ("One", "Two"):
+        make_song(root / "Ann" / song / "stems", names=STEMS)
+
+
+def _prefixed(root):
+    for song in ("One", "Two"):
+        make_song(root / song, names=[f"{song}_({stem.title()})" for stem in STEMS])
+
+
+def _synonyms(root):
+    make_song(root / "One", names=("Vox", "DRUM", "Bass", "Others", "Full Mix"))
+    make_song(root / "Two", names=("vocal", "drums", "bass", "rest", "mix"))
+
+
+def _written(root):
+    make_root(root / "songs", songs=2, names=STEMS)
+    lines = ["song,subset,vocals,drums,bass,other"]
+    for number, subset in enumerate(("train", "val")):
+        paths = ",".join(f"songs/song {number}/{stem}.wav" for stem in STEMS)
+        lines.append(f"Song {number},{subset},{paths}")
+    (root / "list.csv").write_text("\n".join(lines))
+    return root / "list.csv"
+
+
+def _pairs(root):
+    make_root(root / "songs", songs=2, names=STEMS)
+    rows = [f"{stem},songs/song {n}/{stem}.wav" for n in range(2) for stem in STEMS]
+    (root / "list.csv").write_text("\n".join(["instrum,path", *rows]))
+    return root / "list.csv"
+
+
+def _backings(root):
+    for number in range(2):
+        make_song(root / f"song {number}", names=("vocals", "instrumental"))
+
+
+LAYOUTS = {  # what it makes: songs by name and their subsets
+    "by stem": (_by_stem, {"Ann - One": "train", "Bob - Two": "train", "Cy - Three": "valid"}),
+    "subset words": (_subset_words, {"song 0": "train", "song 1": "valid", "song 2": "test"}),
+    "album": (_album, {"Ann - One": "train", "Ann - Two": "valid"}),
+    "prefixed": (_prefixed, {"One": "train", "Two": "valid"}),
+    "synonyms": (_synonyms, {"One": "train", "Two": "valid"}),
+    "csv of songs": (_written, {"Song 0": "train", "Song 1": "valid"}),
+    "csv of pairs": (_pairs, {"song 0": "train", "song 1": "valid"}),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+@pytest.mark.filterwarnings("error::bsrnn.data.stems.DataWarning")
+def test_layouts_that_people_use(tmp_path, case):
+    make, names = LAYOUTS[case]
+    root = tmp_path / "root"
+    songs = data.open(make(root) or root)
+    assert set(songs.stems) == set(STEMS) and songs.unused == ()
+    assert {song.name for song in songs} == set(names)
+    if case != "album":  # which of two songs validates, the names decide
+        assert {song.subset for song in songs} == set(names.values())
+
+
+EXTRA = {  # beside four stems
+    "instrumental.wav": "a sum of other stems",
+    "no_vocals.wav": "a sum of other stems",
+    "Minus Drums.wav": "a sum of other stems",
+    "vocals (copy).wav": "a copy of a stem",
+    "drums (1).wav": "a copy of a stem",
+    "vox.wav": "a copy of a stem",
+    "bass.flac": "another format",
+    "take.rec": "no format that is read here",
+}
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_what_is_no_stem_does_not_become_one(tmp_path, name):
+    root = tmp_path / "root"
+    for number in range(3):
+        made = make_song(root / f"song {number}", names=STEMS, seed=number)
+    path = Path(name)
+    if path.suffix == ".rec":
+        (root / "song 0" / name).write_bytes(b"x")
+    else:
+        make_song(root / "song 0", names=(path.stem,), suffix=path.suffix, seed=7)
+    with pytest.warns(data.DataWarning, match=EXTRA[name]):
+        songs = data.open(root)
+    assert set(songs.stems) == set(STEMS) and len(songs) == 3
+    assert np.allclose(songs["song 2"].mixture(), sum(made.values()), atol=1e-6)
+
+
+def test_vocals_and_their_backing_are_two_stems(tmp_path):
+    _backings(tmp_path / "root")
+    assert data.open(tmp_path / "root").stems == ("instrumental", "vocals")
+
+
+def test_empty_folders_and_what_stands_beside_are_named(tmp_path):
+    root = tmp_path / "root"
+    make_song(root / "train" / "one", names=STEMS)
+    make_song(root / "extra", names=STEMS)
+    (root / "train" / "three").mkdir()
+    (root / "train" / ".hidden").mkdir()
+    (root / "readme.txt").write_text("notes are no songs, nobody misses them")
+    with pytest.warns(data.DataWarning, match="extra: beside .*three: no sound in it"):
+        songs = data.open(root)
+    assert [what for what, _ in songs.unused] == ["extra", "train/three"]
+
+
+def test_a_stem_of_few_songs_is_named_and_costs_nothing(tmp_path):
+    make_root(tmp_path / "root", songs=5)
+    make_song(tmp_path / "root" / "song 1", names=("kazoo",))
+    with pytest.warns(data.DataWarning, match="stem kazoo: fewer than half"):
+        songs = data.open(tmp_path / "root")
+    assert songs.stems == ("a", "b") and len(songs) == 5
+    with pytest.warns(data.DataWarning, match="4 x|no stem 'kazoo'"):
+        assert len(data.open(tmp_path / "root", stems=("a", "kazoo"))) == 1
+
+
+MIXTURES = {  # what became of the sum of the stems -> what is said of it
+    "equal": (lambda x: x, ""),
+    "rounded": (lambda x: np.round(x * 2**15) / 2**15, ""),
+    "quieter": (lambda x: 0.5 * x, "the sum of the stems, times 0.50"),
+    "later": (lambda x: np.pad(x, ((0, 0), (1105, 0)))[:, :RATE], "1105 samples later"),
+    "earlier and louder": (
+        lambda x: 1.5 * np.pad(x, ((0, 0), (0, 99)))[:, 99:],
+        "99 samples earlier and times 1.50",
+    ),
+    "mastered": (lambda x: np.clip(2 * x, -0.25, 0.25), "mastered"),
+    "another": (lambda x: np.random.default_rng(9).uniform(-0.5, 0.5, x.shape), "another song"),
+}
+
+
+@pytest.mark.parametrize("case", MIXTURES)
+def test_a_mixture_that_is_not_the_sum_is_told_with_its_likely_cause(tmp_path, case):
+    change, words = MIXTURES[case]
+    made = make_song(tmp_path / "root" / "song")
+    mixture = change(sum(made.values())).astype(np.float32)
+    audio.write(tmp_path / "root" / "song" / "mixture.wav", mixture, RATE, "FLOAT")
+    note = data.open(tmp_path / "root").table().note[0]
+    assert words in note and bool(note) == bool(words)
+
+
+def test_a_mixture_of_another_rate_or_a_damaged_one_blocks_nothing(tmp_path):
+    make_root(tmp_path / "root", songs=2)
+    make_song(tmp_path / "root" / "song 0", names=("mixture",), rate=2 * RATE)
+    (tmp_path / "root" / "song 1" / "mixture.wav").write_text("la")
+    songs = data.open(tmp_path / "root")
+    assert len(songs) == 2 and songs[0].mixture_file() is None is songs[1].mixture_file()
+
+
+def test_a_stem_that_is_the_sum_of_others_is_told(tmp_path):
+    made = make_song(tmp_path / "root" / "song", names=("a", "b", "c"))
+    audio.write(tmp_path / "root" / "song" / "band.wav", made["a"] + made["c"], RATE, "FLOAT")
+    assert data.open(tmp_path / "root").table().note[0] == "band is the sum of a and c"
+
+
+def _odd_set(root):
+    """Ten songs, five of them odd in one way each."""
+    make_root(root, songs=10, names=STEMS)
+    make_song(root / "song 1", names=("bass",), samples=RATE - 3000, seed=1)
+    make_song(root / "song 2", names=STEMS, rate=2 * RATE, samples=2 * RATE)
+    make_song(root / "song 3", names=("drums",), suffix=".ogg")
+    (root / "song 3" / "drums.wav").unlink()
+    (root / "song 4" / "vocals.wav").unlink()
+    (root / "song 5" / "other.wav").write_text("la la la")
+
+
+def test_repair_makes_a_set_that_can_be_used_whole(tmp_path):
+    from bsrnn.data import repairing
+
+    _odd_set(tmp_path / "root")
+    with pytest.warns(data.DataWarning):
+        assert len(data.open(tmp_path / "root")) == 6
+    frame = repairing.repair(tmp_path / "root", tmp_path / "out")
+    done = {(row.song, row.file): row.action for row in frame.itertuples()}
+    assert done["song 1", "bass.wav"] == "padded by 3000 samples"
+    assert done["song 2", "bass.wav"] == "resampled from 16000 Hz"
+    assert done["song 3", "drums.wav"] == "converted from .ogg"
+    assert done["song 4", ""] == "left out: vocals missing or damaged"
+    assert done["song 5", ""] == "left out: other missing or damaged"
+    songs = data.open(tmp_path / "out")
+    assert len(songs) == 8 and songs.unused == () and songs.check() is songs
+    assert {song.sample_rate for song in songs} == {RATE}
+    kept = tmp_path / "root" / "song 0" / "bass.wav"
+    assert (tmp_path / "out" / "song 0" / "bass.wav").stat().st_ino == kept.stat().st_ino
+    with pytest.raises(UsageError, match="not empty"):
+        repairing.repair(tmp_path / "root", tmp_path / "out")
+    repairing.repair(tmp_path / "root", tmp_path / "whole", missing="silence")
+    assert len(data.open(tmp_path / "whole")) == 10
+
+
+def test_repair_leaves_whole_songs_only(tmp_path, monkeypatch):
+    from bsrnn.data import repairing
+
+    make_root(tmp_path / "root", songs=3, suffix=".ogg")
+    real, calls = audio.write, []
+
+    def full(path, *arguments):
+        calls.append(path)
+        if len(calls) == 4:
+            raise OSError(28, "No space left on device")
+        real(path, *arguments)
+
+    monkeypatch.setattr(audio, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        repairing.repair(tmp_path / "root", tmp_path / "out")
+    assert [song.name for song in data.open(tmp_path / "out")] == ["song 0"]
 
 
 def test_wrong_names_are_one_line(tmp_path):

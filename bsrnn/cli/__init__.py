@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     for group, summary in GROUPS.items():
         inner = places[""].add_parser(
             group, help=summary, description=summary, formatter_class=shape,
-            epilog=f"example: python -m bsrnn {group} run",
+            epilog=f"example: python -m bsrnn {group} --help",
         )  # fmt: skip
         places[group] = inner.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name, summary, example, add, function in COMMANDS:

@@ -1,9 +1,15 @@
-"""`bsrnn toy`, `bsrnn activity`, `bsrnn doctor`: data, and the state of this machine."""
+"""`bsrnn toy`, `data`, `activity`, `doctor`: data, and the state of this machine."""
 
 from pathlib import Path
 
-from bsrnn.cli.shared import command, dataset_argument, parameter_arguments, stems_argument
-from bsrnn.common import UsageError, choose, listed, once, typed
+from bsrnn.cli.shared import (
+    command,
+    dataset_argument,
+    new_file,
+    parameter_arguments,
+    stems_argument,
+)
+from bsrnn.common import UsageError, choose, listed, once, typed, write_text
 
 
 def _activity_arguments(own):
@@ -27,6 +33,58 @@ def _activity(args):
     choose(args.rule, activity.rules(), "activity rule")
     frame = activity.table(data.open(args.dataset), args.rule, listed(args.stems))
     print(*activity.write(frame, args.out, args.form), sep="\n")
+
+
+def _check_arguments(own):
+    own.add_argument("root", help="folder of songs, a CSV of paths, or a name such as toy")
+    own.add_argument("--out", help="write the table as CSV")
+
+
+@command(
+    "data check",
+    "list every song of a data set, what is odd in it and what is not used",
+    "data check ~/songs",
+    _check_arguments,
+)
+def _check(args):
+    from bsrnn import data
+
+    out = new_file(args.out, (".csv",))
+    songs = data.open(args.root)
+    table = songs.table()
+    if out:
+        write_text(out, table.to_csv(index=False))
+    print(repr(songs))
+    for what, why in songs.unused:
+        print(f"not used: {what}: {why}")
+    odd = table[table["note"] != ""]
+    print(table.drop(columns="note").to_string(index=False))
+    for row in odd.itertuples():
+        print(f"{row.song}: {row.note}")
+    print(f"{len(odd)} of {len(table)} songs are odd, {len(songs.unused)} things are not used")
+    return 1 if len(odd) or songs.unused else 0
+
+
+def _repair_arguments(own):
+    own.add_argument("root", help="folder of songs, or a CSV of paths")
+    own.add_argument("out", help="new folder for the songs")
+    own.add_argument("--missing", default="leave out", help='"leave out" (default) or "silence"')
+
+
+@command(
+    "data repair",
+    "make a data set that can be used whole: pad, resample, convert, link what is fine",
+    "data repair ~/songs ~/songs-mended",
+    _repair_arguments,
+)
+def _repair(args):
+    from bsrnn.data import repairing
+
+    frame = repairing.repair(args.root, args.out, args.missing)
+    odd = frame[frame["action"] != "linked"]
+    for row in odd.itertuples():
+        print(f"{row.song}/{row.file}: {row.action}")
+    print(f"{args.out}: {len(frame) - len(odd)} files linked, {len(odd)} others, see above")
 
 
 def _toy_arguments(own):

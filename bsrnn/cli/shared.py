@@ -6,7 +6,10 @@ from pathlib import Path
 from bsrnn.common import UsageError, choose
 
 COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
-GROUPS = {"course": "run, check and stamp the lessons, grade assignments"}
+GROUPS = {
+    "course": "run, check and stamp the lessons, grade assignments",
+    "data": "check and repair data sets",
+}
 
 
 def command(name: str, summary: str, example: str, add=lambda parser: None):

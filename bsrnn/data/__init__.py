@@ -8,6 +8,6 @@
 Lesson 01.
 """
 
-from bsrnn.data.stems import Dataset, Song, home, open
+from bsrnn.data.stems import Dataset, DataWarning, Song, home, open
 
-__all__ = ["Dataset", "Song", "home", "open"]
+__all__ = ["DataWarning", "Dataset", "Song", "home", "open"]

@@ -1,15 +1,18 @@
-"""Songs with stems: discover, check and read them, whatever the layout.
+"""Songs with stems: opened, checked and read, whatever their layout (`bsrnn.data.layouts`).
 
-Layouts: MUSDB18 `train|test/<song>.stem.mp4`, MUSDB18-HQ `train|test/<song>/<stem>.wav`, DnR v2
-`tr|cv|tt/<id>/{mix,speech,music,sfx}.wav`, or any folder `<song>/<stem>.wav` (flac, mp3, ogg, m4a)
-with any stem names. The mixture is the sum of the stems by definition; a published mixture file is
-only compared with it (`Dataset.table`). Lossy sources are decoded once into wav files under
-`home()/cache`, 16 bit unless they exceed full scale, so that random segments are reads by seeking.
+The mixture is the sum of the stems by definition; a published mixture file is only compared with it
+(`Dataset.table`). Lossy sources are decoded once into wav files under `home()/cache`, 16 bit unless
+they exceed full scale, so that random segments are reads by seeking.
+
+What does not fit costs a song at most, and is named (`Dataset.unused`, a warning): a song without
+one of the stems, with stems of another rate or of very unequal length, or with a damaged file is
+left out. Ends that differ by less than `TOLERANCE_S` are filled up with silence.
 """
 
 import os
+import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,25 +20,26 @@ import numpy as np
 
 from bsrnn import audio
 from bsrnn.common import DataError, UsageError, choose
-from bsrnn.data import sources, splits
+from bsrnn.data import layouts, sources, splits
+from bsrnn.data.layouts import MIXTURE
 from bsrnn.data.sources import home
 
-MIXTURES = ("mixture", "mix")
-_NOT_STEMS = (*MIXTURES, "accompaniment", "linear_mixture")
 ORDERS = (("drums", "bass", "other", "vocals"), ("speech", "music", "sfx"))  # MUSDB18's, DnR's
-_MP4_STREAMS = {"drums": 1, "bass": 2, "other": 3, "vocals": 4}  # stream 0 is the mixture
-SUBSET_FOLDERS = {
-    "train": "train", "valid": "valid", "validation": "valid", "test": "test",
-    "tr": "train", "cv": "valid", "tt": "test",
-}  # fmt: skip
+MISSING = ("leave out", "silence")  # what becomes of a song without one of the stems
+TOLERANCE_S = 0.1  # that stems of one song may differ in length: encoders pad by up to 50 ms
 SILENCE_DB = -60.0  # RMS of 100 ms below which `table` counts a stem as silent
+
+
+class DataWarning(UserWarning):
+    """One line on what of a dataset is not used, and why."""
 
 
 @dataclass(frozen=True)
 class Song:
-    """One song. `files` maps stems to (path, stream); lengths and rates are equal in all of them.
+    """One song. `files` maps stems to (path, stream), or to None for a stem that is silence.
 
-    `first` and `samples` cut the song out of its files. All times are in samples.
+    `first` and `samples` cut the song out of its files. All times are in samples; `ends` holds
+    where the file of a stem ends that is shorter than the others.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Song:
     samples: int
     mixture_source: tuple | None = None
     first: int = 0
+    ends: dict = field(default_factory=dict)
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ class Song:
         samples=None reads to the end; what lies beyond the end is zeros. Mono files are copied to
         the dataset's channels. Raises UsageError (stem), DataError (start, NaN, damaged file).
         """
-        return self._read(self.files[choose(stem, self.stems, "stem")], start, samples)
+        return self._read(choose(stem, self.stems, "stem"), self.files[stem], start, samples)
 
     def mixture(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """The sum of all stems, (C, L): the mixture by definition."""
@@ -78,16 +83,21 @@ class Song:
     def mixture_file(self, start: int = 0, samples: int | None = None) -> np.ndarray | None:
         """The published mixture (C, L), None where there is none. It may differ from the sum of the
         stems: by 16-bit rounding in MUSDB18-HQ, at 21-35 dB in MUSDB18's AAC files."""
-        return self._read(self.mixture_source, start, samples) if self.mixture_source else None
+        source = self.mixture_source
+        return self._read(MIXTURE, source, start, samples) if source else None
 
-    def _read(self, source, start, samples):
+    def _read(self, stem, source, start, samples):
         if not 0 <= start < self.samples:
             raise DataError(
                 f"song {self.name!r}: start {start} is outside its {self.samples} samples"
             )
         wanted = self.samples - start if samples is None else samples
-        there = min(wanted, self.samples - start)
-        waveform, _ = audio.read(seekable(*source), self.first + start, there)  # (C', L)
+        first = self.first + start
+        end = min(first + wanted, self.first + self.samples, self.ends.get(stem, np.inf))
+        there = int(max(0, end - first))
+        if source is None or not there:
+            return np.zeros((self.channels, wanted), np.float32)
+        waveform, _ = audio.read(seekable(*source), first, there)  # (C', L)
         waveform = audio.to_channels(waveform, self.channels)  # (C, L)
         return np.pad(waveform, ((0, 0), (0, wanted - there))) if there < wanted else waveform
 
@@ -97,13 +107,15 @@ class Dataset:
     """Songs of one root. Index by number, slice or name; iterate; `len`.
 
     `rung` says which rung of the data ladder a result stands on: toy, film, clip, musdb7, musdb18,
-    musdb18-hq, dnr or folder. `split_hash` identifies which songs are in which subset.
+    musdb18-hq, dnr or folder. `split_hash` identifies which songs are in which subset. `unused`:
+    (what, why) of everything in the root that is not used.
     """
 
     songs: list[Song]
     root: Path
     rung: str
     split_hash: str
+    unused: tuple = ()
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -138,7 +150,9 @@ class Dataset:
         counts = Counter(song.subset for song in self.songs)
         parts = ", ".join(f"{count} {subset}" for subset, count in counts.items())
         minutes = sum(song.duration_s for song in self.songs) / 60
-        return f"Dataset({self.rung}: {parts}; {', '.join(self.stems)}; {minutes:.1f} min)"
+        unused = layouts.summary(self.unused)
+        text = f"{self.rung}: {parts}; {', '.join(self.stems)}; {minutes:.1f} min"
+        return f"Dataset({text}; {unused})" if unused else f"Dataset({text})"
 
     def subset(self, name: str) -> "Dataset":
         """Only the songs of "train", "valid" or "test"."""
@@ -178,7 +192,8 @@ class Dataset:
 
         silence_<stem> is the share of 100 ms frames below -60 dBFS, sum_vs_mixture_db the energy of
         the published mixture over that of its difference to the sum of stems (inf: equal, NaN: no
-        mixture file). `note` names silent stems and unreadable files.
+        mixture file). `note` names silent stems, stems that are sums of others, short ones, damaged
+        files, and how a mixture file that does not fit differs.
         """
         import pandas as pd
 
@@ -195,6 +210,8 @@ class Dataset:
 
 
 def _row(song: Song) -> dict:
+    from bsrnn.data.checking import disagreement, sums
+
     row = {"song": song.name, "subset": song.subset, "seconds": round(song.duration_s, 2)}
     row |= {"sample_rate": song.sample_rate, "channels": song.channels}
     try:
@@ -204,15 +221,20 @@ def _row(song: Song) -> dict:
         return row | {"note": str(error)}
     shares = {stem: silence_share(sources[stem], song.sample_rate) for stem in sources}
     row |= {f"silence_{stem}": round(share, 3) for stem, share in shares.items()}
-    row["sum_vs_mixture_db"] = float("nan")
-    if published is not None and published.any():
-        rest = float(np.square(published - sum(sources.values()), dtype=np.float64).sum())
-        energy = float(np.square(published, dtype=np.float64).sum())
-        row["sum_vs_mixture_db"] = round(10 * np.log10(energy / rest), 1) if rest else float("inf")
+    agreement_db, notes = float("nan"), []
     silent = [stem for stem, share in shares.items() if share == 1]
-    everywhere = len(silent) == len(sources)
-    row["note"] = "silent" if everywhere else "silent: " + ", ".join(silent) if silent else ""
-    return row
+    if silent:
+        notes.append("silent" if len(silent) == len(sources) else "silent: " + ", ".join(silent))
+    if published is not None and published.any():
+        agreement_db, words = disagreement(published, sum(sources.values()), song.sample_rate)
+        notes += [words] if words else []
+    notes += [f"{stem} is the sum of {' and '.join(of)}" for stem, of in sums(sources).items()]
+    notes += [
+        f"{stem} ends {song.samples - end} samples early, filled with silence"
+        for stem, end in song.ends.items()
+        if stem != MIXTURE
+    ]
+    return row | {"sum_vs_mixture_db": round(agreement_db, 1), "note": "; ".join(notes)}
 
 
 def silence_share(waveform: np.ndarray, sample_rate: int) -> float:
@@ -238,121 +260,122 @@ def seekable(path: Path, stream: int = 0) -> Path:
     return cached
 
 
-def open(root_or_name, subset=None, stems=None, seed: int = 0, **options) -> Dataset:
-    """Open a dataset by name or by folder.
+def open(
+    root_or_name, subset=None, stems=None, seed: int = 0, missing: str = "leave out", **options
+) -> Dataset:
+    """Open a dataset by name, by folder or by a CSV of paths.
 
     root_or_name: "toy" (generated band), "film" (generated scenes), "clip" (the real excerpt that
-    stempeg bundles), "musdb7" (7 s previews, downloaded once), or a folder in any layout of this
-    module's docstring. subset: "train", "valid" or "test"; stems: only these, in this order.
-    seed and options (train, test, seconds) shape the generated sets. Raises DataError, one line.
+    stempeg bundles), "musdb7" (7 s previews, downloaded once), or a root in any layout of
+    `bsrnn.data.layouts`. subset: "train", "valid" or "test"; stems: only these, in this order; by
+    default those that at least half of the songs have. missing: a song that lacks one of them is
+    left out ("leave out"), or the stem is taken as silent ("silence"). seed and options (train,
+    test, seconds) shape the generated sets. Warns in one line (DataWarning) of what is not used.
+    Raises DataError, one line.
     """
     name = str(root_or_name)
     if options and name not in ("toy", "film"):
         raise UsageError(f"{', '.join(options)}: only 'toy' and 'film' take generation options")
+    choose(missing, MISSING, "rule for missing stems")
     if name in ("toy", "film"):
-        dataset = _folder(sources.generated(name, seed, options), stems, name)
+        dataset = _folder(sources.generated(name, seed, options), stems, missing, name)
     elif name == "clip":
         dataset = _clip(stems)
     elif name == "musdb7":
-        dataset = _folder(sources.previews(), stems, name)
+        dataset = _folder(sources.previews(), stems, missing, name)
     else:
-        dataset = _folder(Path(root_or_name).expanduser(), stems)
+        dataset = _folder(Path(root_or_name).expanduser(), stems, missing)
+    if dataset.unused:
+        text = f"{dataset.root}: {layouts.summary(dataset.unused)}"
+        warnings.warn(text, DataWarning, stacklevel=2)
     return dataset.subset(subset) if subset else dataset
 
 
-def _folder(root: Path, stems, rung: str | None = None) -> Dataset:
-    if not root.is_dir():
+def _folder(root: Path, stems, missing: str, rung: str | None = None) -> Dataset:
+    """The songs of a root that fit together; what does not is named."""
+    inventory = layouts.inventory(root)
+    if not inventory.songs:
+        why = layouts.summary(inventory.unused)
         raise DataError(
-            f"{root}: no such folder: give a root of songs, or one of toy, film, clip, musdb7"
+            f"{root}: no songs found; looked for [train|valid|test/]<song>/<stem>.wav, "
+            f"<stem>/<song>.wav and <song>.stem.mp4 ({why or 'it is empty'}): check the folder"
         )
-    sections = [(root / f, subset) for f, subset in SUBSET_FOLDERS.items() if (root / f).is_dir()]
-    found = [
-        (path, subset, files)
-        for folder, subset in sections or [(root, "")]
-        for path in sorted(folder.iterdir())
-        if (files := _song_files(path))
-    ]
-    if not found:
-        raise DataError(
-            f"{root}: no songs found; looked for [train|valid|test|tr|cv|tt/]<song>/<stem>."
-            "(wav|flac|mp3|ogg|m4a) and <song>.stem.mp4: check the folder"
-        )
-    known = _common_stems([files for *_, files in found])
+    known, rare = layouts.common_stems(inventory.songs, ORDERS)
     if not known:
         raise DataError(f"{root}: only mixtures in it, no stems: add <song>/<stem>.wav files")
-    wanted = tuple(choose(stem, known, "stem") for stem in stems or known)
-    songs = [_song(path, subset, files, wanted) for path, subset, files in found]
-    _same_rate(songs, root)
+    wanted = tuple(choose(stem, (*known, *rare), "stem") for stem in stems or known)
+    if not stems:
+        for stem in rare:
+            inventory.leave(f"stem {stem}", "fewer than half of the songs have it")
+    songs = []
+    for found in inventory.songs:
+        try:
+            songs.append(_song(found, wanted, missing))
+        except DataError as error:
+            inventory.leave(f"song {found.name!r}", str(error))
+    songs = _same_rate(songs, inventory)
+    if not songs:
+        raise DataError(f"{root}: no song can be used: {inventory.unused[-1][1]}")
     channels = max(song.channels for song in songs)
     songs = _assign([replace(song, channels=channels) for song in songs])
     lines = sorted(f"{song.subset}/{song.name}" for song in songs)
-    return Dataset(songs, root, rung or _rung(songs, root), splits.digest("\n".join(lines)))
+    split_hash = splits.digest("\n".join(lines))
+    unused = tuple((_relative(what, root), why) for what, why in inventory.unused)
+    return Dataset(songs, root, rung or _rung(songs, root), split_hash, unused)
 
 
-def _song_files(path: Path) -> dict | None:
-    """name -> (path, stream) for one song, None if `path` is no song."""
-    if path.name.startswith("."):
-        return None
-    if path.name.endswith(".stem.mp4"):
-        return {stem: (path, stream) for stem, stream in _MP4_STREAMS.items()} | {
-            "mixture": (path, 0)
-        }
-    if not path.is_dir():
-        return None
-    files = {}
-    for file in sorted(path.iterdir(), key=lambda file: (_preference(file), file.name)):
-        if file.suffix.lower() in audio.SUFFIXES and not file.name.startswith("."):
-            files.setdefault(file.stem, (file, 0))
-    return files or None
+def _relative(what: str, root: Path) -> str:
+    return what.removeprefix(f"{root}{os.sep}")
 
 
-def _preference(file: Path) -> int:
-    suffix = file.suffix.lower()
-    return audio.SUFFIXES.index(suffix) if suffix in audio.SUFFIXES else len(audio.SUFFIXES)
-
-
-def _common_stems(songs: list[dict]) -> tuple[str, ...]:
-    """Every stem that any song has, in MUSDB18's or DnR's order where it is one of these sets."""
-    names = {stem for files in songs for stem in files} - set(_NOT_STEMS)
-    for order in ORDERS:
-        if names == set(order):
-            return order
-    return tuple(sorted(names))
-
-
-def _song(path: Path, subset: str, files: dict, stems: tuple) -> Song:
-    name = path.name.removesuffix(".stem.mp4")
-    for stem in stems:
-        if stem not in files:
-            there = ", ".join(stem for stem in files if stem not in MIXTURES) or "no stems"
-            raise DataError(
-                f"song {name!r} has no stem {stem!r} (it has {there}): add the file, "
-                "leave the song out, or name the stems to use"
-            )
-    mixture = next((files[key] for key in MIXTURES if key in files), None)
-    chosen = {stem: files[stem] for stem in stems}
-    infos = {stem: audio.info(*source) for stem, source in chosen.items()}
-    if mixture:
-        infos["mixture"] = audio.info(*mixture)
-    for what, unit in (("sample_rate", "Hz"), ("samples", "samples")):
-        values = {stem: getattr(info, what) for stem, info in infos.items()}
-        if len(set(values.values())) > 1:
-            said = ", ".join(f"{stem} {value}" for stem, value in values.items())
-            fix = "resample" if unit == "Hz" else "pad or cut"
-            raise DataError(f"song {name!r} has unequal stems ({said} {unit}): {fix} them to match")
-    rates = next(iter(infos.values()))
-    channels = max(info.channels for info in infos.values())
-    return Song(name, subset, chosen, rates.sample_rate, channels, rates.samples, mixture)
-
-
-def _same_rate(songs: list[Song], root: Path):
-    rates = Counter(song.sample_rate for song in songs)
-    if len(rates) > 1:
-        odd = next(song for song in songs if song.sample_rate == min(rates, key=rates.get))
-        said = ", ".join(f"{rate} Hz: {count}" for rate, count in rates.items())
+def _song(found: layouts.Found, stems: tuple, missing: str = "leave out") -> Song:
+    """The song with these stems. Raises DataError, one line that says what does not fit."""
+    absent = [stem for stem in stems if stem not in found.files]
+    there = [stem for stem in stems if stem in found.files]
+    if not there or (absent and missing == "leave out"):
+        has = ", ".join(stem for stem in found.files if stem != MIXTURE) or "no stems"
         raise DataError(
-            f"{root}: songs of different rates ({said}; such as {odd.name!r}): resample them to one"
+            f"no stem {absent[0]!r} (it has {has}): add the file, name the stems to use, "
+            'or take missing stems as silence (missing="silence")'
         )
+    files = {stem: found.files.get(stem) for stem in stems}
+    infos = {stem: audio.info(*files[stem]) for stem in there}
+    rates = {stem: info.sample_rate for stem, info in infos.items()}
+    lengths = {stem: info.samples for stem, info in infos.items()}
+    rate, samples = next(iter(rates.values())), max(lengths.values())
+    for values, unit in ((rates, "Hz"), (lengths, "samples")):
+        allowed = TOLERANCE_S * rate if unit == "samples" else 0
+        if max(values.values()) - min(values.values()) > allowed:
+            text = ", ".join(f"{stem} {value}" for stem, value in values.items())
+            raise DataError(f"unequal stems ({text} {unit}): mend it with `bsrnn data repair`")
+    ends = {stem: length for stem, length in lengths.items() if length < samples}
+    mixture, channels = found.files.get(MIXTURE), max(info.channels for info in infos.values())
+    if mixture is not None:  # only ever compared with: it blocks nothing
+        mixture, length, width = _mixture(mixture, rate)
+        channels = max(channels, width)
+        if length < samples:
+            ends[MIXTURE] = length
+    return Song(found.name, found.subset, files, rate, channels, samples, mixture, ends=ends)
+
+
+def _mixture(source: tuple, rate: int) -> tuple:
+    """(source, samples, channels) of a published mixture; (None, 0, 0) if it cannot be compared."""
+    try:
+        info = audio.info(*source)
+    except DataError:
+        return None, 0, 0
+    return (source, info.samples, info.channels) if info.sample_rate == rate else (None, 0, 0)
+
+
+def _same_rate(songs: list[Song], inventory: layouts.Inventory) -> list[Song]:
+    """The songs of the rate that most of them have."""
+    rates = Counter(song.sample_rate for song in songs)
+    usual = max(rates, key=rates.get, default=0)
+    for song in songs:
+        if song.sample_rate != usual:
+            why = f"its rate is not the others' {usual} Hz: mend it with `bsrnn data repair`"
+            inventory.leave(f"song {song.name!r}", why)
+    return [song for song in songs if song.sample_rate == usual]
 
 
 def _assign(songs: list[Song]) -> list[Song]:
@@ -383,7 +406,9 @@ def _clip(stems) -> Dataset:
     """One song, 0.1-5.9 s of the file: its ends are faded by the encoder."""
     path = sources.clip()
     wanted = tuple(choose(stem, ORDERS[0], "stem") for stem in stems or ORDERS[0])
-    song = _song(path, "test", _song_files(path), wanted)
+    name = path.name.removesuffix(".stem.mp4")
+    found = next(song for song in layouts.inventory(path.parent).songs if song.name == name)
+    song = _song(replace(found, subset="test"), wanted)
     first, last = round(0.1 * song.sample_rate), round(5.9 * song.sample_rate)
     song = replace(song, first=first, samples=last - first)
     return Dataset([song], path.parent, "clip", splits.digest(f"test/{song.name}"))

@@ -1,0 +1,109 @@
+"""A data set that can be used whole, made of one with odd songs: padded, resampled, converted.
+
+    frame = repair("moises", "moises-mended")     # a row per file: what was done with it
+
+What is fine is linked (copied where a file system cannot link). Lesson 01.
+"""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from bsrnn import audio
+from bsrnn.common import DataError, UsageError, choose
+from bsrnn.data import layouts
+from bsrnn.data.layouts import MIXTURE
+from bsrnn.data.stems import MISSING, ORDERS
+
+SEEKABLE = (".wav", ".flac")
+
+
+def repair(root, out, missing: str = "leave out", progress=None):
+    """Write the songs of `root` into the new folder `out` as `[subset/]<song>/<stem>.wav`.
+
+    All get the rate that most have, and stems of one song the length of the longest. missing: what
+    becomes of a song without one of the usual stems, as in `bsrnn.data.open`. progress: called
+    after each song. Returns a pandas frame: song, file, action. A kill leaves whole songs only.
+    Raises UsageError (`out` is there already), DataError (nothing to repair).
+    """
+    import pandas as pd
+
+    root, out = Path(root).expanduser(), Path(out).expanduser()
+    choose(missing, MISSING, "rule for missing stems")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty: give a new folder")
+    inventory = layouts.inventory(root)
+    stems, _ = layouts.common_stems(inventory.songs, ORDERS)
+    if not stems:
+        raise DataError(f"{root}: no songs with stems found: check the folder")
+    infos = [_infos(song, stems) for song in inventory.songs]
+    rates = Counter(info.sample_rate for one in infos for info in one.values() if info)
+    rate = max(rates, key=rates.get)
+    rows = [("", what, f"not used: {why}") for what, why in inventory.unused]
+    for song, known in zip(inventory.songs, infos, strict=True):
+        rows += [(song.name, *row) for row in _song(song, known, stems, rate, out, missing)]
+        if progress:
+            progress()
+    return pd.DataFrame(rows, columns=["song", "file", "action"])
+
+
+def _infos(song: layouts.Found, stems) -> dict:
+    """stem -> AudioInfo, or None for a file that cannot be read."""
+    result = {}
+    for stem in (*stems, MIXTURE):
+        if stem in song.files:
+            try:
+                result[stem] = audio.info(*song.files[stem])
+            except DataError:
+                result[stem] = None
+    return result
+
+
+def _song(song: layouts.Found, infos: dict, stems, rate: int, out: Path, missing: str):
+    """Write one song, whole or not at all; rows (file, action)."""
+    absent = [stem for stem in stems if infos.get(stem) is None]
+    sound = {stem: infos[stem] for stem in stems if stem not in absent}
+    if not sound or (absent and missing == "leave out"):
+        return [("", f"left out: {', '.join(absent)} missing or damaged")]
+    length = max(round(info.samples * rate / info.sample_rate) for info in sound.values())
+    folder = out / song.subset / song.name
+    part = folder.with_name(f".{song.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    rows = []
+    for stem, info in (sound | {MIXTURE: infos.get(MIXTURE)}).items():
+        if info is not None:
+            rows.append(_file(song.files[stem], info, stem, rate, length, part))
+    for stem in absent:
+        audio.write(part / f"{stem}.wav", np.zeros((1, length), np.float32), rate)
+        rows.append((f"{stem}.wav", "missing: written as silence"))
+    os.replace(part, folder)
+    return rows
+
+
+def _file(source, info, stem: str, rate: int, length: int, folder: Path) -> tuple[str, str]:
+    """Link or write one file of a song; (its name, what was done)."""
+    path, stream = source
+    suffix = path.suffix.lower()
+    if (info.sample_rate, info.samples, stream) == (rate, length, 0) and suffix in SEEKABLE:
+        target = folder / f"{stem}{suffix}"
+        try:
+            os.link(path, target)
+        except OSError:  # another disk, or a file system without links
+            shutil.copy2(path, target)
+        return target.name, "linked"
+    waveform, _ = audio.read(path, stream=stream)  # (C, L)
+    actions = [] if suffix in SEEKABLE else [f"converted from {suffix}"]
+    if info.sample_rate != rate:
+        waveform = audio.resample(waveform, info.sample_rate, rate)
+        actions.append(f"resampled from {info.sample_rate} Hz")
+    difference = length - waveform.shape[1]
+    if difference:
+        actions.append(f"padded by {difference} samples" if difference > 0 else "cut at the end")
+        waveform = np.pad(waveform[:, :length], ((0, 0), (0, max(difference, 0))))
+    subtype = "PCM_24" if np.abs(waveform).max(initial=0) < 1 else "FLOAT"
+    audio.write(folder / f"{stem}.wav", waveform, rate, subtype)
+    return f"{stem}.wav", ", ".join(actions) or "converted"
