@@ -288,26 +288,26 @@ def test_bootstrap_interval_and_paired_test():
 def test_compare_shows_seeds_and_refuses_to_mix_protocols():
     songs = dataset(3)
     seeds = [
-        evaluation.evaluate(lambda x, rate, g=g: dict.fromkeys(STEMS, g * x), songs, name="gain")
+        evaluation.evaluate(lambda x, rate, g=g: dict.fromkeys(STEMS, g * x), songs, name="tuned")
         for g in (0.4, 0.5)
     ]
     other = evaluation.evaluate(half, songs, name="half")
     board = evaluation.compare([*seeds, other])
-    assert list(board.index) == ["silence", "mixture", "gain", "half", "ideal ratio mask"]
-    each = [seed.table().loc["gain", "all"] for seed in seeds]
-    assert board.loc["gain", "all"] == pytest.approx(np.mean(each))
-    assert board.loc["gain", "spread"] == pytest.approx(np.std(each, ddof=1))
+    assert list(board.index) == ["silence", "mixture", "tuned", "half", "ideal ratio mask"]
+    each = [seed.table().loc["tuned", "all"] for seed in seeds]
+    assert board.loc["tuned", "all"] == pytest.approx(np.mean(each))
+    assert board.loc["tuned", "spread"] == pytest.approx(np.std(each, ddof=1))
     assert list(board["seeds"]) == [1, 1, 2, 1, 1]
-    assert board.loc["gain", "seconds_per_minute"] > 0
+    assert board.loc["tuned", "seconds_per_minute"] > 0
     for different, words in (
-        (evaluation.evaluate(half, dataset(2)), "songs: 3 in 'gain', 2 in 'model'"),
+        (evaluation.evaluate(half, dataset(2)), "songs: 3 in 'tuned', 2 in 'model'"),
         (evaluation.evaluate(half, songs, frames="own"), "frames: 'joint'"),
         (evaluation.evaluate(half, songs, stems=["bass"]), "stems"),
     ):
         with pytest.raises(UsageError, match=words):
             evaluation.compare([seeds[0], different])
         with pytest.raises(UsageError):
-            evaluation.paired(seeds[0], "gain", "model", different)
+            evaluation.paired(seeds[0], "tuned", "model", different)
     with pytest.raises(UsageError, match="without protocol"):
         evaluation.Report(other.frame, {"name": "x"})
 
@@ -452,3 +452,56 @@ def test_ladder_on_real_music_equals_an_independent_computation():
                 )
                 # scipy pads the ends differently: 0.05 dB on 7 s
                 assert values.loc[song.name, (system, stem)] == pytest.approx(want, abs=0.05)
+
+
+# The rung of a volume knob
+
+
+def toy_songs(tmp_path, monkeypatch):
+    from bsrnn import data
+
+    monkeypatch.setenv("BSRNN_DATA", str(tmp_path))
+    return data.open("toy", train=3, test=2, seconds=2.0, seed=1)
+
+
+def test_gains_are_the_least_squares_over_training_songs_and_kept(tmp_path, monkeypatch):
+    songs = toy_songs(tmp_path, monkeypatch)
+    gains = evaluation.learnt_gains(songs.training)
+    waves = [song.sources() for song in songs.training]
+    x = np.concatenate([sum(w.values()).ravel() for w in waves])
+    for stem, gain in gains.items():
+        s = np.concatenate([w[stem].ravel() for w in waves])
+        (best,) = np.linalg.lstsq(x[:, None], s, rcond=None)[0]
+        assert gain == pytest.approx(best, abs=1e-6)
+    kept = list((tmp_path / "gains").iterdir())
+    assert evaluation.learnt_gains(songs.training) == gains
+    assert list((tmp_path / "gains").iterdir()) == kept, "read again, not made again"
+    assert evaluation.learnt_gains(songs) != gains, "other songs, other gains"
+
+
+def test_the_rung_gain_is_learnt_on_training_songs_and_scored_on_others(tmp_path, monkeypatch):
+    songs = toy_songs(tmp_path, monkeypatch)
+    test = songs.subset("test")
+    report = evaluation.evaluate(None, test, metrics=("usdr",), progress=False)
+    assert report.systems[:3] == ["silence", "mixture", "gain"]
+    gains = evaluation.learnt_gains(test.training)
+    values = report.pivot()["gain"]
+    for song in test:
+        sources = song.sources()
+        for stem, gain in gains.items():
+            expected = metrics.usdr(sources[stem], gain * sum(sources.values()))
+            assert values.loc[song.name, stem] == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_training_songs_the_passports_gains_serve_or_the_rung_is_left_out():
+    songs = dataset(2)
+    assert "gain" not in evaluation.evaluate(half, songs, progress=False).systems
+
+    def knob(mixture, rate):
+        return dict.fromkeys(STEMS, 0.25 * mixture)
+
+    knob.passport = {"gains": dict.fromkeys(STEMS, 0.25)}
+    table = evaluation.evaluate(knob, songs, progress=False, name="knob").table()
+    assert np.allclose(table.loc["gain"], table.loc["knob"])
+    with pytest.raises(UsageError, match="needs gains"):
+        evaluation.reference_estimates("gain", {"a": np.zeros((1, 4))}, np.zeros((1, 4)))

@@ -108,7 +108,7 @@ class Dataset:
 
     `rung` says which rung of the data ladder a result stands on: toy, film, clip, musdb7, musdb18,
     musdb18-hq, dnr or folder. `split_hash` identifies which songs are in which subset. `unused`:
-    (what, why) of everything in the root that is not used.
+    (what, why) of everything in the root that is not used; `everything`: the songs of all subsets.
     """
 
     songs: list[Song]
@@ -116,6 +116,13 @@ class Dataset:
     rung: str
     split_hash: str
     unused: tuple = ()
+    everything: tuple = ()
+
+    @property
+    def training(self) -> "Dataset | None":
+        """The training songs of the root that these songs come from; None if it has none."""
+        songs = [song for song in self.everything or self.songs if song.subset == "train"]
+        return replace(self, songs=songs) if songs else None
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -321,7 +328,8 @@ def _folder(root: Path, stems, missing: str, rung: str | None = None) -> Dataset
     lines = sorted(f"{song.subset}/{song.name}" for song in songs)
     split_hash = splits.digest("\n".join(lines))
     unused = tuple((_relative(what, root), why) for what, why in inventory.unused)
-    return Dataset(songs, root, rung or _rung(songs, root), split_hash, unused)
+    rung = rung or _rung(songs, root)
+    return Dataset(songs, root, rung, split_hash, unused, everything=tuple(songs))
 
 
 def _relative(what: str, root: Path) -> str:

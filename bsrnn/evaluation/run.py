@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from bsrnn.evaluation.museval_bridge import museval_json
 from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
 
 log = logging.getLogger(__name__)
-DEFAULT_LADDER = ("silence", "mixture", "ideal ratio mask")
+DEFAULT_LADDER = ("silence", "mixture", "gain", "ideal ratio mask")
 DEFAULT_METRICS = ("usdr", "csdr", "si_sdr")
 
 
@@ -43,7 +44,9 @@ def evaluate(
       is a dict of its options), a function (mixture (C, L), sample_rate) -> dict stem -> (C, L),
       or None for the ladder alone. `name` is what the table calls it.
     stems: default all that separator and dataset share. frames: rule of `metrics.csdr`.
-    ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT.
+    ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT. The rung "gain" is
+      learnt on the training songs of `dataset`; where it has none, those of the separator's
+      passport are taken, and without them the rung is left out.
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
       report.csv, report.json, and museval/<system>/test/<song>.json in museval's format.
     workers: songs at a time, in threads; the values do not depend on it.
@@ -65,9 +68,13 @@ def evaluate(
     for metric in metrics:
         choose(metric, metrics_room.DEFINITIONS, "metric")
     stems = _stems(separator, songs[0], stems)
+    gains = _gains(dataset, separator, stems) if "gain" in ladder else None
+    ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
     protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
     model = _identity(separator, name, separation)
-    job = _Job(separator, name, stems, tuple(ladder), tuple(metrics), frames, separation or {})
+    job = _Job(
+        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains
+    )  # fmt: skip
     store = _Store(out_dir, {"protocol": protocol, "model": model})
     results = _all(job, store, songs, workers, progress)
     report = Report(_frame(results), _card(results, protocol, model, name, seed))
@@ -76,13 +83,18 @@ def evaluate(
     return report
 
 
+@dataclass(frozen=True)
 class _Job:
     """What to do with one song."""
 
-    def __init__(self, separator, name, stems, ladder, metrics, frames, separation):
-        self.separator, self.name, self.stems = separator, name, stems
-        self.ladder, self.metrics, self.frames = ladder, metrics, frames
-        self.separation = separation
+    separator: object
+    name: str
+    stems: tuple
+    ladder: tuple
+    metrics: tuple
+    frames: str
+    separation: dict
+    gains: dict | None
 
     def song(self, song) -> dict:
         """Rows, cSDR frames per system and stem, and seconds spent per system."""
@@ -93,8 +105,9 @@ class _Job:
         for system in (*self.ladder, *([self.name] if self.separator is not None else [])):
             started = time.perf_counter()
             found = estimates(
-                self.separator, system, references, mixture, song.sample_rate, self.separation
-            )
+                self.separator, system, references, mixture, song.sample_rate, self.separation,
+                self.gains,
+            )  # fmt: skip
             seconds[system] = time.perf_counter() - started
             if not found:  # HPSS of a song without drums
                 continue
@@ -138,11 +151,13 @@ def _all(job, store, songs, workers: int, progress: bool) -> list:
         pool.shutdown(cancel_futures=True)
 
 
-def estimates(separator, system, references, mixture, sample_rate, separation=None) -> dict:
+def estimates(
+    separator, system, references, mixture, sample_rate, separation=None, gains=None
+) -> dict:
     """What `evaluate` scores: stem -> (C, L) float32 of one system, a rung of the ladder or else
     `separator` (as `evaluate` takes it). references: stem -> (C, L); HPSS may lack stems."""
     if system in ladder_room.NAMES:
-        return ladder_room.reference_estimates(system, references, mixture)
+        return ladder_room.reference_estimates(system, references, mixture, gains)
     if not hasattr(separator, "stems"):
         found = separator(mixture, sample_rate)
     else:
@@ -214,6 +229,15 @@ def _stems(separator, song, stems) -> tuple:
     for stem in stems:
         choose(choose(stem, song.stems, "stem"), have, "stem of the separator")
     return tuple(stems)
+
+
+def _gains(dataset, separator, stems) -> dict | None:
+    """The constants of the rung "gain", None if nothing tells them."""
+    training = getattr(dataset, "training", None)
+    if training is not None:
+        return ladder_room.learnt_gains(training)
+    known = (getattr(separator, "passport", None) or {}).get("gains", {})
+    return known if set(stems) <= set(known) else None
 
 
 def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
