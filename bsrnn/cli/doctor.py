@@ -95,14 +95,9 @@ def _name(name: str) -> str:
 
 
 def _required() -> list[Requirement]:
-    """Of the checkout, which need not be installed itself, else of the installed package."""
-    listed = ROOT / "pyproject.toml"
-    if listed.is_file():
-        lines = tomllib.loads(listed.read_text(encoding="utf-8"))["project"]["dependencies"]
-    else:
-        lines = importlib.metadata.requires("bsrnn") or []
-    needs = [Requirement(line) for line in lines]
-    return [need for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
+    """The ranges, of a checkout that need not be installed itself, or of the installed package."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return [Requirement(line) for line in tomllib.loads(text)["project"]["dependencies"]]
 
 
 def _package(need: Requirement) -> Package:
