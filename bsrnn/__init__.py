@@ -14,7 +14,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 
-from bsrnn.lazy import attach
+import lazy_loader
 
 __version__ = "0.1.0"
 
@@ -53,9 +53,10 @@ class _Doors(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 sys.meta_path.append(_Doors())
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {"models": ("load", "save"), "separation": ("separate", "separate_file")},
-    rooms=(*ROOMS, *DOORS),
-    more=("__version__",),
-)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str):
+    if name in DOORS:
+        return importlib.import_module(f"{__name__}.{DOORS[name]}.{name}")
+    return _load(name)

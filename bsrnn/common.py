@@ -11,7 +11,9 @@ import secrets
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # of the checkout, if there is one
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else installed, from a wheel
+ROOT = PACKAGE.parent if CHECKOUT else PACKAGE / "share"  # data, notebooks, the tested versions
 NOTEBOOKS = ROOT / "notebooks"
 
 
@@ -62,6 +64,11 @@ def optional(module: str):
 
 
 # Places and files
+
+
+def workplace() -> Path:
+    """Where results go that were given no folder: the checkout, else the working directory."""
+    return ROOT if CHECKOUT else Path.cwd()
 
 
 def writable(folder, name: str) -> Path:

@@ -1,9 +1,11 @@
 """The command line: help at once, one-line errors with the right exit code, commands that work."""
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 import soundfile
 
 from bsrnn import benchmark, cli, common
-from bsrnn.common import UsageError
+from bsrnn.common import ROOT, UsageError
 
 COMMANDS = [name for name, *_ in cli.COMMANDS]
 MODULE = [sys.executable, "-m", "bsrnn"]
@@ -220,7 +222,6 @@ def test_train_separate_evaluate(capsys, songs, tmp_path):
 
 def test_doctor_works_where_the_package_itself_is_not_installed(capsys, monkeypatch):
     """As after `pip install -r requirements.txt` in a checkout, the README's first command."""
-    import importlib.metadata
 
     def unknown(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -232,15 +233,14 @@ def test_doctor_works_where_the_package_itself_is_not_installed(capsys, monkeypa
         lambda name: unknown(name) if name == "tqdm" else version(name),
     )
     code, out, _ = call(capsys, "doctor")
-    assert code == 1 and out.count("missing   ") == 1 and "tqdm is not installed" in out
+    assert code == 1 and out.count("wrong   ") == 1
+    assert re.search(r"wrong +tqdm - .*: not installed\n", out)
 
 
 def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):
-    import importlib.metadata
-    import shutil
 
     code, out, _ = call(capsys, "doctor")
-    assert code == 0 and "missing  " not in out
+    assert code == 0 and "wrong  " not in out
     real = importlib.metadata.version
 
     def version(name):
@@ -252,10 +252,29 @@ def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     code, out, _ = call(capsys, "doctor")
     assert code == 1
-    for words in ("papermill is not installed", "lightning 0.1 does not fit", "ffprobe is not"):
-        assert words in out
+    for words in ("papermill - .*: not installed", "lightning 0.1 .*: outside", "ffprobe is not"):
+        assert re.search(words, out)
     (fix,) = re.findall("fix all:  (.*)", out)
     assert "chromium ffmpeg && " in fix and "-m pip install" in fix
+    assert '"papermill==2' in fix and '"lightning==2' in fix
+
+
+def test_doctor_repairs_a_pair_that_does_not_import(capsys, monkeypatch):
+    """torch 2.11.0 with torchaudio 2.11.1: both lie in their ranges, and the import fails."""
+    here = {"torch": "2.11.0", "torchaudio": "2.11.1"}
+    real = importlib.metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: here.get(name) or real(name))
+    symbol = "OSError: undefined symbol: torch_exception_get_what_without_backtrace"
+    failure = subprocess.CompletedProcess([], 1, "", f"Traceback\n{symbol}\n")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: failure)
+    code, out, _ = call(capsys, "doctor")
+    assert code == 1
+    assert f"torch 2.11.0 and torchaudio 2.11.1 do not import together: {symbol}" in out
+    (fix,) = re.findall("fix all:  .*(-m pip .*)", out)
+    pins = dict(re.findall(r'"(\w+)==([\d.]+)"', fix))
+    assert pins.keys() == here.keys() and pins != here
+    constraints = (ROOT / ".ci/constraints.txt").read_text()
+    assert all(f"\n{name}=={version}\n" in constraints for name, version in pins.items())
 
 
 def test_course_run_and_check_report_and_exit(capsys, tmp_path, write_notebook, monkeypatch):

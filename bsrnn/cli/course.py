@@ -40,6 +40,23 @@ def _course_run(args):
     return fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
 
 
+def _copy_arguments(own):
+    own.add_argument("folder", help="new folder for the lessons and the released assignments")
+
+
+@command(
+    "course copy",
+    "copy the lessons of an installed package into a folder of your own, to run and change them",
+    "course copy my-course",
+    _copy_arguments,
+)
+def _course_copy(args):
+    from bsrnn.course import release
+
+    folder = release.copy_course(args.folder)
+    print(f"{folder}: open it with `jupyter lab {folder}`")
+
+
 def _check_arguments(own):
     own.add_argument("lessons", nargs="*", help="numbers, names or paths; none: all lessons")
     own.add_argument("--update", action="store_true", help="re-run in smoke, store the outputs")

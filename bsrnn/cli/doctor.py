@@ -1,26 +1,60 @@
-"""What this machine lacks and the one command that fixes it (`python -m bsrnn doctor`)."""
+"""What this machine lacks and the one command that fixes it (`python -m bsrnn doctor`).
+
+Two lists are held against what is installed: the ranges of pyproject.toml, which decide, and the
+tested set, `.ci/constraints.txt`, whose versions the repair installs.
+"""
 
 import importlib.metadata
 import platform
 import shutil
 import subprocess
 import sys
+import tomllib
+from dataclasses import dataclass
 
 from bsrnn.common import ROOT
 
+try:
+    from packaging.requirements import Requirement
+except ImportError:  # nothing is installed yet but pip
+    from pip._vendor.packaging.requirements import Requirement
+
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 _PROGRAMS = {
     "ffmpeg": "musdb and museval need it; the lessons do not",
     "ffprobe": "musdb and museval need it; the lessons do not",
     "chromium": "only the browser tests need it",
 }
+_PAIR = ("torch", "torchaudio")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One required package: the version here, the tested version, the range."""
+
+    name: str
+    here: str
+    tested: str
+    allowed: str
+    fault: str = ""
+
+    def line(self) -> str:
+        """Both versions side by side, and what is wrong."""
+        mark = "wrong    " if self.fault else "ok       "
+        wanted = f"tested {self.tested or 'none'}, allowed {self.allowed or 'any'}"
+        return f"{mark} {self.name} {self.here} ({wanted})" + f": {self.fault}" * bool(self.fault)
 
 
 def examine() -> tuple[list[str], bool]:
     """(lines to read, True if nothing required is missing). Optional things are told apart."""
-    wrong = _packages()
-    absent = [name for name in _PROGRAMS if not shutil.which(name)]
+    packages = [_package(need) for need in _required()]
+    wrong = [package.name for package in packages if package.fault]
     lines = [f"Python {platform.python_version()} in {sys.prefix}"]
-    lines += [f"missing   {words}" for words in wrong]
+    lines += [package.line() for package in packages]
+    if not set(wrong) & set(_PAIR) and (reason := _pair_fault()):
+        lines.append(f"wrong     {reason}")
+        wrong += _PAIR
+    absent = [name for name in _PROGRAMS if not shutil.which(name)]
     lines += [f"optional  {name} is not installed: {_PROGRAMS[name]}" for name in absent]
     fixes = []
     if absent:
@@ -28,38 +62,64 @@ def examine() -> tuple[list[str], bool]:
         brew = platform.system() == "Darwin"
         fixes.append(f"{'brew install' if brew else 'sudo apt-get install -y'} {programs}")
     if wrong:
-        fixes.append(f'{sys.executable} -m pip install -e "{ROOT}"')
+        fixes.append(repair(*wrong))
     lines.append(f"fix all:  {' && '.join(fixes)}" if fixes else "nothing is missing")
     return lines, not wrong
 
 
-def _required() -> list[str]:
-    """Requirements: of the checkout, which need not be installed itself, else of the package."""
-    listed = ROOT / "requirements.txt"
-    if not listed.is_file():
-        return importlib.metadata.requires("bsrnn") or []
-    lines = (line.partition("#")[0].strip() for line in listed.read_text().splitlines())
-    return [line for line in lines if line]
+def repair(*names: str) -> str:
+    """The command that installs the tested versions of these packages and of what they need.
+
+    >>> repair("torch", "torchaudio").endswith('torch==2.14.1" "torchaudio==2.11.0"')
+    True
+    """
+    pins = tested()
+    wanted = " ".join(f'"{name}=={pins[name]}"' for name in names)
+    return f'"{sys.executable}" -m pip install -c "{CONSTRAINTS}" {wanted}'
 
 
-def _packages() -> list[str]:
-    """Requirements that are not met, one line each; a torch that torchaudio cannot load."""
-    from packaging.requirements import Requirement
+def tested() -> dict[str, str]:
+    """The tested set on this system and Python: name -> version."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {
+        _name(pin.name): next(iter(pin.specifier)).version
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }
 
-    found = []
-    for text in _required():
-        need = Requirement(text)
-        if need.marker and not need.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            have = importlib.metadata.version(need.name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"{need.name} is not installed")
-            continue
-        if not need.specifier.contains(have, prereleases=True):
-            found.append(f"{need.name} {have} does not fit {need.specifier}")
-    if not found:
-        pair = [sys.executable, "-c", "import torch, torchaudio"]
-        if subprocess.run(pair, capture_output=True).returncode:
-            found.append("torch and torchaudio do not fit each other (both must be 2.11)")
-    return found
+
+def _name(name: str) -> str:
+    """As the constraints spell it."""
+    return name.lower().replace("_", "-")
+
+
+def _required() -> list[Requirement]:
+    """The ranges, of a checkout that need not be installed itself, or of the installed package."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return [Requirement(line) for line in tomllib.loads(text)["project"]["dependencies"]]
+
+
+def _package(need: Requirement) -> Package:
+    name = _name(need.name)
+    about = {"tested": tested().get(name, ""), "allowed": str(need.specifier)}
+    try:
+        here = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Package(name, "-", fault="not installed", **about)
+    fits = need.specifier.contains(here, prereleases=True)
+    return Package(name, here, fault="" if fits else "outside the range", **about)
+
+
+def _pair_fault() -> str:
+    """Why torch and torchaudio do not import together, with both versions; "" if they do.
+
+    Their versions do not tell: a CUDA build of torchaudio is tied to the torch it was built with.
+    """
+    words = [sys.executable, "-c", f"import {', '.join(_PAIR)}"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode == 0:
+        return ""
+    versions = " and ".join(f"{name} {importlib.metadata.version(name)}" for name in _PAIR)
+    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return f"{versions} do not import together: {reason}"

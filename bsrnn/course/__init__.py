@@ -3,15 +3,6 @@
 A lesson itself uses `begin`, `show`, `attempt`, `folder` and `write_card`; they import lightly.
 """
 
-from bsrnn.lazy import attach
+import lazy_loader
 
-_ROOMS = {
-    "lesson": ("attempt", "begin", "folder", "show", "write_card"),
-    "runner": ("run", "select"),
-    "outputs": ("check",),
-    "grammar": ("problems",),
-    "stamp": ("restamp",),
-    "grading": ("grade", "examine"),
-}
-
-__getattr__, __dir__, __all__ = attach(__name__, _ROOMS)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

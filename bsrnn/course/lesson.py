@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import UsageError
+from bsrnn.common import UsageError, workplace
 
 _began_s = [time.monotonic()]
 
@@ -35,10 +35,7 @@ def begin(seed: int = 0) -> str:
 
 def folder(out_dir: str, lesson: str) -> Path:
     """Where a lesson writes: `out_dir`, or `runs/<lesson>` of the checkout if that is empty."""
-    from bsrnn.common import NOTEBOOKS, ROOT
-
-    home = ROOT if NOTEBOOKS.is_dir() else Path.cwd()
-    path = Path(out_dir) if out_dir else home / "runs" / lesson
+    path = Path(out_dir) if out_dir else workplace() / "runs" / lesson
     path.mkdir(parents=True, exist_ok=True)
     return path
 

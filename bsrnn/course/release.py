@@ -7,9 +7,10 @@ release, too. Format: nbgrader cell metadata, schema version 3.
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
-from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, whole, writable, write_text
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
@@ -25,7 +26,7 @@ def sources(folder: Path = ASSIGNMENTS) -> dict[str, Path]:
     found = sorted(Path(folder).glob("source/*/*.ipynb"))
     found = {path.stem: path for path in found if path.stem == path.parent.name}
     if not found:
-        raise UsageError(f"no assignments in {folder}/source: clone the repository and run there")
+        raise UsageError(f"no assignments in {folder}/source: teachers have them in a checkout")
     return found
 
 
@@ -51,6 +52,24 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
         if not check:
             write_text(path, text)
     return stale
+
+
+def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
+    """Copy the lessons, the sweep notebook and the released assignments into the new `folder`.
+
+    Solutions stay behind. The copies run wherever bsrnn is installed.
+
+    Raises:
+        UsageError: `folder` is there already, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: name a new folder")
+    writable(folder.absolute().parent, "another FOLDER")
+    leave = shutil.ignore_patterns("source", "nbgrader_config.py", ".*")
+    with whole(folder) as part:
+        shutil.copytree(lessons, part, ignore=leave)
+    return folder
 
 
 def released(notebook):

@@ -68,9 +68,10 @@ class Room:
 
     def _start(self):
         if self._process is None:
-            from bsrnn.common import ROOT
+            from bsrnn.common import PACKAGE
 
-            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            given = os.environ.get("PYTHONPATH")
+            path = os.pathsep.join(filter(None, [str(PACKAGE.parent), given]))
             env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
             env.pop("PYTHONOPTIMIZE", None)  # it would remove the checks' asserts
             self._process = subprocess.Popen(

@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from bsrnn.common import NOTEBOOKS, ROOT, UsageError, write_text
+from bsrnn.common import CHECKOUT, NOTEBOOKS, ROOT, UsageError, write_text
 from bsrnn.experiments.notebooks import nbformat, tags
 
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
@@ -75,6 +75,8 @@ def restamp(name: str) -> list[Path]:
     name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UsageError(f"{name!r} is no repository: write --repository owner/name")
+    if not CHECKOUT:
+        raise UsageError("badges stand in a checkout: clone the repository and run it there")
     old, new = repository(), f"https://github.com/{name}"
     changed = []
     for path in [ROOT / "pyproject.toml", ROOT / "README.md"]:

@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from bsrnn.common import ROOT, DataError, choose
+from bsrnn.common import CHECKOUT, ROOT, DataError, choose
 
 _CLIP = "The Easton Ellises - Falcon 69.stem.mp4"
 _PREVIEWS = "MUSDB18-7-STEMS.zip from https://zenodo.org/records/3270814"
@@ -18,7 +18,7 @@ def home() -> Path:
     package runs from, else the user's cache folder."""
     if os.environ.get("BSRNN_DATA"):
         return Path(os.environ["BSRNN_DATA"])
-    if (ROOT / "pyproject.toml").exists() and os.access(ROOT, os.W_OK):
+    if CHECKOUT and os.access(ROOT, os.W_OK):
         return ROOT / "data" / "generated"
     import pooch
 

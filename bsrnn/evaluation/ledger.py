@@ -14,7 +14,6 @@ Lesson 09.
 
 import csv
 import re
-import sysconfig
 from pathlib import Path
 
 import pandas as pd
@@ -72,13 +71,11 @@ _SHARED = ("aggregation", "year", "extra_data", "selected_on_test", "trained_on"
 
 
 def folder() -> Path:
-    """`data/published` of the checkout this package runs from, else the installed copy of it."""
-    checkout = ROOT / "data" / "published"
-    installed = Path(sysconfig.get_path("data")) / "share" / "bsrnn" / "published"
-    for path in (checkout, installed):
-        if path.is_dir():
-            return path
-    raise DataError(f"no ledger at {checkout} or {installed}: install again, or use a checkout")
+    """`data/published` of the checkout this package runs from, or of the installed package."""
+    path = ROOT / "data" / "published"
+    if not path.is_dir():
+        raise DataError(f"no ledger at {path}: install bsrnn again")
+    return path
 
 
 def _text(path: Path) -> pd.DataFrame:

@@ -25,12 +25,6 @@ References
     Lesson 13.
 """
 
-from bsrnn.lazy import attach
+import lazy_loader
 
-_ROOMS = {
-    "plan": ("Sweep", "read_plan", "register"),
-    "running": ("Outcome", "run"),
-    "cards": ("Board", "board"),
-}
-
-__getattr__, __dir__, __all__ = attach(__name__, _ROOMS)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-from bsrnn.common import ROOT, write_text
+from bsrnn.common import PACKAGE, write_text
 from bsrnn.experiments import notebooks
 
 CARD, NOTEBOOK = "results.json", "leaf.ipynb"
@@ -70,7 +70,7 @@ def spawn(job: dict, children: Children | None = None) -> str:
     job: leaf (name or path), leaf_hash, parameters, folder, threads, timeout_s.
     """
     children = children or Children()
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, str(job["threads"]))
     child = children.start(
         [sys.executable, "-P", "-m", "bsrnn.experiments.leaf"],

@@ -148,7 +148,7 @@ def find(leaf: str) -> Path:
     """The notebook of a leaf: a name in `notebooks/`, or a path."""
     path = Path(leaf) if str(leaf).endswith(".ipynb") else NOTEBOOKS / f"{leaf}.ipynb"
     if not path.is_file():
-        raise UsageError(f"no leaf {path}: name a notebook, or work in a checkout")
+        raise UsageError(f"no leaf {path}: name a notebook")
     return path.resolve()
 
 

@@ -11,7 +11,16 @@ import os
 import time
 from pathlib import Path
 
-from bsrnn.common import NOTEBOOKS, ROOT, DataError, UsageError, choose, typed, writable, write_text
+from bsrnn.common import (
+    NOTEBOOKS,
+    DataError,
+    UsageError,
+    choose,
+    typed,
+    workplace,
+    writable,
+    write_text,
+)
 from bsrnn.experiments import notebooks
 
 CELL_TIMEOUT_S = 3600
@@ -52,7 +61,7 @@ def select(names=(), folder: Path | None = None) -> list[Path]:
         if not path.is_file():
             raise UsageError(f"no notebook {path}: check the path")
     if not lessons and not paths:
-        raise UsageError(f"no lessons in {folder}: clone the repository and run from there")
+        raise UsageError(f"no lessons in {folder}: name a folder that holds some")
     numbers = {stem[:2]: stem for stem in lessons}
     for name in names:
         if not str(name).endswith(".ipynb"):
@@ -92,7 +101,7 @@ def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=N
         lessons: numbers, names or paths; none means all.
         parameters: name -> value, text or typed; each must be known to every lesson.
         out: folder for executed notebooks, pages and each lesson's own results
-            (`<out>/<lesson>/`); by default `runs/course` of the checkout.
+            (`<out>/<lesson>/`); by default `runs/course` of the checkout or here.
         timeout_s: longest time for one cell.
         watch: a Watch told about the progress.
         folder: where lessons are looked up, by default `notebooks` of the checkout.
@@ -106,7 +115,7 @@ def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=N
     if "out_dir" in given and len(paths) > 1:
         raise UsageError("out_dir would be shared by several lessons: use --out FOLDER instead")
     plan = resolve(paths, given)
-    out = writable(Path(out or ROOT / "runs" / "course").resolve(), "--out")
+    out = writable(Path(out or workplace() / "runs" / "course").resolve(), "--out")
     watch.start(paths)
     results = []
     try:

@@ -51,8 +51,8 @@ def embedded(name: str) -> Path:
     path = CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         raise DataError(
-            f"the embedded model {name!r} is not here ({path}): work in a checkout of the "
-            "repository, or name a checkpoint file"
+            f"the embedded model {name!r} is not here ({path}): install bsrnn again, or name a "
+            "checkpoint file"
         )
     return path
 
