@@ -79,11 +79,6 @@ def residual_db(estimate) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
-def improvement(metric, reference, estimate, mixture) -> float:
-    """How much better than the mixture: `metric(s, e) - metric(s, mixture)` in dB."""
-    return metric(reference, estimate) - metric(reference, mixture)
-
-
 @dataclass(frozen=True)
 class FrameScores:
     """Result of `csdr`. As an array it is `value_db`.
