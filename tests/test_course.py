@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 
+import grammar
 import nbformat
 import numpy as np
 import pytest
 
 from bsrnn import course
 from bsrnn.common import UsageError
-from bsrnn.course import grammar, outputs, progress, stamp
+from bsrnn.course import outputs, progress, stamp
 from bsrnn.experiments import notebooks, page, runner
 
 SHARED = """profile: str = "smoke"  # smoke, small or full

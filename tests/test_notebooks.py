@@ -6,13 +6,14 @@ import re
 import resource
 import shutil
 
+import grammar
 import nbformat
 import pytest
 from conftest import NOTEBOOKS
 
 from bsrnn import common
 from bsrnn.common import DataError, UsageError
-from bsrnn.course import grammar, outputs
+from bsrnn.course import outputs
 from bsrnn.experiments import notebooks, runner
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

@@ -2,11 +2,12 @@
 
 import json
 
+import grammar
 import pytest
 from conftest import NOTEBOOKS
 
 from bsrnn import data, experiments, metrics, models
-from bsrnn.course import grammar, stamp
+from bsrnn.course import stamp
 from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.plan import leaf_hash
 from bsrnn.experiments.running import cell_folder

@@ -64,7 +64,7 @@ def _check_arguments(own):
 
 @command(
     "course check",
-    "check the grammar of lessons and that their stored outputs are fresh",
+    "check that the stored outputs of lessons are light and fresh",
     "course check --update 04",
     _check_arguments,
 )
@@ -74,7 +74,7 @@ def _course_check(args):
 
     problems = outputs.check(args.lessons, args.update, progress.watcher())
     count = len(runner.select(args.lessons))
-    print(*problems or [f"{count} lessons are sound and fresh"], sep="\n")
+    print(*problems or [f"{count} lessons are fresh"], sep="\n")
     return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
 
 
@@ -123,7 +123,7 @@ def _release_arguments(own):
 
 @command(
     "course release",
-    "make the students' notebooks: without solutions and hidden tests",
+    "make the students' notebooks: without solutions and hidden tests; needs nbgrader",
     "course release a1",
     _release_arguments,
 )
