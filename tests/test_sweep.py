@@ -314,14 +314,14 @@ def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path)
     table = board.table()
     assert list(table.index) == ["v4", "v7", "v1", "mixture"]
     scores = np.array(VALUES["v7"]) + 1 + 1  # median over songs, mean over stems
-    assert table.loc["v7", "mean"] == pytest.approx(scores.mean())
+    assert table.loc["v7", "score_db"] == pytest.approx(scores.mean())
     known = ttest_1samp(scores, 0).confidence_interval(0.95)
-    assert list(table.loc["v7", ["low", "high"]]) == pytest.approx([known.low, known.high])
-    assert table.loc["mixture", "mean"] == -3 and np.isnan(table.loc["mixture", "low"])
+    assert list(table.loc["v7", ["low_db", "high_db"]]) == pytest.approx([known.low, known.high])
+    assert table.loc["mixture", "score_db"] == -3 and np.isnan(table.loc["mixture", "low_db"])
     assert table.loc["v7", "parameters"] == 7 and "energy_kwh" not in table
     assert table.loc["v1", "cpu_seconds"] == pytest.approx(np.mean(VALUES["v1"]))
     drums = board.table(stem="drums")
-    assert drums.loc["v7", "mean"] == pytest.approx(scores.mean() + 1)
+    assert drums.loc["v7", "score_db"] == pytest.approx(scores.mean() + 1)
 
 
 def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp_path):
@@ -334,14 +334,16 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp
     board = experiments.board(out)
     shown = board.readable()
     assert list(shown.index) == list(board.table().index), "another order than the board's"
-    assert dict(shown.loc["v7"].drop(["mean", "low", "high"])) == {
-        "seeds": "2", "parameters": "100,762", "GMAC per s of sound": "0.044",
-        "training GMAC": "1,067.63", "CPU s": "1,234.6", "kWh": "0.012",
+    assert dict(shown.loc["v7"].drop(["score_db", "low_db", "high_db", "front"])) == {
+        "seeds": "2", "parameters": "100,762", "GMAC per second of sound": "0.044",
+        "training GMAC": "1,067.63", "training CPU s": "1,234.6", "training kWh": "0.012",
     }  # fmt: skip
-    assert shown.loc["v7", "mean"] == "5.20", "median over songs, mean over stems, mean over seeds"
-    assert dict(shown.loc["mixture"]) == dict.fromkeys(shown, "") | {"mean": "-3.00"}
+    assert shown.loc["v7", "score_db"] == "5.20", (
+        "median over songs, mean over stems, mean over seeds"
+    )
+    assert dict(shown.loc["mixture"]) == dict.fromkeys(shown, "") | {"score_db": "-3.00"}
     assert shown.columns.name == board.note or not board.note
-    assert "kWh" not in board.readable(leave=["energy_kwh"]), "left out"
+    assert "training kWh" not in board.readable(leave=["energy_kwh"]), "left out"
 
 
 def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
@@ -384,7 +386,7 @@ def test_arms_without_a_seed_in_common_have_no_gain(leaf, tmp_path):
 
 def test_one_seed_has_no_interval(leaf, tmp_path):
     board = experiments.board(written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x"))
-    assert np.isnan(board.table().loc["v7", "low"])
+    assert np.isnan(board.table().loc["v7", "low_db"])
     assert board.gains().loc["v1", "verdict"] == "undecided"
 
 

@@ -208,7 +208,7 @@ def _course_board(args):
         seed = {"seed": int(hidden)} if hidden.isdecimal() else {}
         hidden = data.open("toy" if seed else hidden, args.subset, **seed)
     watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
-    board = capstone.leaderboard(args.submissions, songs, limits, hidden, args.measure, watch=watch)
+    board = capstone.rank(args.submissions, songs, limits, hidden, args.measure, watch=watch)
     if out:
         write_text(out, board.frame.to_csv())
     print(board.text())

@@ -58,6 +58,10 @@ class Report:
         rows = self.frame[self.frame["metric"] == metric]
         return rows.pivot(index="song", columns=["system", "stem"], values="value_db")
 
+    def songs(self, metric: str = "usdr") -> pd.DataFrame:
+        """Mean in dB over the stems that a song has: a row per song, a column per system."""
+        return self.pivot(metric).T.groupby(level="system").mean().T
+
     def table(self, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
         """Median (or mean) over songs in dB, systems in ladder order x stems, and their mean.
 

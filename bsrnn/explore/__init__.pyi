@@ -1,7 +1,6 @@
 """What `bsrnn.explore` offers: loaded on first use, read by editors and type checkers."""
 
 from .board import Listening as Listening, loss_board as loss_board, loss_view as loss_view
-from .contest import contest_board as contest_board, contest_view as contest_view
 from .costs import cost_calculator as cost_calculator, cost_view as cost_view
 from .desk import song_desk as song_desk, song_stems as song_stems, song_view as song_view
 from .distortion import distortion_lab as distortion_lab, distortion_view as distortion_view

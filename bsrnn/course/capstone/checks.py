@@ -15,7 +15,8 @@ import numpy as np
 import bsrnn
 from bsrnn import audio, cost, evaluation, models
 from bsrnn.common import DataError, UsageError
-from bsrnn.course.capstone.parcel import (
+from bsrnn.course.capstone.scoring import score
+from bsrnn.course.capstone.submission import (
     ATTACHMENTS,
     CARD,
     CARD_FILE,
@@ -25,7 +26,6 @@ from bsrnn.course.capstone.parcel import (
     claims,
     digest,
 )  # fmt: skip
-from bsrnn.course.capstone.scoring import score
 from bsrnn.data import splits, toyfilm, toysong
 from bsrnn.evaluation.report import GENERATED
 
