@@ -259,7 +259,8 @@ def score_over_cost(board, cost="macs_per_second", limit=None, title="The leader
     whole.set(xlabel="with the ladder", ylabel="score (dB)", xlim=(-1, 1), xticks=[])
     close.set(xlabel=unit.words)
     close.margins(0.15)
-    picture.legend(loc="outside right upper", fontsize=8, frameon=False)
+    if len(systems):
+        picture.legend(loc="outside right upper", fontsize=8, frameon=False)
     rungs = ", ".join(f"{name} {value:.1f}" for name, value in rungs.items())
     return describe(
         picture,
