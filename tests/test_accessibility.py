@@ -128,7 +128,7 @@ BROKEN_WORDS = """() => {
 CUT_OFF = """() => [...document.querySelectorAll('*')].filter(e =>
     e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'hidden' && e.clientWidth
 ).map(e => e.className)"""  # what the template hides is neither seen nor scrolled to
-WIDE_PICTURES = """() => [...document.images].filter(i => !i.closest('.table, .formula')).filter(
+WIDE_PICTURES = """() => [...document.images].filter(i => !i.closest('table, .formula')).filter(
     i => i.getBoundingClientRect().right > innerWidth + 1).length"""  # those two boxes scroll
 
 

@@ -287,7 +287,7 @@ def test_a_phone_scrolls_wide_tables_and_code_and_never_the_page(tmp_path):
         tab.goto(path.as_uri())
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
         boxes = tab.evaluate(
-            "[...document.querySelectorAll('.table')].map(b => [b.clientWidth, b.scrollWidth])"
+            "[...document.querySelectorAll('table')].map(b => [b.clientWidth, b.scrollWidth])"
         )
         assert len(boxes) == 2 and all(seen < 400 < whole for seen, whole in boxes)
         lines = "[...document.querySelectorAll('td')].map(c => c.getClientRects()[0].height)"
