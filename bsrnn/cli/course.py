@@ -9,9 +9,36 @@ from bsrnn.cli.shared import (
     fail,
     new_file,
     parameter_arguments,
+    say,
     stems_argument,
 )
 from bsrnn.common import listed, once, write_text
+
+
+class Bars:
+    """A bar over lessons and one over the cells of the current one; a line per lesson elsewhere.
+
+    Told about a run as `experiments.runner.Watch` says.
+    """
+
+    def start(self, lessons) -> None:
+        self.lessons = common.Progress(len(lessons), "lessons", "lesson", say)
+        self.cells = common.Progress(1, unit="cell", position=1, leave=False)
+
+    def lesson(self, name: str, cells: int) -> None:
+        self.cells.restart(name, cells)
+
+    def cell(self, index: int) -> None:
+        self.cells.bar.update(index - self.cells.bar.n)
+
+    def done(self, result) -> None:
+        error = f"  {result.error}" if result.error else ""
+        state = "FAIL" if result.error else "ok  "
+        self.lessons.step(f"{state}  {result.lesson}{error}  {result.seconds:.0f} s")
+
+    def close(self) -> None:
+        self.cells.close()
+        self.lessons.close()
 
 
 def _run_arguments(own):
@@ -29,11 +56,10 @@ def _run_arguments(own):
     _run_arguments,
 )
 def _course_run(args):
-    from bsrnn.course import progress
     from bsrnn.experiments import runner
 
     given = once(args.parameters + ([["profile", args.profile]] if args.profile else []))
-    results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
+    results = runner.run(args.lessons, given, args.out, args.timeout, Bars())
     failed = [result.lesson for result in results if result.error]
     seconds, where = sum(result.seconds for result in results), results[0].page.parent
     print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
@@ -69,10 +95,10 @@ def _check_arguments(own):
     _check_arguments,
 )
 def _course_check(args):
-    from bsrnn.course import outputs, progress
+    from bsrnn.course import outputs
     from bsrnn.experiments import runner
 
-    problems = outputs.check(args.lessons, args.update, progress.watcher())
+    problems = outputs.check(args.lessons, args.update, Bars())
     count = len(runner.select(args.lessons))
     print(*problems or [f"{count} lessons are fresh"], sep="\n")
     return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
@@ -108,8 +134,9 @@ def _course_grade(args):
     from bsrnn.course import grading
 
     out = new_file(args.out, (".csv", ".json"))
-    watch = lambda sheet: print(sheet.text(), flush=True)  # noqa: E731
-    sheets = grading.grade_all(args.submissions, args.assignment, args.seed, watch)
+    sheets = grading.grade_all(
+        args.submissions, args.assignment, args.seed, lambda sheet: say(sheet.text())
+    )
     if out:
         write_text(out, grading.table(sheets, out.suffix[1:]))
     failed = [sheet.submission for sheet in sheets if sheet.error]

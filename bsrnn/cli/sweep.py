@@ -1,10 +1,9 @@
 """`bsrnn sweep ...`: a grid of experiments, planned, run and compared."""
 
-import sys
 from pathlib import Path
 
-from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments
-from bsrnn.common import UsageError, once
+from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments, say
+from bsrnn.common import Progress, UsageError, once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
 
@@ -44,10 +43,12 @@ def _sweep_run(args):
 
     plan = _plan(args)
     names, count = list(plan.grid), len(plan.cells())
-    watch = _watch(names, count)
+    progress = Progress(count, "sweep", "cell", say)
     outcomes = experiments.run(
-        plan, args.out, args.workers, args.threads, args.scheduler, args.timeout, watch
-    )
+        plan, args.out, args.workers, args.threads, args.scheduler, args.timeout,
+        watch=lambda outcome: progress.step(outcome.line(names)),
+    )  # fmt: skip
+    progress.close()
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     print(f"{count - len(failed)} of {count} cells are finished: {args.out}")
     return fail(f"{len(failed)} cells failed, see above; run again to retry", 1) if failed else 0
@@ -73,23 +74,6 @@ def _plan(args):
     fixed = {name: text for name, text in given.items() if name not in grid}
     baseline = {"baseline": {next(iter(grid)): args.baseline}} if args.baseline else {}
     return Sweep(grid, fixed, **options, **baseline)
-
-
-def _watch(names, count):
-    """A bar on a terminal, a line per cell elsewhere."""
-    from tqdm import tqdm
-
-    if not (sys.stderr.isatty() and sys.stdout.isatty()):
-        return lambda outcome: print(outcome.line(names), flush=True)
-    bar = tqdm(total=count, desc="sweep", unit="cell")
-
-    def show(outcome):
-        bar.write(outcome.line(names))
-        bar.update()
-        if bar.n == count:
-            bar.close()
-
-    return show
 
 
 def _board_arguments(own):
