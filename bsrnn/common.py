@@ -143,13 +143,18 @@ class Progress:
 class Json:
     """What makes a frozen dataclass of settings travel as JSON, there and back."""
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+    def to_json(self, indent=None) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=indent)
 
     @classmethod
     def from_json(cls, text: str):
-        """Inverse of to_json; UsageError for an unknown field."""
-        values = json.loads(text)
+        """Inverse of to_json; UsageError for what is no JSON object, or an unknown field."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{cls.__name__}: this is no JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"{cls.__name__}: give an object with fields by name, not {values!r}")
         for name in values:
             choose(name, [f.name for f in dataclasses.fields(cls)], f"field of {cls.__name__}")
         return cls(**values)

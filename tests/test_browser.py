@@ -375,7 +375,7 @@ explore.remix_desk(stems, 44100)
         """
 from bsrnn import experiments, explore
 
-explore.result_explorer(experiments.board("sweep"))
+explore.result_explorer(experiments.leaderboard("sweep"))
 """,
         {"dropdown": 4},
         options("cSDR", "vocals", "training CPU s", "model"),

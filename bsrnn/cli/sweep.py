@@ -93,7 +93,7 @@ def _sweep_board(args):
     from bsrnn import experiments
     from bsrnn.common import write_text
 
-    board = experiments.board(args.folder)
+    board = experiments.leaderboard(args.folder)
     print(board.readable(args.metric, args.stem).to_string())
     if board.plan.comparisons:
         print(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")

@@ -14,16 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bsrnn import evaluation
 from bsrnn.common import DataError, choose
-from bsrnn.evaluation import (
-    COSTS,
-    LADDER,
-    Report,
-    leaderboard,
-    paired,
-    readable,
-    student_interval,
-)
+from bsrnn.evaluation import COSTS, LADDER, Report, paired, student_interval
 from bsrnn.evaluation.report import same_protocol
 from bsrnn.experiments.leaf import CARD
 from bsrnn.experiments.plan import Sweep, read_plan
@@ -31,7 +24,7 @@ from bsrnn.experiments.running import cell_folder
 
 
 @dataclasses.dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """The finished cells of a sweep.
 
     frame: a row per cell, system, stem and metric: the grid, `arm`, system, stem, metric, value_db,
@@ -70,7 +63,7 @@ class Board:
         values = self.scores(metric, stem)
         once = {name: pd.Series(value, values.index[:1]) for name, value in rungs.items()}
         costs = rows[~rows["system"].isin(LADDER)].groupby("arm")[self.costs].mean()
-        board = leaderboard(values.assign(**once), costs.to_dict("index"), over="seeds")
+        board = evaluation.leaderboard(values.assign(**once), costs.to_dict("index"), over="seeds")
         metric, stem = metric or self.plan.metric, stem or self.plan.stem
         board.index.name = f"{metric} of {stem} (dB)"
         board.columns.name = self.note or None
@@ -78,7 +71,9 @@ class Board:
 
     def readable(self, metric: str = "", stem: str = "", leave: tuple = ()) -> pd.DataFrame:
         """`table` as text for people; leave: names of columns to leave out."""
-        return readable(self.table(metric, stem), ("behind_low_db", "tied", "rank", *leave))
+        return evaluation.readable(
+            self.table(metric, stem), ("behind_low_db", "tied", "rank", *leave)
+        )
 
     def gains(self, metric: str = "", stem: str = "") -> pd.DataFrame:
         """Paired gain of every arm over the baseline in dB, and the verdict of the plan's rule.
@@ -138,8 +133,8 @@ class Board:
         return "worse" if high < -self.plan.margin_db else "undecided"
 
 
-def board(out) -> Board:
-    """The board of the sweep in folder `out`, from its plan and its cards.
+def leaderboard(out) -> Leaderboard:
+    """The leaderboard of the sweep in folder `out`, from its plan and its cards.
 
     Raises:
         DataError: no plan, no finished cell, a damaged card. UsageError: cards of different
@@ -170,7 +165,7 @@ def board(out) -> Board:
     frame = pd.concat(frames, ignore_index=True)
     frame[list(COSTS)] = frame[list(COSTS)].astype(float)
     protocol = next(iter(reports.values())).card["protocol"]
-    return Board(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
+    return Leaderboard(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
 
 
 def _with_all(rows: pd.DataFrame, keys: list) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from bsrnn.plots.results import METRICS
 def results_view(board, metric="", stem="", cost="", group="") -> list:
     """What `result_explorer` shows: [Picture, words, table].
 
-    board: a `bsrnn.experiments.Board`.
+    board: a `bsrnn.experiments.Leaderboard`.
     metric, stem: of the scores (default: the plan's primary ones).
     cost: what lies on the x axis, a name of `board.costs`; group: what belongs together, "arm" or a
     parameter of the grid. Left every cell is a point; right each group is its mean with the 95 %
@@ -50,7 +50,7 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
 def result_explorer(board) -> Panel:
     """The explorer as a widget: metric, stem, cost on the x axis, grouping.
 
-    board: a `bsrnn.experiments.Board`.
+    board: a `bsrnn.experiments.Leaderboard`.
     """
 
     def drop(options, value, words):
