@@ -44,7 +44,7 @@ COSTS = {
 }
 
 
-def leaderboard(values, costs: dict, over="songs", cost="macs_per_second", seed: int = 0):
+def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
     """A pandas frame, a row per system, best first; rungs of the ladder where their score is.
 
     values: pandas frame in dB, a row per song (`Report.songs`) or per seed, a column per system.
@@ -61,7 +61,7 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second", seed:
     rows = {}
     for name in values:
         if name in NAMES or name in costs:
-            score, low, high = interval(values[name], seed)
+            score, low, high = interval(values[name])
             row = {"kind": "system" if name in costs else "ladder", "score_db": score}
             rows[name] = row | {"low_db": low, "high_db": high} | costs.get(name, {})
     value = {name: round(row["score_db"], DIGITS) for name, row in rows.items()}
@@ -70,7 +70,7 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second", seed:
     entries = [name for name in order if name in costs]
     best = pareto([price[name] for name in entries], [value[name] for name in entries])
     for place, name in enumerate(entries):
-        behind, low, high = interval(values[entries[0]] - values[name], seed)
+        behind, low, high = interval(values[entries[0]] - values[name])
         rows[name] |= {
             "rank": 1 + sum(value[other] > value[name] for other in entries),
             "behind_db": behind, "behind_low_db": low, "behind_high_db": high,
@@ -85,11 +85,11 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second", seed:
     return table.rename_axis("system").astype({"rank": "Int64", over: "Int64"})
 
 
-def _over_songs(values, seed: int) -> tuple[float, float, float]:
-    return float(values.median()), *bootstrap_interval(values, np.median, seed)
+def _over_songs(values) -> tuple[float, float, float]:
+    return float(values.median()), *bootstrap_interval(values)
 
 
-def _over_seeds(values, _seed: int) -> tuple[float, float, float]:
+def _over_seeds(values) -> tuple[float, float, float]:
     return float(values.mean()), *student_interval(values)
 
 
