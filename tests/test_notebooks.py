@@ -12,9 +12,10 @@ import pytest
 from conftest import NOTEBOOKS
 
 from bsrnn import common
+from bsrnn.cli.course import Bars
 from bsrnn.common import DataError, UsageError
 from bsrnn.course import outputs
-from bsrnn.experiments import notebooks, runner
+from bsrnn.experiments import kernel, notebooks, runner
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
@@ -218,6 +219,67 @@ def test_a_failed_lesson_still_leaves_its_notebook_and_page(broken):
         assert result.page.read_text().rstrip().endswith("</html>")
         assert notebooks.read(result.notebook).cells
     assert "seed should be 4" in broken["02_false_claim"].page.read_text()
+
+
+LOST = [("parameters", PARAMETERS), ("", "import time; time.sleep(2.5); x = 1"), ("check", "x")]
+
+
+@pytest.fixture
+def lose(monkeypatch):
+    """lose(kind, count): the next `count` messages of that kind for the third code cell vanish
+    between kernel and client."""
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+    from jupyter_client.channels import AsyncZMQSocketChannel
+
+    execute, receive = AsyncKernelClient.execute, AsyncZMQSocketChannel.get_msg
+    asked, left = [], {}
+
+    def remember(self, code, *args, **options):
+        asked.append((execute(self, code, *args, **options), code))
+        return asked[-1][0]
+
+    async def lossy(self, *args, **options):
+        while True:
+            message = await receive(self, *args, **options)
+            kind, parent = message["msg_type"], message["parent_header"].get("msg_id")
+            ours = (parent, "x") in asked and message["content"].get("execution_state") != "busy"
+            if not ours or not left.get(kind):
+                return message
+            left[kind] -= 1
+
+    monkeypatch.setattr(AsyncKernelClient, "execute", remember)
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", lossy)
+    monkeypatch.setattr(kernel, "PATIENCE_S", 1)
+    monkeypatch.setattr(kernel, "GRACE_S", 1)
+    return lambda kind, count: left.update({kind: count})
+
+
+@pytest.mark.parametrize("kind", ["execute_reply", "status"])
+def test_a_lost_message_costs_one_more_run(kind, lose, tmp_path, write_notebook, capsys):
+    """The cell before takes longer than the patience, and is waited for."""
+    path = write_notebook(tmp_path / "01_a.ipynb", LOST)
+    lose(kind, 1)
+    (result,) = runner.run([path], out=tmp_path / "out", timeout_s=60, watch=Bars())
+    assert result.error == ""
+    assert result.note.startswith("cell 3 (cell-2): the kernel lost a message")
+    assert result.note in capsys.readouterr().out
+
+
+def test_a_message_lost_twice_fails_the_lesson(lose, tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "01_a.ipynb", LOST)
+    lose("execute_reply", 2)
+    (result,) = runner.run([path], out=tmp_path / "out", timeout_s=60)
+    assert result.error.startswith("cell 3 (cell-2): the kernel lost a message twice")
+
+
+def test_a_cell_may_take_what_its_profile_allows(tmp_path, write_notebook, monkeypatch):
+    monkeypatch.setitem(runner.LIMITS_S, "small", 2)
+    source = "profile: str = 'smoke'  # smoke, small or full"
+    cells = [("parameters", source), ("", "import time; time.sleep(5)")]
+    path = write_notebook(tmp_path / "01_a.ipynb", cells)
+    assert runner.execute(path, {})[1] == ""
+    error = runner.execute(path, {"profile": "small"})[1]
+    assert error == "cell 2 (cell-1): still running after 2 s"
 
 
 @pytest.mark.parametrize(

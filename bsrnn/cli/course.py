@@ -11,6 +11,7 @@ from bsrnn.cli.shared import (
     parameter_arguments,
     say,
     stems_argument,
+    timeout_argument,
 )
 from bsrnn.common import listed, once, write_text
 
@@ -34,7 +35,8 @@ class Bars:
     def done(self, result) -> None:
         error = f"  {result.error}" if result.error else ""
         state = "FAIL" if result.error else "ok  "
-        self.lessons.step(f"{state}  {result.lesson}{error}  {result.seconds:.0f} s")
+        line = f"{state}  {result.lesson}{error}  {result.seconds:.0f} s  {result.note}"
+        self.lessons.step(line.rstrip())
 
     def close(self) -> None:
         self.cells.close()
@@ -46,7 +48,7 @@ def _run_arguments(own):
     parameter_arguments(own)
     own.add_argument("--profile", help="smoke (default), small or full")
     own.add_argument("--out", help="folder for notebooks, pages and results [runs/course]")
-    own.add_argument("--timeout", type=float, default=3600, help="seconds for one cell [3600]")
+    timeout_argument(own)
 
 
 @command(

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments, say
+from bsrnn.cli.shared import (
+    GROUPS,
+    command,
+    fail,
+    file,
+    parameter_arguments,
+    say,
+    timeout_argument,
+)
 from bsrnn.common import Progress, UsageError, once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
@@ -27,9 +35,7 @@ def _run_arguments(own):
     own.add_argument("--workers", type=int, help="experiments at a time [one per CPU core]")
     own.add_argument("--threads", type=int, default=1, help="of each experiment [1]")
     own.add_argument("--scheduler", default="", help="dask scheduler, such as tcp://host:8786")
-    own.add_argument(
-        "--timeout", type=float, default=0, help="seconds for one notebook cell [none]"
-    )
+    timeout_argument(own)
 
 
 @command(
