@@ -1,6 +1,6 @@
 """Sweeps: planned once, resumable, nothing half-finished looks finished. About 45 CPU s.
 
-The leaf is a notebook of three cells without torch: what is tested is the machinery around it.
+The notebook has three cells without torch: what is tested is the machinery around it.
 """
 
 import json
@@ -50,16 +50,16 @@ GRID = {"scheme": ["v7", "v1"], "seed": [0, 1]}
 
 
 @pytest.fixture
-def leaf(tmp_path, write_notebook):
-    """Path of a small leaf in a folder of its own, where its kernel works."""
-    folder = tmp_path / "leaf"
+def notebook(tmp_path, write_notebook):
+    """Path of a small notebook in a folder of its own, where its kernel works."""
+    folder = tmp_path / "notebook"
     folder.mkdir()
     cells = [("parameters", PARAMETERS.strip()), ("", WORK.strip()), ("", CARD.strip())]
-    return write_notebook(folder / "leaf.ipynb", cells)
+    return write_notebook(folder / "notebook.ipynb", cells)
 
 
-def planned(leaf, grid=GRID, **options):
-    return experiments.Sweep(grid, leaf=str(leaf), **options)
+def planned(notebook, grid=GRID, **options):
+    return experiments.Sweep(grid, notebook=str(notebook), **options)
 
 
 def states(outcomes):
@@ -117,67 +117,74 @@ def test_a_plan_that_makes_no_sense_is_refused(fields, words):
 @pytest.mark.parametrize(
     "grid, fixed, words",
     [
-        ({"shceme": ["v7"]}, {}, "unknown parameter of lesson leaf 'shceme': did you mean scheme"),
+        (
+            {"shceme": ["v7"]},
+            {},
+            "unknown parameter of lesson notebook 'shceme': did you mean scheme",
+        ),
         ({"seed": [0, "one"]}, {}, "'seed' takes int"),
         ({"seed": [0]}, {"rate": "fast"}, "'rate' takes float"),
         ({"seed": ["1", 1]}, {}, "seed has a value twice"),
     ],
 )
-def test_refused_before_anything_runs(leaf, tmp_path, grid, fixed, words):
+def test_refused_before_anything_runs(notebook, tmp_path, grid, fixed, words):
     with pytest.raises(UsageError, match=words):
-        experiments.run(experiments.Sweep(grid, fixed, leaf=str(leaf)), tmp_path / "out")
+        experiments.run(experiments.Sweep(grid, fixed, notebook=str(notebook)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_numbers_and_places_are_refused(leaf, tmp_path):
-    with pytest.raises(UsageError, match="no leaf"):
+def test_bad_numbers_and_places_are_refused(notebook, tmp_path):
+    with pytest.raises(UsageError, match="no notebook"):
         experiments.run(planned("gone.ipynb"), tmp_path / "out")
     with pytest.raises(UsageError, match="workers is -1"):
-        experiments.run(planned(leaf), tmp_path / "out", workers=-1)
+        experiments.run(planned(notebook), tmp_path / "out", workers=-1)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot write"):
-        experiments.run(planned(leaf), tmp_path / "file")
+        experiments.run(planned(notebook), tmp_path / "file")
 
 
-def test_a_registered_plan_stays_as_it_is(leaf, tmp_path):
-    plan = planned(leaf, hypothesis="v1 is better")
+def test_a_registered_plan_stays_as_it_is(notebook, tmp_path):
+    plan = planned(notebook, hypothesis="v1 is better")
     plans.register(plan, tmp_path)
     assert plans.register(plan, tmp_path) == plan.digest
     with pytest.raises(UsageError, match=r"another plan \(hypothesis differ\)"):
-        experiments.run(planned(leaf, hypothesis="v7 is better"), tmp_path)
-    text = leaf.read_text()
-    leaf.write_text(text.replace("0.4", "0.5"))
+        experiments.run(planned(notebook, hypothesis="v7 is better"), tmp_path)
+    path = tmp_path / "plan.json"
+    earlier = path.read_text().replace('"notebook"', '"leaf"').replace("code_hash", "leaf_hash")
+    path.write_text(earlier)
+    assert plans.register(plan, tmp_path) == plan.digest, "plans of earlier versions are known"
+    text = notebook.read_text()
+    notebook.write_text(text.replace("0.4", "0.5"))
     with pytest.raises(UsageError, match="has changed since"):
         experiments.run(plan, tmp_path)
-    path = tmp_path / "plan.json"
     path.write_text(path.read_text().replace("v1 is better", "v7 is better"))
     with pytest.raises(DataError, match="edited after it was registered"):
         experiments.leaderboard(tmp_path)
 
 
-def test_a_failing_leaf_is_named_and_stops_no_other(leaf, tmp_path):
-    plan, seen = planned(leaf, {"scheme": ["bad", "late", "v7"], "seed": [2]}), []
+def test_a_failing_notebook_is_named_and_stops_no_other(notebook, tmp_path):
+    plan, seen = planned(notebook, {"scheme": ["bad", "late", "v7"], "seed": [2]}), []
     outcomes = experiments.run(plan, tmp_path / "out", workers=2, watch=seen.append)
     assert states(outcomes) == ["failed", "failed", "ran"] and len(seen) == 3
     assert "after the card" in outcomes[1].error
     line = outcomes[0].line(plan.grid)
     assert line.startswith("FAIL  scheme=bad seed=2") and "ValueError: no such bands" in line
     failed = cell_folder(plan, tmp_path / "out", outcomes[0].parameters)
-    assert not (failed / "results.json").exists() and (failed / "leaf.ipynb").exists()
+    assert not (failed / "results.json").exists() and (failed / "executed.ipynb").exists()
     assert len(experiments.leaderboard(tmp_path / "out").missing) == 2
     again = experiments.run(plan, tmp_path / "out", workers=2)
     assert states(again) == ["failed", "failed", "kept"]
 
 
-def test_side_by_side_and_one_by_one_leave_the_same_cards(leaf, tmp_path):
-    plan = planned(leaf, {"scheme": ["v7", "v1"], "seed": [2]})
+def test_side_by_side_and_one_by_one_leave_the_same_cards(notebook, tmp_path):
+    plan = planned(notebook, {"scheme": ["v7", "v1"], "seed": [2]})
     experiments.run(plan, tmp_path / "two", workers=2)
     experiments.run(plan, tmp_path / "one", workers=1)
     assert cards(tmp_path / "one") == cards(tmp_path / "two") and len(cards(tmp_path / "one")) == 2
 
 
-def test_only_a_matching_card_counts(leaf, tmp_path):
-    plan = planned(leaf, {"seed": [0, 3]})
+def test_only_a_matching_card_counts(notebook, tmp_path):
+    plan = planned(notebook, {"seed": [0, 3]})
     one, two = (cell_folder(plan, tmp_path, cell) / "results.json" for cell in plan.cells())
     for path, text in ((one, '{"parameters": {"seed": 0'), (two, OTHER)):
         path.parent.mkdir(parents=True)
@@ -186,7 +193,7 @@ def test_only_a_matching_card_counts(leaf, tmp_path):
     assert states(experiments.run(plan, tmp_path, workers=2)) == ["kept", "kept"]
 
 
-def test_a_leaf_without_card_and_a_dead_process_fail(tmp_path, write_notebook):
+def test_a_notebook_without_card_and_a_dead_process_fail(tmp_path, write_notebook):
     end = "import os, signal\nif seed: os.kill(os.getppid(), signal.SIGKILL)"
     path = write_notebook(tmp_path / "l.ipynb", [("parameters", PARAMETERS.strip()), ("", end)])
     outcomes = experiments.run(planned(path, {"seed": [0, 1]}), tmp_path / "out", workers=2)
@@ -194,10 +201,20 @@ def test_a_leaf_without_card_and_a_dead_process_fail(tmp_path, write_notebook):
     assert "ended early (signal 9)" in outcomes[1].error
 
 
-def begin(leaf, out, *more):
+def begin(notebook, out, *more):
     """A sweep in a process of its own, whose cells with seed 1 wait; returns when they do."""
-    (leaf.parent / "hold").touch()
-    command = [sys.executable, "-m", "bsrnn", "sweep", "run", "--leaf", str(leaf), "--workers", "2"]
+    (notebook.parent / "hold").touch()
+    command = [
+        sys.executable,
+        "-m",
+        "bsrnn",
+        "sweep",
+        "run",
+        "--notebook",
+        str(notebook),
+        "--workers",
+        "2",
+    ]
     command += ["-p", "scheme", "v7,v1", "-p", "seed", "0,1", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -207,30 +224,30 @@ def begin(leaf, out, *more):
     return process
 
 
-def test_two_sweeps_do_not_work_in_one_folder(leaf, tmp_path):
+def test_two_sweeps_do_not_work_in_one_folder(notebook, tmp_path):
     with plans.alone(tmp_path), pytest.raises(UsageError, match="another sweep"):
-        experiments.run(planned(leaf), tmp_path)
+        experiments.run(planned(notebook), tmp_path)
     with plans.alone(tmp_path):
         pass  # it is free again
 
 
-def test_a_cell_that_is_still_worked_on_is_left_alone(leaf, tmp_path):
-    plan = planned(leaf, {"seed": [0, 2]})
+def test_a_cell_that_is_still_worked_on_is_left_alone(notebook, tmp_path):
+    plan = planned(notebook, {"seed": [0, 2]})
     busy = cell_folder(plan, tmp_path, plan.cells()[0])
-    with plans.alone(busy):  # by a leaf that a killed sweep has begun on another machine
+    with plans.alone(busy):  # by a notebook that a killed sweep has begun on another machine
         outcomes = experiments.run(plan, tmp_path, workers=2)
     assert states(outcomes) == ["failed", "ran"] and "another sweep" in outcomes[0].error
     assert states(experiments.run(plan, tmp_path)) == ["ran", "kept"]
 
 
-def left_over(leaf):
-    """Processes that still work in the leaf's folder after a few seconds."""
+def left_over(notebook):
+    """Processes that still work in the notebook's folder after a few seconds."""
     psutil = pytest.importorskip("psutil")
     for _ in range(100):
         there = []
         for process in psutil.process_iter():
             try:
-                if process.cwd() == str(leaf.parent):
+                if process.cwd() == str(notebook.parent):
                     there.append(process)
             except psutil.Error:
                 continue
@@ -241,50 +258,52 @@ def left_over(leaf):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(leaf, tmp_path, number):
+def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(notebook, tmp_path, number):
     out = tmp_path / "out"
-    process = begin(leaf, out)
+    process = begin(notebook, out)
     with pytest.raises(UsageError, match="another sweep is running in .*: wait until it ends"):
-        experiments.run(planned(leaf), out, timeout_s=2)  # two at a time would write the same cards
+        experiments.run(
+            planned(notebook), out, timeout_s=2
+        )  # two at a time would write the same cards
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert left_over(leaf) == []
+    assert left_over(notebook) == []
     if number == signal.SIGINT:
         assert said.strip() == "bsrnn: interrupted"
     done = cards(out)
     assert done and not any("seed=1" in name for name in done)
-    os.remove(leaf.parent / "hold")
-    outcomes = experiments.run(planned(leaf), out, workers=2)
+    os.remove(notebook.parent / "hold")
+    outcomes = experiments.run(planned(notebook), out, workers=2)
     assert states(outcomes).count("kept") == len(done) and "failed" not in states(outcomes)
     assert len(cards(out)) == 4
 
 
-def test_leaves_run_on_a_cluster(leaf, tmp_path):
+def test_notebooks_run_on_a_cluster(notebook, tmp_path):
     distributed = pytest.importorskip("distributed", reason='pip install "dask[distributed]"')
     options = {"dashboard_address": None, "processes": False, "threads_per_worker": 2}
     with distributed.LocalCluster(n_workers=1, **options) as cluster:
-        plan = planned(leaf, {"scheme": ["v7", "bad"], "seed": [0]})
+        plan = planned(notebook, {"scheme": ["v7", "bad"], "seed": [0]})
         outcomes = experiments.run(plan, tmp_path / "out", scheduler=cluster.scheduler_address)
         assert states(outcomes) == ["ran", "failed"] and "no such bands" in outcomes[1].error
     with pytest.raises(UsageError, match="no scheduler at tcp://127.0.0.1:9"):
         experiments.run(plan, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
 
 
-def test_without_dask_one_line_says_how_to_get_it(leaf, tmp_path, monkeypatch):
+def test_without_dask_one_line_says_how_to_get_it(notebook, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r'pip install "dask\[distributed\]"'):
-        experiments.run(planned(leaf), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+        experiments.run(planned(notebook), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
 
 
 VALUES = {"v7": (3.0, 3.4, 3.1, 3.5), "v1": (2.0, 2.5, 2.2, 2.4), "v4": (3.1, 3.3, 3.3, 3.4)}
 
 
-def written(leaf, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
+def written(notebook, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
     """A sweep whose cards are written by hand: `values` per arm and seed, plus those of songs."""
     seeds = list(range(max(map(len, values.values()))))
-    plan = planned(leaf, {"scheme": list(values), "seed": seeds}, **options)
+    plan = planned(notebook, {"scheme": list(values), "seed": seeds}, **options)
     plans.register(plan, out)
     for cell in plan.cells():
         if cell["seed"] >= len(values[cell["scheme"]]):
@@ -307,10 +326,10 @@ def written(leaf, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
     return out
 
 
-def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path):
+def test_the_board_says_mean_interval_and_cost_beside_the_ladder(notebook, tmp_path):
     from scipy.stats import ttest_1samp
 
-    board = experiments.leaderboard(written(leaf, tmp_path, VALUES))
+    board = experiments.leaderboard(written(notebook, tmp_path, VALUES))
     table = board.table()
     assert list(table.index) == ["v4", "v7", "v1", "mixture"]
     scores = np.array(VALUES["v7"]) + 1 + 1  # median over songs, mean over stems
@@ -324,8 +343,8 @@ def test_the_board_says_mean_interval_and_cost_beside_the_ladder(leaf, tmp_path)
     assert drums.loc["v7", "score_db"] == pytest.approx(scores.mean() + 1)
 
 
-def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp_path):
-    out = written(leaf, tmp_path, {"v7": (3.0, 3.4), "v1": (2.0, 2.5)})
+def test_the_printed_board_has_units_and_no_float_where_a_count_stands(notebook, tmp_path):
+    out = written(notebook, tmp_path, {"v7": (3.0, 3.4), "v1": (2.0, 2.5)})
     for path in out.glob("cells/*/results.json"):
         card = json.loads(path.read_text())
         cost = {"parameters": 100762, "macs_per_second": 43637877, "training_macs": 1.067631e12}
@@ -346,11 +365,11 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(leaf, tmp
     assert "training kWh" not in board.readable(leave=["energy_kwh"]), "left out"
 
 
-def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
+def test_gains_are_paired_and_the_rule_decides(notebook, tmp_path):
     from scipy.stats import ttest_rel
 
     board = experiments.leaderboard(
-        written(leaf, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5)
+        written(notebook, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5)
     )
     gains = board.gains()
     known = ttest_rel(VALUES["v1"], VALUES["v7"]).confidence_interval(1 - 0.05 / 2)
@@ -359,25 +378,25 @@ def test_gains_are_paired_and_the_rule_decides(leaf, tmp_path):
     assert dict(gains["verdict"]) == {"v1": "worse", "v4": "undecided"}
     assert set(board.gains(stem="drums")["verdict"]) == {"exploratory"}
     strict = experiments.leaderboard(
-        written(leaf, tmp_path / "2", VALUES, hypothesis="v1 loses", margin_db=0.95)
+        written(notebook, tmp_path / "2", VALUES, hypothesis="v1 loses", margin_db=0.95)
     )
     assert strict.gains().loc["v1", "verdict"] == "undecided"
     turned = {"v1": VALUES["v1"], "v7": VALUES["v7"]}
-    up = experiments.leaderboard(written(leaf, tmp_path / "3", turned, hypothesis="v7 wins"))
+    up = experiments.leaderboard(written(notebook, tmp_path / "3", turned, hypothesis="v7 wins"))
     assert dict(up.gains()["verdict"]) == {"v7": "better"}
 
 
-def test_no_verdict_without_hypothesis_or_before_the_end(leaf, tmp_path):
-    plain = experiments.leaderboard(written(leaf, tmp_path / "1", VALUES))
+def test_no_verdict_without_hypothesis_or_before_the_end(notebook, tmp_path):
+    plain = experiments.leaderboard(written(notebook, tmp_path / "1", VALUES))
     assert set(plain.gains()["verdict"]) == {"exploratory"}
     part = {"v7": VALUES["v7"], "v1": VALUES["v1"][:3]}
-    early = experiments.leaderboard(written(leaf, tmp_path / "2", part, hypothesis="v1 loses"))
+    early = experiments.leaderboard(written(notebook, tmp_path / "2", part, hypothesis="v1 loses"))
     assert early.gains().loc["v1", "verdict"] == "wait: 1 cells are not finished"
     assert early.gains().loc["v1", "seeds"] == 3  # only pairs
 
 
-def test_arms_without_a_seed_in_common_have_no_gain(leaf, tmp_path):
-    out = written(leaf, tmp_path, {"v7": (1.0, 2.0), "v1": (2.0, 3.0)}, hypothesis="x")
+def test_arms_without_a_seed_in_common_have_no_gain(notebook, tmp_path):
+    out = written(notebook, tmp_path, {"v7": (1.0, 2.0), "v1": (2.0, 3.0)}, hypothesis="x")
     for name in ("scheme=v7,seed=0", "scheme=v1,seed=1"):
         (card,) = out.glob(f"cells/{name}-*/results.json")
         card.unlink()
@@ -386,30 +405,32 @@ def test_arms_without_a_seed_in_common_have_no_gain(leaf, tmp_path):
     assert np.isnan(gains.loc["v1", "mean"]) and gains.loc["v1", "verdict"].startswith("wait")
 
 
-def test_one_seed_has_no_interval(leaf, tmp_path):
+def test_one_seed_has_no_interval(notebook, tmp_path):
     board = experiments.leaderboard(
-        written(leaf, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x")
+        written(notebook, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x")
     )
     assert np.isnan(board.table().loc["v7", "low_db"])
     assert board.gains().loc["v1", "verdict"] == "undecided"
 
 
-def test_cards_of_two_protocols_do_not_mix(leaf, tmp_path):
-    other = written(leaf, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["scheme"]})
+def test_cards_of_two_protocols_do_not_mix(notebook, tmp_path):
+    other = written(
+        notebook, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["scheme"]}
+    )
     with pytest.raises(UsageError, match="protocols differ in songs_hash: 'v7'"):
         experiments.leaderboard(other)
 
 
-def test_boards_without_plan_or_cards(leaf, tmp_path):
+def test_boards_without_plan_or_cards(notebook, tmp_path):
     with pytest.raises(DataError, match="no plan in"):
         experiments.leaderboard(tmp_path)
-    plans.register(planned(leaf), tmp_path)
+    plans.register(planned(notebook), tmp_path)
     with pytest.raises(DataError, match="no finished cell"):
         experiments.leaderboard(tmp_path)
 
 
-def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys):
-    plan = planned(leaf, {"scheme": ["v7", "v1"], "seed": [2]}, hypothesis="v1 is worse")
+def test_the_command_runs_a_plan_file_and_shows_the_board(notebook, tmp_path, capsys):
+    plan = planned(notebook, {"scheme": ["v7", "v1"], "seed": [2]}, hypothesis="v1 is worse")
     (tmp_path / "plan.json").write_text(plan.to_json())
     out = str(tmp_path / "out")
     assert cli.main(["sweep", "run", str(tmp_path / "plan.json"), "--out", out]) == 0
@@ -423,14 +444,14 @@ def test_the_command_runs_a_plan_file_and_shows_the_board(leaf, tmp_path, capsys
     assert (tmp_path / "all.csv").read_text().count("\n") == 1 + 2 * 2 * 2
 
 
-def test_the_command_fails_in_one_line(leaf, tmp_path, capsys):
-    out = ["--leaf", str(leaf), "--out", str(tmp_path / "out")]
+def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
+    out = ["--notebook", str(notebook), "--out", str(tmp_path / "out")]
     cases = [
         (["sweep", "run", *out], 2, "nothing to sweep"),
         (["sweep", "run", "-p", "seed", "0", *out], 2, "nothing to sweep"),
         (["sweep", "run", "-p", "sed", "0,1", *out], 2, "did you mean seed"),
         (["sweep", "run", "-p", "seed", "0,1", "-p", "seed", "2", *out], 2, "given 2 times"),
-        (["sweep", "run", str(leaf), "-p", "seed", "0,1"], 2, "the plan file says it all"),
+        (["sweep", "run", str(notebook), "-p", "seed", "0,1"], 2, "the plan file says it all"),
         (["sweep", "run", str(tmp_path / "none.json")], 2, "no file"),
         (["sweep", "board", str(tmp_path)], 1, "no plan in"),
         (["sweep", "run", "-p", "scheme", "bad,v7", *out], 1, "1 cells failed"),

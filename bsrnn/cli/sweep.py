@@ -30,7 +30,7 @@ def _run_arguments(own):
     own.add_argument("--metric", help="primary metric [usdr]")
     own.add_argument("--baseline", help="value of the first axis that others must beat [its first]")
     own.add_argument("--margin-db", type=float, help="smallest gain worth having [0]")
-    own.add_argument("--leaf", help="notebook of one experiment [sweep]")
+    own.add_argument("--notebook", "--leaf", help="that runs one experiment [sweep]")
     own.add_argument("--out", default="runs/sweep", help="folder of plan and cards [runs/sweep]")
     own.add_argument("--workers", type=int, help="experiments at a time [one per CPU core]")
     own.add_argument("--threads", type=int, default=1, help="of each experiment [1]")
@@ -66,7 +66,7 @@ def _plan(args):
 
     options = {
         "question": args.question, "hypothesis": args.hypothesis, "metric": args.metric,
-        "margin_db": args.margin_db, "leaf": args.leaf,
+        "margin_db": args.margin_db, "notebook": args.notebook,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value not in (None, "")}
     if args.plan:

@@ -13,10 +13,10 @@
     experiments.leaderboard("runs/bands").gains()      # paired, and the verdict
 
 Conventions
-    A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The *leaf*
-    is the notebook that runs a cell (`notebooks/sweep.ipynb`, or another with typed parameters
-    and a card). The folder of a sweep holds plan.json, written and hashed before anything runs,
-    and cells/<name>/results.json. A cell is finished when its card is there: the leaf writes it
+    A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The
+    notebook that runs a cell is `notebooks/sweep.ipynb`, or another with typed parameters and a
+    card. The folder of a sweep holds plan.json, written and hashed before anything runs,
+    and cells/<name>/results.json. A cell is finished when its card is there: the notebook writes it
     last and in one step. Boards read cards, never notebooks.
 
 References

@@ -18,9 +18,9 @@ from bsrnn import evaluation
 from bsrnn.common import DataError, choose
 from bsrnn.evaluation import COSTS, LADDER, Report, paired, student_interval
 from bsrnn.evaluation.report import same_protocol
-from bsrnn.experiments.leaf import CARD
 from bsrnn.experiments.plan import Sweep, read_plan
 from bsrnn.experiments.running import cell_folder
+from bsrnn.experiments.worker import CARD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,4 +187,4 @@ def _report(path: Path, card: dict) -> Report:
         frame = frame.assign(value_db=frame["value_db"].astype(float))
         return Report(frame, {"name": path.parent.name, "protocol": card["protocol"]})
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: {error} is missing: its leaf writes no card for boards") from None
+        raise DataError(f"{path}: {error} is missing: no card for a leaderboard") from None

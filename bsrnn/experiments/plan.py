@@ -18,7 +18,7 @@ from bsrnn.experiments import notebooks
 from bsrnn.experiments.notebooks import source_hash
 
 PLAN, LOCK = "plan.json", ".lock"
-MACHINERY = ("out_dir", "resume")  # parameters of a leaf that the sweep itself sets
+MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep itself sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sweep(Json):
     margin_db: float = 0.0  # smallest gain worth having
     alpha: float = 0.05  # chance of a false alarm, shared by all comparisons (Bonferroni)
     repeat: str = "seed"  # the parameter whose values are repetitions, not arms
-    leaf: str = "sweep"  # a notebook of `notebooks/`, or a path
+    notebook: str = "sweep"  # a notebook of `notebooks/`, or a path
 
     def __post_init__(self):
         for kept, values in (("grid", self.grid), ("fixed", self.fixed)):
@@ -108,10 +108,17 @@ class Sweep(Json):
             "does, else undecided; not before every cell is finished."
         )
 
+    @classmethod
+    def from_json(cls, text: str) -> "Sweep":
+        """Inverse of to_json; `leaf` is the earlier name of `notebook`."""
+        return super().from_json(text.replace('"leaf"', '"notebook"'))
+
     @property
     def digest(self) -> str:
         """Hash of everything above: two plans with one digest are one plan."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        fields["leaf"] = fields.pop("notebook")  # its name in earlier plans, whose hashes stay
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -126,16 +133,16 @@ def name_of(parameters: dict, names=()) -> str:
     return f"{re.sub(r'[^A-Za-z0-9=,.+-]+', '_', words)[:80]}-{digest}"
 
 
-def find(leaf: str) -> Path:
-    """The notebook of a leaf: a name in `notebooks/`, or a path."""
-    path = Path(leaf) if str(leaf).endswith(".ipynb") else NOTEBOOKS / f"{leaf}.ipynb"
+def find(name: str) -> Path:
+    """A notebook of `notebooks/` by its name, or by a path."""
+    path = Path(name) if str(name).endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb"
     if not path.is_file():
-        raise UsageError(f"no leaf {path}: name a notebook")
+        raise UsageError(f"no notebook {path}: check the name")
     return path.resolve()
 
 
-def leaf_hash(path: Path) -> str:
-    """Hash of the code of a leaf: cards of another code do not belong to this sweep."""
+def code_hash(path: Path) -> str:
+    """Hash of the code of a notebook: cards of another code do not belong to this sweep."""
 
     return source_hash(notebooks.read(path))
 
@@ -166,11 +173,11 @@ def register(plan: Sweep, out) -> str:
     """Write `plan` to `<out>/plan.json`, once; returns its digest.
 
     Raises:
-        UsageError: another plan is registered there, or its leaf has changed since.
+        UsageError: another plan is registered there, or its notebook has changed since.
         DataError: the file was edited, or cannot be written.
     """
     path = Path(out) / PLAN
-    code = leaf_hash(find(plan.leaf))
+    code = code_hash(find(plan.notebook))
     if path.exists():
         known, facts = read_plan(out)
         if known.digest != plan.digest:
@@ -180,16 +187,16 @@ def register(plan: Sweep, out) -> str:
                 f"{path} holds another plan ({', '.join(names)} differ): a registered plan stays "
                 "as it is, choose another folder for a new one"
             )
-        if facts["leaf_hash"] != code:
+        if facts["code_hash"] != code:
             raise UsageError(
-                f"the leaf {plan.leaf} has changed since {path} was registered: its cards would "
-                "not compare, choose another folder"
+                f"the notebook {plan.notebook} has changed since {path} was registered: its "
+                "cards would not compare, choose another folder"
             )
         return plan.digest
     facts = {
         "digest": plan.digest,
         "rule": plan.rule,
-        "leaf_hash": code,
+        "code_hash": code,
         "version": bsrnn.__version__,
         "registered": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": dataclasses.asdict(plan),
@@ -202,12 +209,13 @@ def register(plan: Sweep, out) -> str:
 
 
 def read_plan(out) -> tuple[Sweep, dict]:
-    """The plan registered in the folder `out` and the facts beside it (digest, leaf_hash, when)."""
+    """The plan registered in the folder `out` and the facts beside it (digest, code_hash, when)."""
     path = Path(out) / PLAN
     if not path.is_file():
         raise DataError(f"no plan in {out}: run a sweep first")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
+        facts.setdefault("code_hash", facts.get("leaf_hash"))  # its earlier name
         plan = Sweep.from_json(json.dumps(facts["plan"]))
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): choose another folder") from None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bsrnn.common import UsageError, typed
 from bsrnn.experiments import notebooks, runner
-from bsrnn.experiments.leaf import Children, finished, spawn
-from bsrnn.experiments.plan import Sweep, alone, find, leaf_hash, name_of, register
+from bsrnn.experiments.plan import Sweep, alone, code_hash, find, name_of, register
+from bsrnn.experiments.worker import Children, finished, spawn
 
 WAIT_S = 10  # for the answer of a scheduler
 
@@ -40,13 +40,13 @@ class Outcome:
 def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None, watch=None):
     """Run what is not finished of `plan` into the folder `out`; one Outcome per cell, in order.
 
-    workers: leaves at a time on this machine (default: one per CPU core); the numbers in the cards
-      do not depend on it. threads: of each leaf.
-    scheduler: address of a dask scheduler, such as tcp://host:8786: its workers run the leaves, as
+    workers: notebooks at a time on this machine (default: one per CPU core); the numbers in the
+      cards do not depend on it. threads: of each.
+    scheduler: address of a dask scheduler, such as tcp://host:8786: its workers run them, as
       many at a time as they have threads. `out` (and a dataset) must be a folder that all machines
-      see under one path, each with a checkout of the same version. After Ctrl-C, leaves that
+      see under one path, each with a checkout of the same version. After Ctrl-C, notebooks that
       have begun there end by themselves; until then nothing else works on their cells.
-    timeout_s: longest time for one notebook cell; by default that of the leaf's profile.
+    timeout_s: longest time for one notebook cell; by default that of its profile.
     watch: called with each Outcome when it is known.
 
     Raises:
@@ -57,13 +57,13 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None,
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise UsageError(f"{name} is {value}: give at least 1")
-    path = find(plan.leaf)
+    path = find(plan.notebook)
     plan = _typed(plan, path)
     cells = plan.cells()
     given = [runner.resolve([path], cell)[path] for cell in cells]
     shared = {
-        "leaf": str(path) if str(plan.leaf).endswith(".ipynb") else plan.leaf,
-        "leaf_hash": leaf_hash(path), "threads": threads, "timeout_s": timeout_s,
+        "notebook": str(path) if str(plan.notebook).endswith(".ipynb") else plan.notebook,
+        "code_hash": code_hash(path), "threads": threads, "timeout_s": timeout_s,
     }  # fmt: skip
     outcomes = {}
 
@@ -97,11 +97,11 @@ def cell_folder(plan: Sweep, out, parameters: dict) -> Path:
 
 
 def _typed(plan: Sweep, path: Path) -> Sweep:
-    """The plan with every value of the type that the leaf says; a wrong name is refused."""
+    """The plan with every value of the type that the notebook says; a wrong name is refused."""
     try:
         defaults = notebooks.parameters(notebooks.read(path))
     except (ValueError, SyntaxError) as error:
-        raise UsageError(f"{path.name} is no leaf: {error}") from None
+        raise UsageError(f"{path.name} cannot run in a sweep: {error}") from None
     runner.resolve([path], {name: values[0] for name, values in plan.grid.items()} | plan.fixed)
 
     def kept(name, value):
@@ -114,7 +114,7 @@ def _typed(plan: Sweep, path: Path) -> Sweep:
 
 
 def _timed(job, children=None):
-    """(seconds, error, note) of a leaf; also what the workers of a cluster call."""
+    """(seconds, error, note) of a job; also what the workers of a cluster call."""
     began = time.monotonic()
     ended = spawn(job, children)
     return time.monotonic() - began, *ended
@@ -154,6 +154,6 @@ def _on_cluster(jobs: dict, client):
 
     futures = {client.submit(_timed, job, pure=False): number for number, job in jobs.items()}
     for future in done(futures):
-        failure = future.exception()  # of the worker: the leaf's own comes as a result
+        failure = future.exception()  # of the worker: the notebook's comes as a result
         words = f"{type(failure).__name__}: {failure}".splitlines()[0]
         yield futures[future], *((0.0, words, "") if failure else future.result())

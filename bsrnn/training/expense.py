@@ -68,7 +68,7 @@ class Meter:
             measure_power_secs=EVERY_S,
             save_to_file=False,
             log_level="error",
-            allow_multiple_runs=True,  # leaves of a sweep run side by side
+            allow_multiple_runs=True,  # cells of a sweep run side by side
         )
         self._tracker.start()
         self._last = None

@@ -1,7 +1,7 @@
-"""One leaf in a process of its own: it may crash, be killed or hang without harm to the others.
+"""One cell of a sweep in its own process: it may crash, be killed or hang without harm to others.
 
 `spawn(job)` is the parent's end, here or on a machine of a cluster; the other is
-`python -m bsrnn.experiments.leaf`.
+`python -m bsrnn.experiments.worker`.
 The process reads its job from its input and ends when that closes, so nothing goes on
 after its parent was killed; a Jupyter kernel ends when its parent does.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from bsrnn.common import PACKAGE, write_text
 from bsrnn.experiments import notebooks
 
-CARD, NOTEBOOK = "results.json", "leaf.ipynb"
+CARD, NOTEBOOK = "results.json", "executed.ipynb"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _PATIENCE_S = 5.0  # for a process that was asked to end
 
@@ -55,7 +55,7 @@ class Children:
 
 
 def finished(folder, parameters: dict) -> bool:
-    """Whether `folder` holds the card of a leaf that ran to its end with these `parameters`."""
+    """Whether `folder` holds the card of a cell that ran to its end with these `parameters`."""
     try:
         card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
         kept = card["parameters"]
@@ -65,16 +65,16 @@ def finished(folder, parameters: dict) -> bool:
 
 
 def spawn(job: dict, children: Children | None = None) -> tuple[str, str]:
-    """Run one leaf to its end: (error, note), a line each. The error is empty if its card is there,
-    the note unless the leaf was run twice (`runner.run_again`).
+    """Run one cell to its end: (error, note), a line each. The error is empty if its card is there,
+    the note unless it was run twice (`runner.run_again`).
 
-    job: leaf (name or path), leaf_hash, parameters, folder, threads, timeout_s.
+    job: notebook (name or path), code_hash, parameters, folder, threads, timeout_s.
     """
     children = children or Children()
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, str(job["threads"]))
     child = children.start(
-        [sys.executable, "-P", "-m", "bsrnn.experiments.leaf"],
+        [sys.executable, "-P", "-m", "bsrnn.experiments.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=env, start_new_session=True,  # Ctrl-C of a terminal goes to the sweep alone
     )  # fmt: skip
@@ -102,10 +102,10 @@ def perform(job: dict) -> tuple[str, str]:
     """What the process does: execute the notebook, keep it beside the card; see `spawn`."""
     from bsrnn.experiments import runner
     from bsrnn.experiments.notebooks import nbformat
-    from bsrnn.experiments.plan import MACHINERY, alone, find, leaf_hash
+    from bsrnn.experiments.plan import MACHINERY, alone, code_hash, find
 
-    path, folder = find(job["leaf"]), Path(job["folder"])
-    if leaf_hash(path) != job["leaf_hash"]:
+    path, folder = find(job["notebook"]), Path(job["folder"])
+    if code_hash(path) != job["code_hash"]:
         error = f"{path} is another version than the sweep's: update the checkout of this machine"
         return error, ""
     own = dict(zip(MACHINERY, (str(folder), True), strict=True))
@@ -117,7 +117,7 @@ def perform(job: dict) -> tuple[str, str]:
         if notebook is not None:
             write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
         if not error and not finished(folder, job["parameters"]):
-            error = "the leaf left no results.json with its parameters and metrics"
+            error = "the notebook left no results.json with its parameters and metrics"
         if error:
             (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
     return error, runner.run_again(notebook)

@@ -1,4 +1,4 @@
-"""The leaf of sweeps itself, `notebooks/sweep.ipynb`: its card, its numbers. About 45 CPU s."""
+"""The notebook of sweeps itself, `notebooks/sweep.ipynb`: its card, its numbers. About 45 CPU s."""
 
 import json
 
@@ -9,10 +9,10 @@ from conftest import NOTEBOOKS
 from bsrnn import data, experiments, metrics, models
 from bsrnn.course import stamp
 from bsrnn.experiments import notebooks, runner
-from bsrnn.experiments.plan import leaf_hash
+from bsrnn.experiments.plan import code_hash
 from bsrnn.experiments.running import cell_folder
 
-LEAF = NOTEBOOKS / "sweep.ipynb"
+SWEEP = NOTEBOOKS / "sweep.ipynb"
 FIXED = {"steps": 4, "songs": 2}
 
 
@@ -28,14 +28,14 @@ def swept(tmp_path_factory):
     return plan, out, experiments.run(plan, out, workers=2)
 
 
-def test_the_leaf_is_tidy_and_its_outputs_are_fresh_and_light():
-    notebook = notebooks.read(LEAF)
+def test_the_notebook_is_tidy_and_its_outputs_are_fresh_and_light():
+    notebook = notebooks.read(SWEEP)
     setup = next(cell for cell in notebook.cells if "setup" in notebooks.tags(cell))
     assert setup.source == stamp.setup_cell() and stamp.badge("sweep") in notebook.cells[0].source
     names = list(notebooks.parameters(notebook))
     assert names[: len(grammar.SHARED)] == list(grammar.SHARED)
-    assert notebook.metadata["bsrnn"]["source_hash"] == leaf_hash(LEAF)
-    assert LEAF.stat().st_size < 20_000
+    assert notebook.metadata["bsrnn"]["source_hash"] == code_hash(SWEEP)
+    assert SWEEP.stat().st_size < 20_000
 
 
 def test_its_card_says_everything(swept):
@@ -62,7 +62,7 @@ def test_its_card_says_everything(swept):
 def test_alone_or_side_by_side_the_numbers_are_the_same(swept, tmp_path):
     plan, out, _ = swept
     own = {"seed": 1, "scheme": "v3", "out_dir": str(tmp_path), **FIXED}
-    assert runner.execute(LEAF, own)[1] == ""
+    assert runner.execute(SWEEP, own)[1] == ""
     one, two = card(tmp_path), card(cell_folder(plan, out, plan.cells()[1]))
     for name in ("metrics", "protocol", "parameters"):
         assert one[name] == two[name]
@@ -70,6 +70,6 @@ def test_alone_or_side_by_side_the_numbers_are_the_same(swept, tmp_path):
 
 def test_a_wrong_value_ends_before_training(tmp_path):
     stems = data.open("toy").stems
-    error = runner.execute(LEAF, {"stems": "vocal", "out_dir": str(tmp_path)})[1]
+    error = runner.execute(SWEEP, {"stems": "vocal", "out_dir": str(tmp_path)})[1]
     assert "unknown stem 'vocal': did you mean vocals" in error and "vocals" in stems
     assert "(model)" in error and not list(tmp_path.iterdir())
