@@ -70,7 +70,7 @@ def optional(module: str):
         raise UsageError(f"{pair} ({error}): {repair('torch', package)}") from error
 
 
-def tested() -> dict[str, str]:
+def pins() -> dict[str, str]:
     """The tested set on this system and Python: name -> version."""
     try:
         from packaging.requirements import Requirement
@@ -78,11 +78,11 @@ def tested() -> dict[str, str]:
         from pip._vendor.packaging.requirements import Requirement
 
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    needs = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {
-        pin.name: next(iter(pin.specifier)).version
-        for pin in pins
-        if pin.marker is None or pin.marker.evaluate()
+        need.name: next(iter(need.specifier)).version
+        for need in needs
+        if need.marker is None or need.marker.evaluate()
     }
 
 
@@ -92,8 +92,8 @@ def repair(*packages: str) -> str:
     >>> repair("torch", "torchaudio").endswith('torch==2.14.1 torchaudio==2.11.0')
     True
     """
-    pins = tested()
-    wanted = " ".join(f"{name}=={pins[name]}" for name in packages)
+    versions = pins()
+    wanted = " ".join(f"{name}=={versions[name]}" for name in packages)
     return (
         f"{shlex.quote(sys.executable)} -m pip install -c {shlex.quote(str(CONSTRAINTS))} {wanted}"
     )

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 
-from bsrnn.common import ROOT, repair, tested
+from bsrnn.common import ROOT, pins, repair
 
 try:
     from packaging.requirements import Requirement
@@ -46,8 +46,8 @@ class Package:
 
 def examine() -> tuple[list[str], bool]:
     """(lines to read, True if nothing required is missing). Optional things are told apart."""
-    pins = tested()
-    packages = [_package(need, pins) for need in _required()]
+    tested = pins()
+    packages = [_package(need, tested) for need in _required()]
     wrong = [package.name for package in packages if package.fault]
     lines = [f"Python {platform.python_version()} in {sys.prefix}"]
     lines += [package.line() for package in packages]
@@ -76,9 +76,9 @@ def _required() -> list[Requirement]:
     return [Requirement(line) for line in tomllib.loads(text)["project"]["dependencies"]]
 
 
-def _package(need: Requirement, pins: dict) -> Package:
+def _package(need: Requirement, tested: dict) -> Package:
     name = need.name.replace("_", "-")  # as the constraints spell it
-    about = {"tested": pins[name], "allowed": str(need.specifier)}
+    about = {"tested": tested[name], "allowed": str(need.specifier)}
     try:
         here = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
