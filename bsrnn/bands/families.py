@@ -113,6 +113,9 @@ def project(old: BandScheme, sample_rate: int, n_fft: int) -> BandScheme:
     return _merged(old.name, old.edges_hz[1:-1], sample_rate, n_fft, rule, old.source)
 
 
+BandScheme._project = project
+
+
 def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ceil") -> BandScheme:
     """Bands between one's own borders in Hz: K + 1 values, 0 Hz and Nyquist may be left out; or
     K pairs (low, high) that touch. Strict: what does not fit this n_fft is an error. Lesson 04.
