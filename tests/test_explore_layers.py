@@ -1,6 +1,5 @@
 """The layer swapper: receptive fields by formula, costs by the closed form, every control works."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -92,20 +91,6 @@ def test_costs_are_those_of_the_network_that_is_named():
     assert f"{total.parameters / 1e6:.3f} million parameters" in picture.description
     assert " ".join(words.split()) == picture.description
     assert "no layer joins bands" in picture.description and picture.png()
-
-
-def test_every_control_over_its_range_changes_what_is_shown():
-    panel = explore.layer_swapper(BASE)
-    assert set(panel.controls) == {"time", "band", "norm", "features", "repeats"}
-    for name, control in panel.controls.items():
-        dropdown = isinstance(control, widgets.Dropdown)
-        values = control.options if dropdown else range(control.min, control.max + 1)
-        for value in [v for v in values if v != control.value]:
-            before, began = panel.output.outputs, time.process_time()
-            control.value = value
-            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; below 1 s alone
-            assert panel.output.outputs[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
-        control.value = list(values)[0]
 
 
 def test_reach_counts_bands_frames_and_strong_frames():

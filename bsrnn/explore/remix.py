@@ -1,7 +1,7 @@
-"""The remix desk: faders per stem, and what they do to the loudness of a mix. Lesson 12.
+"""The remixer: faders per stem, and what they do to the loudness of a mix. Lesson 12.
 
 `remix_view` is the static twin: the same picture, words, table and players for fixed settings. What
-is louder sounds better; so the desk measures the loudness before and after (ITU-R BS.1770, see
+is louder sounds better; so the remixer measures the loudness before and after (ITU-R BS.1770, see
 `bsrnn.loudness`) and can play both at the same.
 """
 
@@ -14,7 +14,7 @@ import pandas as pd
 from bsrnn import listen, loudness, plots
 from bsrnn.common import UsageError, choose
 from bsrnn.explore import mixer
-from bsrnn.explore.panel import Panel, excerpt
+from bsrnn.explore.panel import Panel, choice, excerpt, slider, tick
 
 MAX_S = 20.0  # of a scene: keeps a change of a control below a second
 VIEWS = ("short-term loudness", "waveforms")
@@ -68,25 +68,21 @@ def remix_view(
 
 
 def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel:
-    """The desk as a widget: solo, mute and gain of each stem, target, matching, view.
+    """The remixer as a widget: solo, mute and gain of each stem, target, matching, view.
 
     Arguments as in `remix_view`; the first 20 s are used.
     """
     stems = excerpt(stems, round(MAX_S * sample_rate))
     length_s = next(iter(stems.values())).shape[1] / sample_rate
     latest = max(0.0, float(np.floor(length_s - mixer.MAX_S)))
-    named = [(t if isinstance(t, str) else f"{t:.0f} LUFS", t) for t in TARGETS]
+    targets = [(t if isinstance(t, str) else f"{t:.0f} LUFS", t) for t in TARGETS]
     plain = {
-        "target": widgets.Dropdown(options=named, value=AS_IS, description="loudness"),
-        "matched": widgets.Checkbox(False, description="match loudness to listen", indent=False),
+        "target": choice("loudness", targets),
+        "matched": tick("match loudness to listen"),
         "state": widgets.ToggleButtons(options=STATES, description="draw"),
-        "show": widgets.Dropdown(options=VIEWS, description="view"),
-        "start_s": widgets.FloatSlider(
-            0.0, min=0.0, max=max(latest, 1.0), step=1.0, description="listen from (s)",
-            disabled=not latest,
-        ),
-    }  # fmt: skip
-    controls = plain | mixer.faders(stems)
+        "show": choice("view", VIEWS),
+        "start_s": slider("listen from (s)", 0.0, 0.0, max(latest, 1.0), disabled=not latest),
+    }
 
     def view(target, matched, state, show, start_s, **values):
         return remix_view(
@@ -94,11 +90,8 @@ def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel
             state=state, view=show, start_s=start_s, voice=voice,
         )  # fmt: skip
 
-    panel = Panel(view, "Remix desk", **controls)
-    row = widgets.HBox(list(plain.values()), layout=widgets.Layout(flex_flow="row wrap"))
-    desk = widgets.VBox([*mixer.fader_rows(stems, controls).values(), row])
-    panel.children = (panel.children[0], desk, panel.output)
-    return panel
+    rows = [*mixer.rows_of(stems), list(plain)]
+    return Panel(view, "Remix desk", rows=rows, **plain, **mixer.faders(stems))
 
 
 def _master_db(target, mix, sample_rate, first) -> float:
