@@ -71,14 +71,14 @@ def links(shown) -> dict:
 
 
 def test_beginning_of_a_song_is_separated_from_array_and_file(song, models, tmp_path):
-    separated = explore.song_stems((song, RATE), models["halves"], max_s=2.5)
-    assert set(separated.stems) == {"vocals", "bass"} and separated.sample_rate == RATE
-    np.testing.assert_allclose(separated.stems["bass"], song[:, : round(2.5 * RATE)] / 2, atol=1e-6)
-    assert "2.5 of 9.0 s" in separated.words
+    parts = explore.song_stems((song, RATE), models["halves"], max_s=2.5)
+    assert set(parts.stems) == {"vocals", "bass"} and parts.sample_rate == RATE
+    np.testing.assert_allclose(parts.stems["bass"], song[:, : round(2.5 * RATE)] / 2, atol=1e-6)
+    assert "2.5 of 9.0 s" in parts.words
     path = audio.write(tmp_path / "song.wav", song, RATE)
     again = explore.song_stems(path, models["halves"], max_s=2.5)
-    np.testing.assert_array_equal(again.stems["vocals"], separated.stems["vocals"])
-    assert again.words == separated.words
+    np.testing.assert_array_equal(again.stems["vocals"], parts.stems["vocals"])
+    assert again.words == parts.words
 
 
 def test_no_more_of_a_long_file_is_read_than_is_used(song, models, tmp_path, monkeypatch):
@@ -97,38 +97,36 @@ def test_words_say_what_no_stem_has_and_resampling(song, models):
 
 
 def test_downloads_hold_the_mix_of_the_faders_and_untouched_stems(song, models):
-    separated = explore.song_stems((song, RATE), models["halves"])
-    assert len(explore.song_view(separated)) == 3  # nothing was asked for: no links
+    parts = explore.song_stems((song, RATE), models["halves"])
+    assert len(explore.song_view(parts)) == 3  # nothing was asked for: no links
     for suffix, bound in (("wav", 0), ("flac", 2**-23)):
         *_, made = explore.song_view(
-            separated, {"bass": -20}, download="mix and stems", suffix=suffix, start_s=2
+            parts, {"bass": -20}, download="mix and stems", suffix=suffix, start_s=2
         )
         files = links(made.html)
         assert list(files) == [f"{n}.{suffix}" for n in ("mix", "vocals", "bass")]
         np.testing.assert_allclose(files[f"mix.{suffix}"], 0.55 * song, atol=bound + 1e-7)
         np.testing.assert_allclose(files[f"bass.{suffix}"], 0.5 * song, atol=bound + 1e-7)
-    *_, made = explore.song_view(separated, mute=["bass", "vocals"], download="mix", suffix="wav")
+    *_, made = explore.song_view(parts, mute=["bass", "vocals"], download="mix", suffix="wav")
     assert not links(made.html)["mix.wav"].any() and "mix.wav" in str(made)
 
 
 def test_clipping_of_a_download_is_said(song, models):
-    separated = explore.song_stems((song, RATE), models["halves"])
-    words, *_ = explore.song_view(separated, {"bass": 12, "vocals": 12}, download="mix")
+    parts = explore.song_stems((song, RATE), models["halves"])
+    words, *_ = explore.song_view(parts, {"bass": 12, "vocals": 12}, download="mix")
     assert "clipped in flac" in words and words.endswith("mix")
-    words, *_ = explore.song_view(
-        separated, {"bass": 12, "vocals": 12}, download="mix", suffix="wav"
-    )
+    words, *_ = explore.song_view(parts, {"bass": 12, "vocals": 12}, download="mix", suffix="wav")
     assert "clipped" not in words
 
 
 def test_start_moves_the_excerpt_that_is_seen(song, models, monkeypatch):
-    separated, seen = explore.song_stems((song, RATE), models["halves"]), []
+    parts, seen = explore.song_stems((song, RATE), models["halves"]), []
     real = mixer.stem_mix
     monkeypatch.setattr(
         mixer, "stem_mix", lambda part, *a, **k: seen.append(part) or real(part, *a)
     )
     for start_s, first in ((0, 0), (2, 2 * RATE), (99, 3 * RATE)):  # never beyond the end
-        explore.song_view(separated, start_s=start_s)
+        explore.song_view(parts, start_s=start_s)
         part = song[:, first : first + 6 * RATE] / 2
         np.testing.assert_allclose(seen[-1]["bass"], part, atol=1e-6)
 
@@ -193,11 +191,11 @@ def test_uploads_of_both_ipywidgets_versions():
 
 
 def test_wrong_arguments_are_one_line(song, models, tmp_path):
-    separated = explore.song_stems((song, RATE), models["halves"])
+    parts = explore.song_stems((song, RATE), models["halves"])
     with pytest.raises(UsageError, match="download"):
-        explore.song_view(separated, download="all")
+        explore.song_view(parts, download="all")
     with pytest.raises(UsageError, match="format"):
-        explore.song_view(separated, suffix="mp4")
+        explore.song_view(parts, suffix="mp4")
     with pytest.raises(UsageError, match="above 0"):
         explore.song_stems((song, RATE), models["halves"], max_s=0)
     with pytest.raises(UsageError, match="at least one"):

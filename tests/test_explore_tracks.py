@@ -10,7 +10,7 @@ widgets = pytest.importorskip("ipywidgets")
 from bsrnn import bands, data, evaluation, explore, listen, metrics  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.data import toyband  # noqa: E402
-from bsrnn.explore import tracks as browser_of  # noqa: E402
+from bsrnn.explore import tracks as widget  # noqa: E402
 from bsrnn.plots import tracks  # noqa: E402
 
 STEMS = ("drums", "bass", "vocals")
@@ -117,10 +117,8 @@ def test_sorting_anew_keeps_the_song_and_orders_the_list(evaluated, monkeypatch)
     browser = explore.track_browser(report, songs, half)
     song = browser.controls["song"]
     song.value = tracks.ranked(report, "drums", "half").index[1]
-    kept, shown, real = song.value, [], browser_of.track_view
-    monkeypatch.setattr(
-        browser_of, "track_view", lambda *a, **k: (shown.append(1), real(*a, **k))[1]
-    )
+    kept, shown, real = song.value, [], widget.track_view
+    monkeypatch.setattr(widget, "track_view", lambda *a, **k: (shown.append(1), real(*a, **k))[1])
     browser.controls["stem"].value = "vocals"
     assert song.value == kept
     rank = tracks.ranked(report, "vocals", "half")

@@ -57,8 +57,8 @@ def names() -> list:
     "minibark" and "mel-roformer" take any number of bands: `scheme("mel40")`."""
     roundings = [f"{name}-{who}" for who, theirs in PUBLISHED.items() for name in theirs]
     bandit = [f"{f}{k}" for f in ("bark", "erb", "mel", "musical", "tribark") for k in (48, 64)]
-    own = [f"{family}{k}" for family in ("equal", "octave") for k in (16, 32, 64)]
-    return [*REGIONS, "tet24", *roundings, *bandit, "bs-roformer", "mel-roformer60", *own]
+    plain = [f"{family}{k}" for family in ("equal", "octave") for k in (16, 32, 64)]
+    return [*REGIONS, "tet24", *roundings, *bandit, "bs-roformer", "mel-roformer60", *plain]
 
 
 @lru_cache(maxsize=256)

@@ -75,14 +75,14 @@ def span_hz(edges, number: int, sample_rate: int, n_fft: int) -> tuple:
 class EdgeEditor(widgets.HBox):
     """Slider, buttons and a line of words that edit the text of a control.
 
-    own: Text with the edges; edge: IntSlider, the chosen edge (0 is 0 Hz, which neither moves nor
+    text: Text with the edges; edge: IntSlider, the chosen edge (0 is 0 Hz, which neither moves nor
     goes). grid: function that gives (sample rate, n_fft) now, or None while no own scheme is
     shown. show: function that sets both, `show(own=text, edge=number)`, and shows the result.
     Call `follow` when any of these changed.
     """
 
-    def __init__(self, own, edge, grid, show):
-        self.own, self.edge, self.grid, self.show = own, edge, grid, show
+    def __init__(self, text, edge, grid, show):
+        self.text, self.edge, self.grid, self.show = text, edge, grid, show
         self.place = widgets.FloatSlider(
             description="move it to (Hz)", continuous_update=False, readout_format=".0f",
             style={"description_width": "initial"}, layout={"width": "26em"},
@@ -102,14 +102,14 @@ class EdgeEditor(widgets.HBox):
         """Bring sliders, buttons and words in line with the text."""
         grid, low, high, mark = self.grid(), None, None, ""
         controls = (self.edge, self.place, self.add, self.remove)
-        for control in (self.own, *controls):
+        for control in (self.text, *controls):
             control.disabled = grid is None
         self.place.disabled = self.remove.disabled = True
         if grid is None:
             self.answer.value = "Set scheme A or B to <b>own</b> to edit its edges."
             return
         try:
-            edges = parsed(self.own.value)
+            edges = parsed(self.text.value)
             self.edge.max = max(1, len(edges))
             number = self.edge.value = min(self.edge.value, len(edges))
             self.remove.disabled = number == 0
@@ -132,12 +132,12 @@ class EdgeEditor(widgets.HBox):
             place.observe(self._move, names="value")
 
     def _move(self, _change):
-        edges = replaced(parsed(self.own.value), self.edge.value, self.place.value)
+        edges = replaced(parsed(self.text.value), self.edge.value, self.place.value)
         self.show(own=written(edges))
 
     def _add(self, _button):
         try:
-            edges = added(parsed(self.own.value), self.edge.value, *self.grid())
+            edges = added(parsed(self.text.value), self.edge.value, *self.grid())
         except UsageError as error:
             self.answer.value = f"Not possible: {error}"
             return
@@ -145,5 +145,5 @@ class EdgeEditor(widgets.HBox):
         self.show(own=written(edges), edge=self.edge.value + 1)
 
     def _remove(self, _button):
-        edges = replaced(parsed(self.own.value), self.edge.value)
+        edges = replaced(parsed(self.text.value), self.edge.value)
         self.show(own=written(edges), edge=max(0, self.edge.value - 1))

@@ -86,8 +86,8 @@ def loss_view(run, listening: Listening, step=None, hear="estimate", smoothing: 
     below = next(iter(kept[shown].items()))
     for ax, (label, sound) in zip(axes[:, 1], (*kept["target"].items(), below), strict=True):
         mesh = signals.draw_spectrogram(ax, sound, rate, top_db=top_db)
-        ax.set(title=label, xlabel="time (s)")
-        ax.label_outer()
+        ax.set_title(label)
+    axes[1, 1].set_xlabel("time (s)")
     picture.colorbar(mesh, ax=axes[:, 1], label=signals.LEVEL, pad=0.01)
     words.append(f"Spectrograms: the target above, {label} below.")
     style.describe(picture, " ".join(words))
