@@ -160,6 +160,7 @@ def test_bad_input_is_one_line():
         (lambda: design.family("barc", 8, RATE, N_FFT), "did you mean bark"),
         (lambda: design.family("greedy", 8, RATE, N_FFT), "learned"),
         (lambda: figures.gallery([]), "no schemes"),
+        (lambda: figures.gallery([bands.scheme("v7")], "logarithmic"), "axis"),
         (lambda: figures.bound_curves([]), "one stem"),
     ]:
         with pytest.raises(UsageError, match=message) as caught:

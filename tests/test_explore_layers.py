@@ -117,5 +117,3 @@ def test_bad_input_is_one_line():
         layers.swapped(BASE, "lstm", "roformer")
     with pytest.raises(UsageError, match="multiple of 8"):
         layers.swapped(BASE, features=12)
-    with pytest.raises(UsageError, match="below 13"):
-        explore.influence(BASE, at=(13, 0))

@@ -105,7 +105,7 @@ def test_bad_input_is_one_line(sources):
         (lambda: explore.mask_view(sources, RATE, "tune"), "tone"),
         (lambda: explore.mask_view(sources, RATE, kind="binry"), "binary"),
         (lambda: explore.mask_view(sources, RATE, exponent=0), "above 0"),
-        (lambda: explore.mask_threshold(sources, RATE, kind="soft"), "mask"),
+        (lambda: explore.mask_threshold(sources, RATE, "tune"), "tone"),
         (lambda: explore.mask_threshold({}, RATE), "no stems"),
         (lambda: explore.mask_view({**sources, "x": np.zeros((2, 5))}, RATE), "one shape"),
     ):

@@ -87,7 +87,7 @@ def test_bad_input_is_one_line(stems):
     with pytest.raises(UsageError, match="vocls"):
         explore.stem_mix(stems, RATE, mute=["vocls"])
     with pytest.raises(UsageError, match="view"):
-        explore.stem_mixer(stems, RATE, view="score")
+        explore.stem_mix(stems, RATE, view="score")
     with pytest.raises(UsageError, match="one shape"):
         explore.stem_mix({**stems, "drums": np.zeros((2, 5))}, RATE)
     with pytest.raises(UsageError, match="no stems"):

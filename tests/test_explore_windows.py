@@ -79,7 +79,6 @@ def test_edges_of_input_are_said_not_failed(sound):
         (lambda: numbers(sound, "han"), "hann"),
         (lambda: numbers(sound, "hann", 2048, 0), "at least 1"),
         (lambda: numbers(sound[0]), "mono"),
-        (lambda: explore.window_lab(sound, RATE, share="1/7"), "hop"),
     ):
         with pytest.raises(UsageError, match=words) as caught:
             call()

@@ -110,7 +110,7 @@ def bounds(dataset, stems=None, n_fft: int = 2048, seconds: float = EXCERPT_S) -
     return made
 
 
-def greedy(bounds, k: int, name: str | None = None):
+def greedy(bounds, k: int):
     """K bands by repeated best splits: the border that raises the bound most, K - 1 times.
 
     The mean over songs and stems of the explained share of energy decides. Each split is the best
@@ -123,7 +123,7 @@ def greedy(bounds, k: int, name: str | None = None):
     if not bounds or len({(b.n_fft, b.sample_rate) for b in bounds}) != 1:
         raise UsageError("greedy needs bounds of one n_fft and sample rate: make them alike")
     n_fft, rate = bounds[0].n_fft, bounds[0].sample_rate
-    bins, name = n_fft // 2 + 1, name or f"greedy{k}"
+    bins, name = n_fft // 2 + 1, f"greedy{k}"
     if not 1 <= k <= bins:
         raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose 1 to {bins} bands")
     best = {(0, bins): _best_split(bounds, 0, bins)}  # band -> (gain, border)

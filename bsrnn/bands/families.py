@@ -341,7 +341,7 @@ def _touching(pairs) -> list:
     return [pair[0] for pair in pairs] + [pairs[-1][1]]
 
 
-def _tet24(sample_rate: int, n_fft: int, k: int = 41) -> BandScheme:
+def _tet24(sample_rate: int, n_fft: int) -> BandScheme:
     """Quarter tones of the 24-tone scale from 20 Hz to 20 kHz, thinned to 41 borders.
 
     The publication walks each border as a floating-point range; where the quotient of two equal
@@ -355,7 +355,7 @@ def _tet24(sample_rate: int, n_fft: int, k: int = 41) -> BandScheme:
         if m % 2 == 1 and note <= 20000:  # odd: the quarter tones between the semitones
             notes.append(note)
         f = 440 * 2 ** ((m + 1) / 24)
-    chosen = [notes[i * len(notes) // k] for i in range(k)]
+    chosen = [notes[i * len(notes) // 41] for i in range(41)]
     edges, before = [], 0.0
     for f in chosen:
         step = f - before

@@ -119,7 +119,7 @@ def forward_view(trace: Trace, step: int = 0, band: int = 0, feature: int = 0) -
     return [picture, textwrap.fill(words, 88), trace.table(step)]
 
 
-def forward_steps(separator, mixture, step: int = 3) -> Panel:
+def forward_steps(separator, mixture) -> Panel:
     """The walk as a widget: step, band, feature and, of several, the stem.
 
     separator: a BandSplitSeparator; mixture (C, L), of which 3 s are used.
@@ -128,7 +128,7 @@ def forward_steps(separator, mixture, step: int = 3) -> Panel:
     stems = list(getattr(separator, "masks", [])) or [None]
     first = trace(stems[0])
     controls = {
-        "step": slider("step of forward", step, 0, len(first.steps) - 1),
+        "step": slider("step of forward", 3, 0, len(first.steps) - 1),
         "band": slider("band", 0, 0, len(first.scheme) - 1),
         "feature": slider("feature", 0, 0, first.steps[3].shape[-1] - 1),
     }

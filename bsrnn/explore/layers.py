@@ -66,38 +66,35 @@ def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=No
     )
 
 
-def influence(config, bands=BANDS, frames=FRAMES, at=None, seed=0) -> np.ndarray:
-    """How strongly each position of the features reaches one output: (K, T), the largest is 1.
+def influence(config, bands=BANDS, frames=FRAMES, seed=0) -> np.ndarray:
+    """How strongly each position of the features reaches the output in the middle: (K, T), the
+    largest is 1.
 
-    config: ModelConfig, of which the sequence part is built with random weights from `seed`;
-    at: (band, frame) of the output, by default the middle. See the conventions above.
+    config: ModelConfig, of which the sequence part is built with random weights from `seed`.
+    See the conventions above.
 
     >>> from bsrnn.models import presets
     >>> config = swapped(presets()["tiny"], "conv", "none", norm="layer")
     >>> int((influence(config) > 0).sum())  # kernel 3: a frame hears itself and two neighbours
     3
     """
-    at = (bands // 2, frames // 2) if at is None else at
-    if not (0 <= at[0] < bands and 0 <= at[1] < frames):
-        raise UsageError(f"output {at}: choose a band below {bands} and a frame below {frames}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SequenceModel(config).double().eval()
         z = torch.randn(1, bands, frames, config.features, dtype=torch.float64)
         weight = torch.randn(config.features, dtype=torch.float64)
     z.requires_grad_(True)
-    (gradient,) = torch.autograd.grad((model(z)[0, at[0], at[1]] * weight).sum(), z)
+    (gradient,) = torch.autograd.grad((model(z)[0, bands // 2, frames // 2] * weight).sum(), z)
     size = gradient[0].norm(dim=-1)  # (K, T, N) -> (K, T)
     return (size / size.max()).numpy()
 
 
-def reach(values, at=None) -> dict:
+def reach(values) -> dict:
     """What an influence map (K, T) says in numbers: how many bands and frames have any influence
     ("bands", "frames"), and how many frames of the output's own band lie above -60 dB ("strong").
     """
     heard = np.asarray(values) > 0
-    band = heard.shape[0] // 2 if at is None else at[0]
-    strong = np.asarray(values)[band] > 10 ** (STRONG_DB / 20)
+    strong = np.asarray(values)[len(heard) // 2] > 10 ** (STRONG_DB / 20)
     return {
         "bands": int(heard.any(axis=1).sum()),
         "frames": int(heard.any(axis=0).sum()),
@@ -136,13 +133,13 @@ def by_part(total) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(columns.values()))
 
 
-def layer_swapper(base, seconds: float = 6.0) -> Panel:
+def layer_swapper(base) -> Panel:
     """The swapper as a widget: layer along time, layer across bands, norm, features, repeats.
 
     base: ModelConfig that gives everything else (bands, STFT, masks).
     """
     return Panel(
-        partial(layers_view, base, seconds=seconds),
+        partial(layers_view, base),
         "Layer swapper",
         time=choice("along time", TIME),
         band=choice("across bands", BAND),

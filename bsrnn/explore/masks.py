@@ -63,7 +63,7 @@ def mask_view(
     return song.view(stem or list(sources)[-1], kind, threshold_db, exponent, n_fft)
 
 
-def mask_threshold(sources: dict, sample_rate: int, stem=None, kind="binary", n_fft=4096) -> Panel:
+def mask_threshold(sources: dict, sample_rate: int, stem=None) -> Panel:
     """The microscope as a widget: kind of mask, stem, n_fft, and the knob that the kind has.
 
     Arguments as in `mask_view`. A knob without effect on the chosen kind is disabled.
@@ -77,9 +77,9 @@ def mask_threshold(sources: dict, sample_rate: int, stem=None, kind="binary", n_
         song.view,
         "Mask: kind, knob, window",
         idle=lambda kind, **_: {knob for owner, knob in KNOBS.items() if owner != kind},
-        kind=choice("mask", [(words, name) for name, words in NAMES.items()], kind),
+        kind=choice("mask", [(words, name) for name, words in NAMES.items()], "binary"),
         stem=choice("stem", song.sources, stem or list(song.sources)[-1]),
-        n_fft=choice("n_fft", N_FFTS, n_fft),
+        n_fft=choice("n_fft", N_FFTS, 4096),
         threshold_db=slider("threshold (dB)", 0.0, -30.0, 30.0),
         exponent=widgets.FloatLogSlider(
             1.0, base=2, min=-2, max=4, step=0.25, description="exponent"

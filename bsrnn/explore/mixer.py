@@ -61,7 +61,7 @@ def stem_mix(
     return [picture, sounds]
 
 
-def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -> Panel:
+def stem_mixer(stems: dict, sample_rate: int, scheme=None) -> Panel:
     """The mixer as a widget: a row of solo, mute and gain for each stem, and the view below.
 
     Arguments as in `stem_mix`; the first 6 s are used.
@@ -72,11 +72,11 @@ def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -
     """
     stems = excerpt(stems, round(MAX_S * sample_rate))
 
-    def shown(show, **values):
+    def view(show, **values):
         return stem_mix(stems, sample_rate, **setting(stems, values), view=show, scheme=scheme)
 
-    controls = {"show": choice("view", VIEWS, view)} | faders(stems)
-    return Panel(shown, "Stem mixer", rows=[["show"], *rows_of(stems)], **controls)
+    controls = {"show": choice("view", VIEWS)} | faders(stems)
+    return Panel(view, "Stem mixer", rows=[["show"], *rows_of(stems)], **controls)
 
 
 def faders(stems) -> dict:

@@ -95,9 +95,7 @@ def schemes_compared(
     return [picture, pd.DataFrame(columns), sounds]
 
 
-def compare_schemes(
-    songs, scheme_a="v7", scheme_b="equal32", stem=None, n_fft=2048, out_dir="."
-) -> Panel:
+def compare_schemes(songs, scheme_a="v7", scheme_b="equal32", stem=None, out_dir=".") -> Panel:
     """The comparer as a widget. Every control recomputes pictures, table and players.
 
     songs: a Dataset, or song name -> (sources name -> (C, L), sample rate in Hz). "own" among the
@@ -118,7 +116,7 @@ def compare_schemes(
         "edge": slider("own edge", 1, 0, 8),
         "song": choice("song", songs),
         "stem": choice("stem", stems, stem or stems[-1]),
-        "n_fft": choice("n_fft", N_FFTS, n_fft),
+        "n_fft": choice("n_fft", N_FFTS, 2048),
         "axis": choice("axis", AXES, "log"),
         "model": choice("cost of preset", MODELS, "small"),
         "hear": widgets.ToggleButtons(options=("A", "B"), description="hear scheme"),

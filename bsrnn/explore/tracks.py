@@ -12,13 +12,14 @@ from bsrnn.plots.tracks import ranked, tested, track_view
 __all__ = ["track_browser", "track_view"]
 
 
-def track_browser(report, dataset, separator=None, scheme=None, metric="usdr") -> Panel:
+def track_browser(report, dataset, separator=None, scheme=None) -> Panel:
     """The browser as a widget: sort by, system, stem, and the songs, the worst first.
 
     Arguments as in `track_view`. A choice of metric, system or stem sorts the list of songs anew
     and keeps the song. Long songs take the time of their separation when they are first shown.
     """
-    names, system, stem = report.frame["metric"].unique(), tested(report), report.stems[0]
+    names, metric = report.frame["metric"].unique(), "usdr"
+    system, stem = tested(report), report.stems[0]
     made = {}
 
     def view(metric, system, stem, song):

@@ -148,9 +148,7 @@ def window_view(
     return [picture, pd.DataFrame({title: rows}), listen.ab(sounds, sample_rate, max_s=MAX_S)]
 
 
-def window_lab(
-    waveform, sample_rate: int, kind: str = "hann", n_fft: int = 2048, share="1/4"
-) -> Panel:
+def window_lab(waveform, sample_rate: int) -> Panel:
     """The laboratory as a widget: window, n_fft and hop (as a share of the window).
 
     >>> lab = window_lab(np.zeros((1, 4096)), 44100)
@@ -164,9 +162,9 @@ def window_lab(
     return Panel(
         view,
         "Window and hop",
-        kind=choice("window", KINDS, kind),
-        n_fft=choice("n_fft", N_FFTS, n_fft),
-        share=choice("hop", [(f"{part} of the window", str(part)) for part in SHARES], share),
+        kind=choice("window", KINDS, "hann"),
+        n_fft=choice("n_fft", N_FFTS, 2048),
+        share=choice("hop", [(f"{part} of the window", str(part)) for part in SHARES], "1/4"),
     )
 
 

@@ -20,7 +20,7 @@ _DATA_WORDS = {"no": "MUSDB18 only", "yes": "extra training data", "": "training
 _HQ = "MUSDB18-HQ test"
 
 
-def sdr_over_years(rows, title="cSDR of music separation over the years (mean of four stems)"):
+def sdr_over_years(rows):
     """Published averages of one metric over the year of publication; a point is a published value.
 
     rows: `ledger.results` rows of one metric and aggregation, stem "average"; of several quoted
@@ -33,6 +33,7 @@ def sdr_over_years(rows, title="cSDR of music separation over the years (mean of
     rows = rows[rows["year"].notna()].assign(hq=rows["test_set"] == _HQ)
     rows = rows.sort_values(["value_db", "hq", "extra_data"], ascending=False)
     rows = rows.drop_duplicates("system")
+    title = f"{_metric_words(rows)} of music separation over the years (mean of four stems)"
     picture, axes = figure(title, width=10, height=5)
     for row in rows.itertuples():
         colour = _DATA[row.extra_data]
@@ -111,7 +112,7 @@ def pareto(cost, value) -> list[int]:
     return front
 
 
-def sdr_over_cost(rows, title=None):
+def sdr_over_cost(rows):
     """Published SDR against the parameters of all networks that a system needs, and its Pareto
     front (stepped line: no smaller system of these is better).
 
@@ -125,7 +126,7 @@ def sdr_over_cost(rows, title=None):
         raise UsageError("no row has parameters_m: choose another metric or test set")
     first = rows.iloc[0]
     words = f"{_metric_words(rows)}, {first['stem']}, {first['test_set']}"
-    picture, axes = figure(title or words, width=8, height=3.8)
+    picture, axes = figure(words, width=8, height=3.8)
     front = rows.iloc[pareto(list(rows["parameters_m"]), list(rows["value_db"]))]
     axes.step(front["parameters_m"], front["value_db"], where="post", color="#555555", lw=1, ls=":")
     names = set()

@@ -197,16 +197,14 @@ def training_curves(history, title: str = "Training"):
     return describe(picture, "; ".join(" ".join(part.split()) for part in words) + ".")
 
 
-def transfer_curves(
-    runs: dict, column: str = "valid_usdr", title: str = "Transfer learning", ax=None
-):
+def transfer_curves(runs: dict, title: str = "Transfer learning", ax=None):
     """Mean over seeds with a band from the worst to the best seed: label -> list of histories."""
     picture, ax = figure(title, height=3.4, ax=ax)
     words = []
     for number, (label, histories) in enumerate(runs.items()):
-        known = [h.dropna(subset=[column]).set_index("step")[column] for h in histories]
+        known = [h.set_index("step")["valid_usdr"].dropna() for h in histories]
         if not known or any(series.empty for series in known):
-            raise UsageError(f"{label}: a history has no {column}: train with validation songs")
+            raise UsageError(f"{label}: a history has no valid_usdr: train with validation songs")
         steps = sorted(set.intersection(*(set(series.index) for series in known)))
         values = np.stack([series.loc[steps].to_numpy() for series in known])  # (seeds, steps)
         colour = PALETTE[number % len(PALETTE)]

@@ -23,6 +23,7 @@ from bsrnn.plots.style import (
 AXES = ("linear", "log", "piano")
 PAIR = (PALETTE[0], PALETTE[1])
 LINES = ("-", "--", "-.", ":")
+LEAK_FLOOR_DB = -40.0
 
 
 def at(hz, scheme, axis):
@@ -96,14 +97,14 @@ def plain_log(axis):
     axis.set_minor_locator(NullLocator())
 
 
-def coverage(scheme, axis="log"):
+def coverage(scheme):
     """Overlap of a scheme: weights of every band, and how many bands hold each bin."""
     picture, (top, below) = figure(
         f"{scheme.name}: weights and coverage of {scheme.bins} bins", rows=2, height=4.0,
         sharex=True, height_ratios=[1.5, 1],
     )  # fmt: skip
     hz = np.arange(scheme.bins) * scheme.sample_rate / scheme.n_fft
-    x = at(hz, scheme, axis)  # (F,)
+    x = at(hz, scheme, "log")  # (F,)
     for k, (lo, hi) in enumerate(scheme.ranges):
         weight = scheme.matrix[k, lo:hi]  # (W,)
         mark = "o" if hi - lo == 1 else None
@@ -120,7 +121,7 @@ def coverage(scheme, axis="log"):
         legend(below, loc="best")
     below.set_ylim(0, max(2, count.max()) * 1.12)
     below.set_ylabel("bands per bin")
-    frequency_axis((top, below), axis, scheme)
+    frequency_axis((top, below), "log", scheme)
     gap = f"in no band: {len(scheme.uncovered)}" if scheme.uncovered else "no bin left out"
     return describe(
         picture,
@@ -129,18 +130,16 @@ def coverage(scheme, axis="log"):
     )
 
 
-def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, axis="log", floor_db=-80.0, ax=None):
+def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, floor_db=-80.0, ax=None):
     """The borders of a scheme over a spectrogram (F, T) in dB; `hop_s` seconds between frames.
 
-    Without `hop_s` time is in frames. axis "linear" or "log".
+    Without `hop_s` time is in frames.
     """
-    choose(axis, ("linear", "log"), "frequency axis")
     power = 10 ** (np.asarray(spectrum_db) / 10)  # (F, T)
     picture, axes = figure(f"{words_of(scheme)}, over a spectrogram", height=4.0, ax=ax)
-    level_db, edges_hz = signals.pooled(power, scheme.sample_rate, axis)
-    mesh = signals.draw_levels(
-        axes, level_db, edges_hz, power.shape[1] * (hop_s or 1), axis, range_db=-floor_db
-    )
+    level_db, edges_hz = signals.pooled(power, scheme.sample_rate)
+    end = power.shape[1] * (hop_s or 1)
+    mesh = signals.draw_levels(axes, level_db, edges_hz, end, range_db=-floor_db)
     picture.colorbar(mesh, ax=axes, label="level (dB)", pad=0.01)
     for lo, _ in scheme.ranges[1:]:
         border_hz = (lo - 0.5) * scheme.sample_rate / scheme.n_fft
@@ -153,7 +152,7 @@ def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, axis="log", floor_db
     )
 
 
-def energy_per_band(scheme, energies, axis="log", ax=None):
+def energy_per_band(scheme, energies, ax=None):
     """Energy per band of each stem, in dB below that stem's total.
 
     energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`).
@@ -164,18 +163,18 @@ def energy_per_band(scheme, energies, axis="log", ax=None):
         energy = np.asarray(energy, dtype=float)  # (K,)
         share = energy / max(energy.sum(), np.finfo(float).tiny)
         level = 10 * np.log10(np.maximum(share, 1e-9))
-        draw_steps(panel, scheme, axis, level, stem_colour(stem), stem, LINES[number % 4])
+        draw_steps(panel, scheme, "log", level, stem_colour(stem), stem, LINES[number % 4])
         lo, hi = scheme.spans_hz[int(energy.argmax())]
         where = f"most between {lo:.0f} and {hi:.0f} Hz" if share.any() else "silent"
         clauses.append(f"{stem} {where} ({scheme.name})")
     panel.set_ylabel("share of the stem (dB)")
     panel.set_ylim(bottom=max(panel.get_ylim()[0], -80))
-    frequency_axis([panel], axis, scheme)
+    frequency_axis([panel], "log", scheme)
     legend(panel, ncols=4, loc="lower left")
     return describe(picture, f"Energy per band of each stem: {'; '.join(clauses)}.")
 
 
-def band_owners(scheme, energies, axis="log", title=None):
+def band_owners(scheme, energies, title=None):
     """Which stem owns each band: shares of the band's energy, stacked; below, the band's level.
 
     energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`). Shares are of the sum of the
@@ -185,7 +184,7 @@ def band_owners(scheme, energies, axis="log", title=None):
     energy = np.array([np.asarray(energies[name], float) for name in names])  # (S, K)
     total = energy.sum(axis=0)  # (K,)
     share = energy / np.where(total > 0, total, 1)  # (S, K)
-    spans = at(scheme.spans_hz, scheme, axis)  # (K, 2)
+    spans = at(scheme.spans_hz, scheme, "log")  # (K, 2)
     edges = np.append(spans[:, 0], spans[-1, 1])
     if scheme.overlapping:  # borders halfway between the centres of neighbours
         centre = spans.mean(axis=1)
@@ -207,7 +206,7 @@ def band_owners(scheme, energies, axis="log", title=None):
     below.stairs(np.maximum(level, -90), edges, baseline=-90, fill=True, color="#999999")
     below.set_ylim(-90, 0)
     below.set_ylabel("band (dB of all)")
-    frequency_axis((top, below), axis, scheme)
+    frequency_axis((top, below), "log", scheme)
     heard = total > 0
     owned = {name: int((share.argmax(axis=0)[heard] == i).sum()) for i, name in enumerate(names)}
     words = ", ".join(f"{name} {count}" for name, count in owned.items())
@@ -218,11 +217,11 @@ def band_owners(scheme, energies, axis="log", title=None):
     )
 
 
-def leakage(scheme, leak, axis="log", floor_db=-40.0):
+def leakage(scheme, leak):
     """What the estimates hold in each band: the stems' parts and the rest, one panel per estimate.
 
     leak: a `leakage.BandLeakage` of the scheme. In dB of the estimate's energy in the band; 0 dB is
-    all of it. Parts below `floor_db`, and negative ones, are not drawn. Lesson 04.
+    all of it. Parts below -40 dB, and negative ones, are not drawn. Lesson 04.
     """
     picture, panels = figure(
         f"What is in the bands of each estimate? ({words_of(scheme)})", rows=len(leak.estimates),
@@ -234,23 +233,23 @@ def leakage(scheme, leak, axis="log", floor_db=-40.0):
         named = dict(zip(leak.stems, leak.parts[number], strict=True))
         for order, (stem, part) in enumerate([*named.items(), ("rest", leak.rest[number])]):
             share = part / energy  # (K,)
-            seen = share > 10 ** (floor_db / 10)
+            seen = share > 10 ** (LEAK_FLOOR_DB / 10)
             level = 10 * np.log10(np.where(seen, share, np.nan))
             colour = "#999999" if stem == "rest" else stem_colour(stem)
-            draw_steps(panel, scheme, axis, level, colour, stem, LINES[order % 4])
+            draw_steps(panel, scheme, "log", level, colour, stem, LINES[order % 4])
         panel.set_title(label, fontsize=9)
         panel.set_ylabel("in the band (dB)")
         shares = dict(zip((*leak.stems, "the rest"), leak.shares[number], strict=True))
         ranked = sorted(shares.items(), key=lambda item: -item[1])
         clauses.append(f"{label}: " + ", ".join(f"{stem} {part:.0%}" for stem, part in ranked))
-    panels[0, 0].set_ylim(floor_db, 3)
-    frequency_axis(panels[:, 0], axis, scheme)
+    panels[0, 0].set_ylim(LEAK_FLOOR_DB, 3)
+    frequency_axis(panels[:, 0], "log", scheme)
     drawn = panels[0, 0].get_legend_handles_labels()
     picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
 
 
-def cost_per_band(scheme, parameters, macs, axis="log"):
+def cost_per_band(scheme, parameters, macs):
     """Parameters and MACs of each band (two arrays (K,)): what a scheme spends, and where."""
     parameters, macs = np.asarray(parameters, float), np.asarray(macs, float)
     picture, panels = figure(
@@ -259,11 +258,11 @@ def cost_per_band(scheme, parameters, macs, axis="log"):
     rows = ((parameters, "parameters", "parameters"), (macs, "multiply-accumulates", "MACs"))
     for panel, (values, label, short), colour in zip(panels, rows, PAIR, strict=True):
         unit, word = (1e6, "M") if values.max() >= 1e6 else (1e3, "k")
-        draw_steps(panel, scheme, axis, values / unit, colour)
+        draw_steps(panel, scheme, "log", values / unit, colour)
         panel.set_ylim(0, values.max() / unit * 1.12)
         panel.set_ylabel(f"{short} ({word})")
         panel.set_title(f"{label}: {values.sum() / unit:,.4g} {word} in all bands", fontsize=9)
-    frequency_axis(panels, axis, scheme)
+    frequency_axis(panels, "log", scheme)
     dear = int(parameters.argmax())
     return describe(
         picture,

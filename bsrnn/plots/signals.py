@@ -19,7 +19,8 @@ from bsrnn.plots import style
 AXES = ("log", "linear", "mel")
 LEVEL = "level (dB re full-scale sine)"
 MEL_TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
-SILENT_DB = -60.0  # 100 ms below this count as silence
+WINDOW_S = 0.1  # of levels
+SILENT_DB = -60.0  # windows below this count as silence
 FLOOR_DB = -90.0
 COLUMNS, ROWS, FRAMES = 640, 200, 500  # more points than pixels cost bytes and show nothing
 
@@ -41,9 +42,9 @@ def _db(power) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, 1e-12))
 
 
-def rms_over_time(sound: np.ndarray, sample_rate: int, window_s: float = 0.1) -> np.ndarray:
-    """RMS level in dBFS of consecutive windows: (C, L) -> (windows,)."""
-    size = min(sound.shape[1], max(1, int(window_s * sample_rate)))
+def rms_over_time(sound: np.ndarray, sample_rate: int) -> np.ndarray:
+    """RMS level in dBFS of consecutive 100 ms: (C, L) -> (windows,)."""
+    size = min(sound.shape[1], max(1, int(WINDOW_S * sample_rate)))
     count = sound.shape[1] // size
     blocks = sound[:, : count * size].reshape(len(sound), count, size)  # (C, windows, samples)
     return _db(np.mean(blocks**2, axis=(0, 2)))
@@ -245,7 +246,7 @@ def spectrograms(
 # ---------------------------------------------------------------------------- level, stereo
 
 
-def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: float = 0.1):
+def levels(sounds: dict, sample_rate: int, title="Levels over time"):
     """RMS level of each sound over time; the bars below show where it sounds, gaps are silence."""
     sounds = _checked(sounds)
     picture, (top, bottom) = style.figure(
@@ -253,13 +254,13 @@ def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: f
     )
     words = []
     for row, (label, sound) in enumerate(sounds.items()):
-        level = rms_over_time(sound, sample_rate, window_s)
-        start = np.arange(len(level)) * window_s
+        level = rms_over_time(sound, sample_rate)
+        start = np.arange(len(level)) * WINDOW_S
         colour = style.stem_colour(label)
-        top.plot(start + window_s / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
+        top.plot(start + WINDOW_S / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
         active = level > SILENT_DB
         bottom.broken_barh(
-            [(s, window_s) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
+            [(s, WINDOW_S) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
         )
         words.append(f"{label} silent {100 * (1 - active.mean()):.0f} %")
     top.set_ylim(SILENT_DB, 0)
@@ -270,7 +271,7 @@ def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: f
     bottom.set_xlabel(f"time (s); a gap is silence: below {SILENT_DB:.0f} dBFS")
     return style.describe(
         picture,
-        f"Level per {1000 * window_s:.0f} ms; share of time in silence: {', '.join(words)}.",
+        f"Level per {1000 * WINDOW_S:.0f} ms; share of time in silence: {', '.join(words)}.",
     )
 
 

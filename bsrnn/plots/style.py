@@ -137,9 +137,9 @@ def stem_colour(stem: str) -> str:
     return PALETTE[sum(map(ord, stem)) % len(PALETTE)]
 
 
-def level_colours(steps: int = 24) -> ListedColormap:
-    """Magma in `steps` equal steps: uniform to the eye, and it keeps PNGs of spectrograms small."""
-    return ListedColormap(mpl.colormaps["magma"].resampled(steps)(range(steps)), name="level")
+def level_colours() -> ListedColormap:
+    """Magma in 24 equal steps: uniform to the eye, and it keeps PNGs of spectrograms small."""
+    return ListedColormap(mpl.colormaps["magma"].resampled(24)(range(24)), name="level")
 
 
 def hz_text(hz: float, _position=None) -> str:

@@ -27,16 +27,16 @@ def tested(report) -> str:
     return name if name in report.systems else report.systems[0]
 
 
-def worst_excerpt_s(error, sample_rate: int, seconds: float = MAX_S) -> float:
-    """Where in (C, L) the `seconds` with the most energy begin, in s, to half a second.
+def worst_excerpt_s(error, sample_rate: int) -> float:
+    """Where in (C, L) the 4 s with the most energy begin, in s, to half a second.
 
-    >>> worst_excerpt_s(np.repeat([[0.0, 0.0, 1.0, 0.0]], 8, axis=1), sample_rate=8, seconds=1)
+    >>> worst_excerpt_s(np.repeat([[0.0, 0.0, 1.0, 0.0]], 16, axis=1), sample_rate=8)
     2.0
     """
     block = max(1, sample_rate // 2)
     power = np.square(np.asarray(error, np.float64)).sum(axis=0)  # (C, L) -> (L,)
     power = np.add.reduceat(power, np.arange(0, len(power), block))  # (L,) -> (blocks,)
-    width = max(1, round(2 * seconds))
+    width = round(2 * MAX_S)
     if len(power) <= width:
         return 0.0
     sums = np.convolve(power, np.ones(width), "valid")
