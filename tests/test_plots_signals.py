@@ -175,8 +175,10 @@ def test_bad_input_is_one_line(sounds):
         plots.stem_correlation(np.eye(2), ["a"])
 
 
-def test_importing_plots_loads_no_matplotlib():
+def test_importing_plots_loads_no_matplotlib_and_the_page_no_widgets():
     code = "import sys, bsrnn.plots; assert 'matplotlib' not in sys.modules; bsrnn.plots.spectra"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, bsrnn.plots.page; assert 'ipywidgets' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="waveforms"):
         _ = plots.wavefroms
