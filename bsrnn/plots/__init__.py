@@ -3,7 +3,8 @@
 `bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
 this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
 published results: `ledger`; inside a network: `models`; loudness of remixes: `loudness`;
-a board with costs: `contest`; colours, sizes and alt text: `style`.
+songs of an evaluation, seen, heard and as a page: `tracks`, `page`; a board with costs: `contest`;
+colours, sizes and alt text: `style`.
 """
 
 import lazy_loader
