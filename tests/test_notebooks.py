@@ -12,8 +12,8 @@ from conftest import NOTEBOOKS
 
 from bsrnn import common
 from bsrnn.common import DataError, UsageError
-from bsrnn.course import grammar, outputs
-from bsrnn.experiments import notebooks, runner
+from bsrnn.course import grammar, outputs, progress
+from bsrnn.experiments import kernel, notebooks, runner
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
@@ -105,51 +105,50 @@ def test_lesson_runs_with_other_values(number, values, roots, tmp_path, monkeypa
     assert os.listdir(alone) == [path.name], "a lesson writes to its out_dir only"
 
 
-SPY = """
+HIDDEN = """
 import importlib.util
-import subprocess
 
-find, real, asked = importlib.util.find_spec, subprocess.run, []
+find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "bsrnn" else find(name, *more)
-subprocess.run = lambda words, **how: asked.append(words) if "pip" in words else real(words, **how)
 """
-FETCHED = """
-importlib.util.find_spec, subprocess.run = find, real
+INSTALLED = """
+importlib.util.find_spec = find
 import bsrnn
 
-assert "bsrnn-course" in bsrnn.__file__, bsrnn.__file__
-there = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-said = [word for word in asked[0] if re.match("torch$|torch[=<>]|numpy", word)]
-assert sorted(said) == sorted(f"{name}=={version}" for name, version in there.items()), said
-assert len(asked) == 2 and "--no-deps" in asked[1]
+assert os.environ["PIP_TARGET"] in bsrnn.__file__, bsrnn.__file__
 """
 
 
-def test_lesson_runs_fetched_into_an_empty_folder(tmp_path, monkeypatch):
-    """The newest lesson as on Colab: alone, no checkout, the address pointing at a local clone.
+def test_lesson_runs_installed_from_an_empty_folder(tmp_path, monkeypatch):
+    """The newest lesson as on Colab: alone, no checkout, the address pointing at this one.
 
-    pip is not let loose on the test's environment: what it is asked for must leave torch and
-    numpy as they are. The lesson runs, from the fetched package, up to its first claim.
+    pip really installs the package, alone and into a folder of its own, so that the test's
+    environment stays as it is. The lesson runs on it up to its first claim.
     """
     if not (common.ROOT / ".git").exists():
-        pytest.skip("no git checkout to clone")
+        pytest.skip("no git checkout to install")
+    pytest.importorskip("hatchling")
+    target = tmp_path / "packages"
+    target.mkdir()
     monkeypatch.setenv("BSRNN_REPOSITORY", str(common.ROOT))
     monkeypatch.setenv("BSRNN_DATA", str(common.ROOT / "data" / "generated"))
+    monkeypatch.setenv("PYTHONPATH", str(target))
+    for name in ("TARGET", "NO_DEPS", "NO_BUILD_ISOLATION"):
+        monkeypatch.setenv(f"PIP_{name}", str(target) if name == "TARGET" else "1")
     lesson = notebooks.read(LESSONS[-1])
     first = lesson.cells.index(grammar.claims(lesson.cells)[0])
     new = nbformat.v4.new_code_cell
     cells = lesson.cells[: first + 1]
     lesson.cells = [
         *cells[:3],
-        new(SPY, id="spy"),
+        new(HIDDEN, id="hidden"),
         cells[3],
-        new(FETCHED, id="fetched"),
+        new(INSTALLED, id="installed"),
         *cells[4:],
     ]
     nbformat.write(lesson, tmp_path / "lesson.ipynb")
     _, error = runner.execute(tmp_path / "lesson.ipynb", {"out_dir": str(tmp_path / "out")})
     assert error == ""
-    assert (tmp_path / "bsrnn-course" / "bsrnn" / "course").is_dir()
 
 
 # The runner is strict
@@ -211,6 +210,67 @@ def test_a_failed_lesson_still_leaves_its_notebook_and_page(broken):
         assert result.page.read_text().rstrip().endswith("</html>")
         assert notebooks.read(result.notebook).cells
     assert "seed should be 4" in broken["02_false_claim"].page.read_text()
+
+
+LOST = [("parameters", PARAMETERS), ("", "import time; time.sleep(2.5); x = 1"), ("check", "x")]
+
+
+@pytest.fixture
+def lose(monkeypatch):
+    """lose(kind, count): the next `count` messages of that kind for the third code cell vanish
+    between kernel and client."""
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+    from jupyter_client.channels import AsyncZMQSocketChannel
+
+    execute, receive = AsyncKernelClient.execute, AsyncZMQSocketChannel.get_msg
+    asked, left = [], {}
+
+    def remember(self, code, *args, **options):
+        asked.append((execute(self, code, *args, **options), code))
+        return asked[-1][0]
+
+    async def lossy(self, *args, **options):
+        while True:
+            message = await receive(self, *args, **options)
+            kind, parent = message["msg_type"], message["parent_header"].get("msg_id")
+            ours = (parent, "x") in asked and message["content"].get("execution_state") != "busy"
+            if not ours or not left.get(kind):
+                return message
+            left[kind] -= 1
+
+    monkeypatch.setattr(AsyncKernelClient, "execute", remember)
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", lossy)
+    monkeypatch.setattr(kernel, "PATIENCE_S", 1)
+    monkeypatch.setattr(kernel, "GRACE_S", 1)
+    return lambda kind, count: left.update({kind: count})
+
+
+@pytest.mark.parametrize("kind", ["execute_reply", "status"])
+def test_a_lost_message_costs_one_more_run(kind, lose, tmp_path, write_notebook):
+    """The cell before takes longer than the patience, and is waited for."""
+    path = write_notebook(tmp_path / "01_a.ipynb", LOST)
+    lose(kind, 1)
+    (result,) = runner.run([path], out=tmp_path / "out", timeout_s=60)
+    assert result.error == ""
+    assert result.note.startswith("cell 3 (cell-2): the kernel lost a message")
+    assert result.note in progress.line(result)
+
+
+def test_a_message_lost_twice_fails_the_lesson(lose, tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "01_a.ipynb", LOST)
+    lose("execute_reply", 2)
+    (result,) = runner.run([path], out=tmp_path / "out", timeout_s=60)
+    assert result.error.startswith("cell 3 (cell-2): the kernel lost a message twice")
+
+
+def test_a_cell_may_take_what_its_profile_allows(tmp_path, write_notebook, monkeypatch):
+    monkeypatch.setitem(runner.LIMITS_S, "small", 2)
+    source = "profile: str = 'smoke'  # smoke, small or full"
+    cells = [("parameters", source), ("", "import time; time.sleep(5)")]
+    path = write_notebook(tmp_path / "01_a.ipynb", cells)
+    assert runner.execute(path, {})[1] == ""
+    error = runner.execute(path, {"profile": "small"})[1]
+    assert error == "cell 2 (cell-1): still running after 2 s"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from bsrnn.cli.shared import (
     new_file,
     parameter_arguments,
     stems_argument,
+    timeout_argument,
 )
 from bsrnn.common import listed, once, write_text
 
@@ -19,7 +20,7 @@ def _run_arguments(own):
     parameter_arguments(own)
     own.add_argument("--profile", help="smoke (default), small or full")
     own.add_argument("--out", help="folder for notebooks, pages and results [runs/course]")
-    own.add_argument("--timeout", type=float, default=3600, help="seconds for one cell [3600]")
+    timeout_argument(own)
 
 
 @command(

@@ -51,6 +51,14 @@ def parameter_arguments(own):
     )  # fmt: skip
 
 
+def timeout_argument(own):
+    """--timeout SECONDS of one cell."""
+    own.add_argument(
+        "--timeout", type=float,
+        help="seconds for one cell [by profile: smoke 600, small 3600, full 43200]",
+    )  # fmt: skip
+
+
 def file(path: str) -> Path:
     """The path of a file that is there; UsageError otherwise."""
     if not Path(path).is_file():

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments
+from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments, timeout_argument
 from bsrnn.common import UsageError, once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
@@ -28,9 +28,7 @@ def _run_arguments(own):
     own.add_argument("--workers", type=int, help="experiments at a time [one per CPU core]")
     own.add_argument("--threads", type=int, default=1, help="of each experiment [1]")
     own.add_argument("--scheduler", default="", help="dask scheduler, such as tcp://host:8786")
-    own.add_argument(
-        "--timeout", type=float, default=0, help="seconds for one notebook cell [none]"
-    )
+    timeout_argument(own)
 
 
 @command(

@@ -54,7 +54,8 @@ def _update(path: Path, watch) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         executed, error = runner.execute(path, {"out_dir": scratch}, watch=watch)
     seconds = time.monotonic() - began
-    watch.done(runner.Result(path.stem, seconds, error, path, path))
+    note = runner.run_again(executed)
+    watch.done(runner.Result(path.stem, seconds, error, path, path, note))
     if error:
         return error
     notebook = notebooks.read(path)

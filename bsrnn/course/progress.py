@@ -40,7 +40,7 @@ class Bars(Watch):
 def line(result: Result) -> str:
     """`ok    04_band_schemes  23 s` or `FAIL  04_band_schemes  cell 7 (claim-1): ...`."""
     state = f"FAIL  {result.lesson}  {result.error}" if result.error else f"ok    {result.lesson}"
-    return f"{state}  {result.seconds:.0f} s"
+    return f"{state}  {result.seconds:.0f} s  {result.note}".rstrip()
 
 
 def watcher() -> Watch:

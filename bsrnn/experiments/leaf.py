@@ -64,8 +64,9 @@ def finished(folder, parameters: dict) -> bool:
         return False
 
 
-def spawn(job: dict, children: Children | None = None) -> str:
-    """Run one leaf to its end; the error in one line, empty if its card is there.
+def spawn(job: dict, children: Children | None = None) -> tuple[str, str]:
+    """Run one leaf to its end: (error, note), a line each. The error is empty if its card is there,
+    the note unless the leaf was run twice (`runner.run_again`).
 
     job: leaf (name or path), leaf_hash, parameters, folder, threads, timeout_s.
     """
@@ -78,7 +79,7 @@ def spawn(job: dict, children: Children | None = None) -> str:
         env=env, start_new_session=True,  # Ctrl-C of a terminal goes to the sweep alone
     )  # fmt: skip
     if child is None:
-        return "not begun"
+        return "not begun", ""
     try:
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(json.dumps(job) + "\n")
@@ -92,32 +93,34 @@ def spawn(job: dict, children: Children | None = None) -> str:
         children.forget(child)
     if not answer.endswith("\n"):
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"its process ended early ({end}): was there memory enough?"
-    return json.loads(answer)["error"]
+        return f"its process ended early ({end}): was there memory enough?", ""
+    answer = json.loads(answer)
+    return answer["error"], answer["note"]
 
 
-def perform(job: dict) -> str:
-    """What the process does: execute the notebook, keep it beside the card; the error line."""
+def perform(job: dict) -> tuple[str, str]:
+    """What the process does: execute the notebook, keep it beside the card; see `spawn`."""
     from bsrnn.experiments import runner
     from bsrnn.experiments.notebooks import nbformat
     from bsrnn.experiments.plan import MACHINERY, alone, find, leaf_hash
 
     path, folder = find(job["leaf"]), Path(job["folder"])
     if leaf_hash(path) != job["leaf_hash"]:
-        return f"{path} is another version than the sweep's: update the checkout of this machine"
+        error = f"{path} is another version than the sweep's: update the checkout of this machine"
+        return error, ""
     own = dict(zip(MACHINERY, (str(folder), True), strict=True))
     known = notebooks.parameters(notebooks.read(path))
     given = job["parameters"] | {name: value for name, value in own.items() if name in known}
     with alone(folder):  # one of a killed sweep may still be at work on another machine
         (folder / CARD).unlink(missing_ok=True)  # of other parameters, else this would not run
-        notebook, error = runner.execute(path, given, job["timeout_s"] or None)
+        notebook, error = runner.execute(path, given, job["timeout_s"])
         if notebook is not None:
             write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
         if not error and not finished(folder, job["parameters"]):
             error = "the leaf left no results.json with its parameters and metrics"
         if error:
             (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
-    return error
+    return error, runner.run_again(notebook)
 
 
 def _end_with_parent() -> None:
@@ -126,14 +129,14 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Read a job, answer with {"error": ...}."""
+    """Read a job, answer with {"error": ..., "note": ...}."""
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        error = perform(job)
+        error, note = perform(job)
     except Exception as failure:
-        error = " ".join(f"{type(failure).__name__}: {failure}".split())
-    print(json.dumps({"error": error}), flush=True)
+        error, note = " ".join(f"{type(failure).__name__}: {failure}".split()), ""
+    print(json.dumps({"error": error, "note": note}), flush=True)
     os._exit(0)  # the thread that waits for the parent would hold the interpreter back
 
 

@@ -23,19 +23,22 @@ from bsrnn.common import (
 )
 from bsrnn.experiments import notebooks
 
-CELL_TIMEOUT_S = 3600
+# Longest time for one cell, by the profile of the lesson; without a profile: that of `full`.
+LIMITS_S = {"smoke": 600, "small": 3600, "full": 12 * 3600}
 START_TIMEOUT_S = 180  # of a kernel, on a busy machine
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of one lesson: `error` is one line that names the cell, empty if it passed."""
+    """What became of one lesson: `error` is one line that names the cell, empty if it passed;
+    `note` says why it was run a second time, if it was."""
 
     lesson: str
     seconds: float
     error: str
     notebook: Path
     page: Path
+    note: str = ""
 
 
 class Watch:
@@ -94,7 +97,7 @@ def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
     return plan
 
 
-def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=None, folder=None):
+def run(lessons=(), parameters=None, out=None, timeout_s=None, watch=None, folder=None):
     """Execute lessons in order; one Result each. A failing lesson does not stop the others.
 
     Args:
@@ -102,7 +105,7 @@ def run(lessons=(), parameters=None, out=None, timeout_s=CELL_TIMEOUT_S, watch=N
         parameters: name -> value, text or typed; each must be known to every lesson.
         out: folder for executed notebooks, pages and each lesson's own results
             (`<out>/<lesson>/`); by default `runs/course` of the checkout or here.
-        timeout_s: longest time for one cell.
+        timeout_s: longest time for one cell; by default that of the lesson's profile.
         watch: a Watch told about the progress.
         folder: where lessons are looked up, by default `notebooks` of the checkout.
 
@@ -143,56 +146,97 @@ def _run_one(path, parameters, out, timeout_s, watch) -> Result:
 
         write_text(executed, nbformat.writes(notebook) + "\n")
         write_page(notebook, page)
-    return Result(path.stem, seconds, error, executed, page)
+    return Result(path.stem, seconds, error, executed, page, run_again(notebook))
 
 
-def execute(path: Path, parameters: dict, timeout_s=CELL_TIMEOUT_S, watch=None):
-    """Execute one notebook in its own folder: (executed notebook or None, error line or "")."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
+def execute(path: Path, parameters: dict, timeout_s=None, watch=None):
+    """Execute one notebook in its own folder: (executed notebook or None, error line or "").
 
-    watch = watch or Watch()
-    seen = {"notebook": None, "index": -1}
-    places = {cell.get("id"): place for place, cell in enumerate(notebooks.read(path).cells, 1)}
+    If the kernel loses a message, another takes its place and the notebook is run again, once;
+    `run_again` of the executed notebook says so.
+    """
+    from bsrnn.experiments.kernel import LostMessageError
 
-    def at(index):
-        """The cell as numbered in the source: papermill inserts some of its own."""
+    limit_s = timeout_s or _limit_s(path, parameters)
+    run = _Attempt(path, watch or Watch())
+    try:
+        error = run(parameters, limit_s)
+    except LostMessageError:
+        note = f"{run.at()}: the kernel lost a message; it was replaced, all cells run again"
+        try:
+            error = run(parameters, limit_s)
+        except LostMessageError:
+            error = f"{run.at()}: the kernel lost a message twice: run it again"
+        if run.notebook is not None:
+            run.notebook.metadata["run_again"] = note
+    return run.notebook, error or _silent_error(run)
+
+
+def run_again(notebook) -> str:
+    """Why an executed notebook (or None) was run a second time; "" if it was not."""
+    return notebook.metadata.get("run_again", "") if notebook else ""
+
+
+def _limit_s(path: Path, parameters: dict) -> int:
+    profile = (notebooks.parameters(notebooks.read(path)) | parameters).get("profile")
+    return LIMITS_S.get(profile, LIMITS_S["full"])
+
+
+class _Attempt:
+    """Runs one notebook; knows how far the run came."""
+
+    def __init__(self, path: Path, watch: Watch):
+        self.path, self.watch = path, watch
+        self.notebook, self.index = None, -1
+        cells = notebooks.read(path).cells
+        self._places = {cell.get("id"): place for place, cell in enumerate(cells, 1)}
+
+    def at(self, index: int | None = None) -> str:
+        """A cell (the last begun) as numbered in the source: papermill inserts some of its own."""
+        index = self.index if index is None else index
         if index < 0:
             return "kernel start"
-        name = seen["notebook"].cells[index].get("id", "?")
-        return f"cell {places.get(name, 'of the parameters')} ({name})"
+        name = self.notebook.cells[index].get("id", "?")
+        return f"cell {self._places.get(name, 'of the parameters')} ({name})"
 
-    for name in ("papermill", "papermill.translators"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told below, in one line
-    logging.getLogger("asyncio").addFilter(_is_news)
-    error = ""
-    try:
-        papermill.execute_notebook(
-            str(path),
-            None,
-            parameters=parameters,
-            engine_name=_engine(),
-            kernel_name="python3",
-            language="python",
-            cwd=str(path.parent),
-            progress_bar=False,
-            start_timeout=START_TIMEOUT_S,
-            execution_timeout=timeout_s,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks are not the lesson's
-            seen=seen,
-            watch=watch,
-        )
-    except PapermillExecutionError as failure:
-        index = next(i for i, c in enumerate(seen["notebook"].cells) if _errors(c.get("outputs")))
-        error = f"{at(index)}: {failure.ename}: {_line(failure.evalue)}"
-    except Exception as failure:  # a dead kernel, a hung cell, a kernel that does not start
-        kind = type(failure).__name__
-        words = {
-            "DeadKernelError": "the kernel died",
-            "CellTimeoutError": f"still running after {timeout_s} s",
-        }
-        error = f"{at(seen['index'])}: {words.get(kind) or f'{kind}: {_line(str(failure))}'}"
-    return seen["notebook"], error or _silent_error(seen["notebook"], at)
+    def __call__(self, parameters: dict, limit_s: float) -> str:
+        """Run all cells from the start: the error line, or ""."""
+        import papermill
+        from papermill.exceptions import PapermillExecutionError
+
+        from bsrnn.experiments.kernel import LostMessageError
+
+        for name in ("papermill", "papermill.translators"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told below, in one line
+        logging.getLogger("asyncio").addFilter(_is_news)
+        try:
+            papermill.execute_notebook(
+                str(self.path),
+                None,
+                parameters=parameters,
+                engine_name=_engine(),
+                kernel_name="python3",
+                language="python",
+                cwd=str(self.path.parent),
+                progress_bar=False,
+                start_timeout=START_TIMEOUT_S,
+                execution_timeout=limit_s,
+                attempt=self,
+            )
+        except LostMessageError:
+            raise
+        except PapermillExecutionError as failure:
+            cells = enumerate(self.notebook.cells)
+            index = next(i for i, cell in cells if _errors(cell.get("outputs")))
+            return f"{self.at(index)}: {failure.ename}: {_line(failure.evalue)}"
+        except Exception as failure:  # a dead kernel, a hung cell, a kernel that does not start
+            kind = type(failure).__name__
+            words = {
+                "DeadKernelError": "the kernel died",
+                "CellTimeoutError": f"still running after {limit_s} s",
+            }
+            return f"{self.at()}: {words.get(kind) or f'{kind}: {_line(str(failure))}'}"
+        return ""
 
 
 def _is_news(record) -> bool:
@@ -200,16 +244,16 @@ def _is_news(record) -> bool:
     return "DeadKernelError" not in record.getMessage()
 
 
-def _silent_error(notebook, at) -> str:
+def _silent_error(run: _Attempt) -> str:
     """What papermill lets pass: an early exit, skipped cells, errors inside Output widgets."""
-    for index, cell in enumerate(notebook.cells):
+    for index, cell in enumerate(run.notebook.cells):
         if cell.cell_type != "code":
             continue
         for output in _errors(cell.outputs):
-            return f"{at(index)}: {output['ename']}: {_line(output['evalue'])}"
+            return f"{run.at(index)}: {output['ename']}: {_line(output['evalue'])}"
         if cell.source.strip() and not cell.execution_count:
-            return f"{at(index)}: did not run"
-    states = notebook.metadata.get("widgets", {}).values()
+            return f"{run.at(index)}: did not run"
+    states = run.notebook.metadata.get("widgets", {}).values()
     for model in (m for s in states for m in s.get("state", {}).values()):
         for output in _errors(model.get("state", {}).get("outputs")):
             words = f"{output['ename']}: {_line(output['evalue'])}"
@@ -227,23 +271,35 @@ def _line(text: str) -> str:
 
 
 def _engine() -> str:
-    """Name of the papermill engine that reports cells and keeps the notebook on failure."""
-    from papermill.engines import NBClientEngine, papermill_engines
+    """Name of the papermill engine that reports cells and watches the kernel."""
+    from papermill.engines import Engine, papermill_engines
 
-    class CourseEngine(NBClientEngine):
+    from bsrnn.experiments.kernel import WatchedClient
+
+    class CourseEngine(Engine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, seen=None, watch=None, **options):
-            seen["notebook"] = nb_man.nb
-            start, path = nb_man.cell_start, options.get("input_path", "")
-            watch.lesson(Path(path).stem, len(nb_man.nb.cells))
+        def execute_managed_notebook(
+            cls, nb_man, kernel_name, attempt, start_timeout, execution_timeout, **options
+        ):
+            attempt.notebook, attempt.index = nb_man.nb, -1
+            start = nb_man.cell_start
+            attempt.watch.lesson(attempt.path.stem, len(nb_man.nb.cells))
 
             def cell_start(cell, cell_index=None, **more):
-                seen["index"] = cell_index
-                watch.cell(cell_index)
+                attempt.index = cell_index
+                attempt.watch.cell(cell_index)
                 return start(cell, cell_index, **more)
 
             nb_man.cell_start = cell_start
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            WatchedClient(
+                nb_man,
+                kernel_name=kernel_name,
+                startup_timeout=start_timeout,
+                timeout=execution_timeout,
+                iopub_timeout=execution_timeout,  # outputs may come late, on a busy machine
+                log=logging.getLogger("papermill"),
+                extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks are not the lesson's
+            ).execute()
 
     papermill_engines.register("bsrnn", CourseEngine)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a line of noise per kernel

@@ -20,22 +20,24 @@ WAIT_S = 10  # for the answer of a scheduler
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one cell: state "kept" (finished before), "ran" or "failed"."""
+    """What became of one cell: state "kept" (finished before), "ran" or "failed"; `note` says why
+    it ran twice, if it did."""
 
     parameters: dict
     state: str
     seconds: float = 0.0
     error: str = ""
+    note: str = ""
 
     def line(self, names) -> str:
         """One line that shows the parameters `names`."""
         words = " ".join(f"{name}={self.parameters[name]}" for name in names)
         state = "FAIL" if self.state == "failed" else f"{self.state:4}"
         more = {"failed": self.error, "ran": f"{self.seconds:.0f} s"}.get(self.state, "")
-        return f"{state}  {words}  {more}".rstrip()
+        return f"{state}  {words}  {more}  {self.note}".rstrip()
 
 
-def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, watch=None):
+def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None, watch=None):
     """Run what is not finished of `plan` into the folder `out`; one Outcome per cell, in order.
 
     workers: leaves at a time on this machine (default: one per CPU core); the numbers in the cards
@@ -44,7 +46,7 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
       many at a time as they have threads. `out` (and a dataset) must be a folder that all machines
       see under one path, each with a checkout of the same version. After Ctrl-C, leaves that
       have begun there end by themselves; until then nothing else works on their cells.
-    timeout_s: longest time for one notebook cell; 0: no limit.
+    timeout_s: longest time for one notebook cell; by default that of the leaf's profile.
     watch: called with each Outcome when it is known.
 
     Raises:
@@ -81,11 +83,11 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=0.0, 
                 jobs[number] = shared | {"parameters": parameters, "folder": folder}
         stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
         with contextlib.closing(stream):
-            for number, seconds, error in stream:
+            for number, seconds, error, note in stream:
                 folder = jobs[number]["folder"]
                 if not error and not finished(folder, given[number]):
                     error = f"no card in {folder}: do all machines share this folder?"
-                tell(number, "failed" if error else "ran", seconds, error)
+                tell(number, "failed" if error else "ran", seconds, error, note)
     return [outcomes[number] for number in range(len(cells))]
 
 
@@ -112,14 +114,14 @@ def _typed(plan: Sweep, path: Path) -> Sweep:
 
 
 def _timed(job, children=None):
-    """(seconds, error) of a leaf; also what the workers of a cluster call."""
+    """(seconds, error, note) of a leaf; also what the workers of a cluster call."""
     began = time.monotonic()
-    error = spawn(job, children)
-    return time.monotonic() - began, error
+    ended = spawn(job, children)
+    return time.monotonic() - began, *ended
 
 
 def _here(jobs: dict, workers: int):
-    """(number, seconds, error) of each job as it ends. Leaving early ends all that run."""
+    """(number, seconds, error, note) of each job as it ends. Leaving early ends all that run."""
     children, pool = Children(), ThreadPoolExecutor(max(1, min(workers, len(jobs))))
     try:
         futures = {pool.submit(_timed, job, children): number for number, job in jobs.items()}
@@ -154,4 +156,4 @@ def _on_cluster(jobs: dict, client):
     for future in done(futures):
         failure = future.exception()  # of the worker: the leaf's own comes as a result
         words = f"{type(failure).__name__}: {failure}".splitlines()[0]
-        yield futures[future], *((0.0, words) if failure else future.result())
+        yield futures[future], *((0.0, words, "") if failure else future.result())
