@@ -140,19 +140,56 @@ def write_text(path, text: str) -> None:
         part.write_bytes(text.encode())
 
 
+class Progress:
+    """Steps of a long task: a bar where a person watches a terminal, lines elsewhere.
+
+    line: what takes a line where there is no bar, such as `print` or a logger's `info`.
+
+    >>> steps = Progress(2, "songs", line=print)
+    >>> steps.step("the first")
+    the first
+    """
+
+    def __init__(self, total, name="", unit="it", line=lambda text: None, **how):
+        from tqdm import tqdm
+
+        watched = sys.stderr.isatty() and sys.stdout.isatty()
+        self.bar = tqdm(total=total, desc=name, unit=unit, disable=not watched, **how)
+        self.line = line if self.bar.disable else self.bar.write
+
+    def step(self, text: str = "") -> None:
+        """One more is done; `text` says what became of it."""
+        if text:
+            self.line(text)
+        self.bar.update()
+
+    def restart(self, name: str, total: int) -> None:
+        """The same bar for another task."""
+        self.bar.reset(total)
+        self.bar.set_description(name)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
 # Settings: text of the command line, or JSON, into typed values of known names
 
 
 class Json:
     """What makes a frozen dataclass of settings travel as JSON, there and back."""
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+    def to_json(self, indent=None) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=indent)
 
     @classmethod
     def from_json(cls, text: str):
-        """Inverse of to_json; UsageError for an unknown field."""
-        values = json.loads(text)
+        """Inverse of to_json; UsageError for what is no JSON object, or an unknown field."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{cls.__name__}: this is no JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"{cls.__name__}: give an object with fields by name, not {values!r}")
         for name in values:
             choose(name, [f.name for f in dataclasses.fields(cls)], f"field of {cls.__name__}")
         return cls(**values)

@@ -1,6 +1,6 @@
 """Words for every picture, labels and keys for every control, colours told apart, narrow pages.
 
-The stored lessons are looked at, nothing is executed; keys are pressed in tests/test_browser_*.
+The stored lessons are looked at, nothing is executed; keys are pressed in tests/test_browser.py.
 """
 
 import itertools
@@ -44,7 +44,7 @@ def test_every_stored_picture_has_alt_words_and_a_summary_below(path):
 
 
 def test_every_widget_of_a_lesson_is_driven_by_keys_in_a_browser_test():
-    driven = "\n".join(one.read_text() for one in Path(__file__).parent.glob("test_browser_*.py"))
+    driven = Path(__file__).with_name("test_browser.py").read_text()
     for path in LESSONS:
         for cell in notebooks.read(path).cells:
             if "interactive" in tags(cell):
@@ -128,7 +128,7 @@ BROKEN_WORDS = """() => {
 CUT_OFF = """() => [...document.querySelectorAll('*')].filter(e =>
     e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'hidden' && e.clientWidth
 ).map(e => e.className)"""  # what the template hides is neither seen nor scrolled to
-WIDE_PICTURES = """() => [...document.images].filter(i => !i.closest('.table, .formula')).filter(
+WIDE_PICTURES = """() => [...document.images].filter(i => !i.closest('table, .formula')).filter(
     i => i.getBoundingClientRect().right > innerWidth + 1).length"""  # those two boxes scroll
 
 

@@ -9,11 +9,11 @@ with the mistake, and the check, no other cell, must raise AssertionError.
 import copy
 from typing import NamedTuple
 
+import grammar
 import nbformat
 import pytest
 from conftest import KERNEL, NOTEBOOKS
 
-from bsrnn.course import grammar
 from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.notebooks import tags
 

@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 
+import grammar
 import nbformat
 import numpy as np
 import pytest
 
 from bsrnn import course
+from bsrnn.cli.course import Bars
 from bsrnn.common import UsageError
-from bsrnn.course import grammar, outputs, progress, stamp
+from bsrnn.course import outputs, stamp
 from bsrnn.experiments import notebooks, page, runner
 
 SHARED = """profile: str = "smoke"  # smoke, small or full
@@ -287,7 +289,7 @@ def test_a_phone_scrolls_wide_tables_and_code_and_never_the_page(tmp_path):
         tab.goto(path.as_uri())
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
         boxes = tab.evaluate(
-            "[...document.querySelectorAll('.table')].map(b => [b.clientWidth, b.scrollWidth])"
+            "[...document.querySelectorAll('table')].map(b => [b.clientWidth, b.scrollWidth])"
         )
         assert len(boxes) == 2 and all(seen < 400 < whole for seen, whole in boxes)
         lines = "[...document.querySelectorAll('td')].map(c => c.getClientRects()[0].height)"
@@ -295,8 +297,11 @@ def test_a_phone_scrolls_wide_tables_and_code_and_never_the_page(tmp_path):
         browser.close()
 
 
-def test_bars_count_lessons_and_cells(capsys, tmp_path):
-    bars = progress.Bars()
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_count_lessons_and_cells(terminal, capsys, monkeypatch, tmp_path):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    bars = Bars()
     bars.start([tmp_path, tmp_path])
     for name, error in (("01_a", ""), ("02_b", "cell 2: no")):
         bars.lesson(name, 3)
@@ -305,7 +310,7 @@ def test_bars_count_lessons_and_cells(capsys, tmp_path):
     bars.close()
     captured = capsys.readouterr()
     assert captured.out.split("\n")[:2] == ["ok    01_a  1 s", "FAIL  02_b  cell 2: no  1 s"]
-    assert "lessons: 100%" in captured.err and "02_b:" in captured.err
+    assert ("lessons: 100%" in captured.err and "02_b:" in captured.err) == terminal
 
 
 def test_select(tmp_path, write_notebook):

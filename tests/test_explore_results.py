@@ -34,7 +34,7 @@ def made(out):
         protocol = {"rung": "toy", "stems": ["vocals", "drums"]}
         card = {"parameters": cell, "metrics": rows, "protocol": protocol, "cost": cost}
         (folder / "results.json").write_text(json.dumps(card))
-    return experiments.board(out)
+    return experiments.leaderboard(out)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 import json
 
+import grammar
 import pytest
 from conftest import NOTEBOOKS
 
 from bsrnn import data, experiments, metrics, models
-from bsrnn.course import grammar, stamp
+from bsrnn.course import stamp
 from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.plan import leaf_hash
 from bsrnn.experiments.running import cell_folder
@@ -53,7 +54,7 @@ def test_its_card_says_everything(swept):
     assert found["cost"]["parameters"] == sum(p.numel() for p in own.parameters())
     assert found["cost"]["training_macs"] > found["cost"]["macs_per_second"] > 0
     assert "energy_kwh" not in found["cost"]
-    board = experiments.board(out)
+    board = experiments.leaderboard(out)
     assert board.note.startswith("toy data") and board.scores().shape == (2, 1)
     assert board.scores()["v3"].nunique() == 2, "two seeds should not agree to the last bit"
 

@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
     for name, summary, example, add, function in COMMANDS:
         group, _, last = name.rpartition(" ")
         own = places[group].add_parser(
-            last, help=summary, description=summary, formatter_class=shape,
+            last, aliases=["leaderboard"] if last == "board" else [], help=summary,
+            description=summary, formatter_class=shape,
             epilog=f"example: python -m bsrnn {example}",
         )  # fmt: skip
         add(own)

@@ -9,10 +9,38 @@ from bsrnn.cli.shared import (
     fail,
     new_file,
     parameter_arguments,
+    say,
     stems_argument,
     timeout_argument,
 )
 from bsrnn.common import choose, listed, once, write_text
+
+
+class Bars:
+    """A bar over lessons and one over the cells of the current one; a line per lesson elsewhere.
+
+    Told about a run as `experiments.runner.Watch` says.
+    """
+
+    def start(self, lessons) -> None:
+        self.lessons = common.Progress(len(lessons), "lessons", "lesson", say)
+        self.cells = common.Progress(1, unit="cell", position=1, leave=False)
+
+    def lesson(self, name: str, cells: int) -> None:
+        self.cells.restart(name, cells)
+
+    def cell(self, index: int) -> None:
+        self.cells.bar.update(index - self.cells.bar.n)
+
+    def done(self, result) -> None:
+        error = f"  {result.error}" if result.error else ""
+        state = "FAIL" if result.error else "ok  "
+        line = f"{state}  {result.lesson}{error}  {result.seconds:.0f} s  {result.note}"
+        self.lessons.step(line.rstrip())
+
+    def close(self) -> None:
+        self.cells.close()
+        self.lessons.close()
 
 
 def _run_arguments(own):
@@ -30,11 +58,10 @@ def _run_arguments(own):
     _run_arguments,
 )
 def _course_run(args):
-    from bsrnn.course import progress
     from bsrnn.experiments import runner
 
     given = once(args.parameters + ([["profile", args.profile]] if args.profile else []))
-    results = runner.run(args.lessons, given, args.out, args.timeout, progress.watcher())
+    results = runner.run(args.lessons, given, args.out, args.timeout, Bars())
     failed = [result.lesson for result in results if result.error]
     seconds, where = sum(result.seconds for result in results), results[0].page.parent
     print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
@@ -65,17 +92,17 @@ def _check_arguments(own):
 
 @command(
     "course check",
-    "check the grammar of lessons and that their stored outputs are fresh",
+    "check that the stored outputs of lessons are light and fresh",
     "course check --update 04",
     _check_arguments,
 )
 def _course_check(args):
-    from bsrnn.course import outputs, progress
+    from bsrnn.course import outputs
     from bsrnn.experiments import runner
 
-    problems = outputs.check(args.lessons, args.update, progress.watcher())
+    problems = outputs.check(args.lessons, args.update, Bars())
     count = len(runner.select(args.lessons))
-    print(*problems or [f"{count} lessons are sound and fresh"], sep="\n")
+    print(*problems or [f"{count} lessons are fresh"], sep="\n")
     return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
 
 
@@ -137,7 +164,7 @@ def _release_arguments(own):
 
 @command(
     "course release",
-    "make the students' notebooks: without solutions and hidden tests",
+    "make the students' notebooks: without solutions and hidden tests; needs nbgrader",
     "course release a1",
     _release_arguments,
 )
@@ -222,7 +249,7 @@ def _course_board(args):
         seed = {"seed": int(hidden)} if hidden.isdecimal() else {}
         hidden = data.open("toy" if seed else hidden, args.subset, **seed)
     watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
-    board = capstone.leaderboard(args.submissions, songs, limits, hidden, args.measure, watch=watch)
+    board = capstone.rank(args.submissions, songs, limits, hidden, args.measure, watch=watch)
     if out:
         write_text(out, board.frame.to_csv())
     print(board.text())

@@ -28,6 +28,11 @@ def fail(words, code: int) -> int:
     return code
 
 
+def say(text) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
+
+
 def dataset_argument(own):
     """--dataset."""
     own.add_argument("--dataset", default="toy", help="toy, clip, musdb7, or a folder of songs")

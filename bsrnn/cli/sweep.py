@@ -1,10 +1,17 @@
 """`bsrnn sweep ...`: a grid of experiments, planned, run and compared."""
 
-import sys
 from pathlib import Path
 
-from bsrnn.cli.shared import GROUPS, command, fail, file, parameter_arguments, timeout_argument
-from bsrnn.common import UsageError, once
+from bsrnn.cli.shared import (
+    GROUPS,
+    command,
+    fail,
+    file,
+    parameter_arguments,
+    say,
+    timeout_argument,
+)
+from bsrnn.common import Progress, UsageError, once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
 
@@ -42,10 +49,12 @@ def _sweep_run(args):
 
     plan = _plan(args)
     names, count = list(plan.grid), len(plan.cells())
-    watch = _watch(names, count)
+    progress = Progress(count, "sweep", "cell", say)
     outcomes = experiments.run(
-        plan, args.out, args.workers, args.threads, args.scheduler, args.timeout, watch
-    )
+        plan, args.out, args.workers, args.threads, args.scheduler, args.timeout,
+        watch=lambda outcome: progress.step(outcome.line(names)),
+    )  # fmt: skip
+    progress.close()
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     print(f"{count - len(failed)} of {count} cells are finished: {args.out}")
     return fail(f"{len(failed)} cells failed, see above; run again to retry", 1) if failed else 0
@@ -73,23 +82,6 @@ def _plan(args):
     return Sweep(grid, fixed, **options, **baseline)
 
 
-def _watch(names, count):
-    """A bar on a terminal, a line per cell elsewhere."""
-    from tqdm import tqdm
-
-    if not (sys.stderr.isatty() and sys.stdout.isatty()):
-        return lambda outcome: print(outcome.line(names), flush=True)
-    bar = tqdm(total=count, desc="sweep", unit="cell")
-
-    def show(outcome):
-        bar.write(outcome.line(names))
-        bar.update()
-        if bar.n == count:
-            bar.close()
-
-    return show
-
-
 def _board_arguments(own):
     own.add_argument("folder", nargs="?", default="runs/sweep", help="of the sweep [runs/sweep]")
     own.add_argument("--metric", default="", help="another than the plan's")
@@ -107,7 +99,7 @@ def _sweep_board(args):
     from bsrnn import experiments
     from bsrnn.common import write_text
 
-    board = experiments.board(args.folder)
+    board = experiments.leaderboard(args.folder)
     print(board.readable(args.metric, args.stem).to_string())
     if board.plan.comparisons:
         print(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")

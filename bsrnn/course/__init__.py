@@ -1,4 +1,4 @@
-"""The course: run lessons strictly, check their grammar and outputs, stamp badges, grade.
+"""The course: run lessons strictly, check their outputs, stamp badges, grade.
 
 A lesson itself uses `begin`, `show`, `attempt`, `folder` and `write_card`; they import lightly.
 """

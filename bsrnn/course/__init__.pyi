@@ -1,7 +1,6 @@
 """What `bsrnn.course` offers: loaded on first use, read by editors and type checkers."""
 
 from .grading import examine as examine, grade as grade
-from .grammar import problems as problems
 from .lesson import (
     attempt as attempt,
     begin as begin,

@@ -1,7 +1,7 @@
 """Stored outputs of the lessons: light, deterministic and fresh, so that GitHub is a reading room.
 
-`check` reports what breaks the grammar or is stale; with `update` it first re-runs the lessons
-in the smoke profile and stores their outputs with the hash of the sources that made them.
+`check` reports what is heavy or stale; with `update` it first re-runs the lessons in the smoke
+profile and stores their outputs with the hash of the sources that made them.
 """
 
 import base64
@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 from bsrnn.common import ROOT, whole, write_text
-from bsrnn.course import grammar
 from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
@@ -38,7 +37,7 @@ def check(lessons=(), update=False, watch=None, folder=None) -> list[str]:
     try:
         for path in paths:
             failed = _update(path, watch) if update else ""
-            broken = [failed] if failed else grammar.problems(path) + _stored(path)
+            broken = [failed] if failed else _stored(path)
             found += [f"{path.stem}: {words}" for words in broken]
     finally:
         if update:

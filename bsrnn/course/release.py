@@ -1,20 +1,28 @@
 """Released assignments: the teacher's notebooks without solutions and hidden tests.
 
-`notebooks/assignments/source/<id>/<id>.ipynb` -> `release/<id>/<id>.ipynb`, the way nbgrader's
-`generate_assignment` does it (a test compares the two), so that a course without nbgrader can
-release, too. Format: nbgrader cell metadata, schema version 3.
+`notebooks/assignments/source/<id>/<id>.ipynb` -> `release/<id>/<id>.ipynb`, by the steps of
+nbgrader's `generate_assignment` (extra `course`), without its database.
 """
 
-import hashlib
-import re
 import shutil
 from pathlib import Path
 
-from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, whole, writable, write_text
+from bsrnn.common import (
+    NOTEBOOKS,
+    DataError,
+    UsageError,
+    choose,
+    optional,
+    whole,
+    writable,
+    write_text,
+)
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
-CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
-TEXT_STUB = "YOUR ANSWER HERE"
+STEPS = (
+    "LockCells", "ClearSolutions", "ClearOutput", "ComputeChecksums", "ClearHiddenTests",
+    "ComputeChecksums", "CheckCellMetadata",
+)  # fmt: skip
 
 
 def sources(folder: Path = ASSIGNMENTS) -> dict[str, Path]:
@@ -23,11 +31,11 @@ def sources(folder: Path = ASSIGNMENTS) -> dict[str, Path]:
     Raises:
         UsageError: there are none in `folder`/source.
     """
-    found = sorted(Path(folder).glob("source/*/*.ipynb"))
-    found = {path.stem: path for path in found if path.stem == path.parent.name}
-    if not found:
+    paths = sorted(Path(folder).glob("source/*/*.ipynb"))
+    known = {path.stem: path for path in paths if path.stem == path.parent.name}
+    if not known:
         raise UsageError(f"no assignments in {folder}/source: teachers have them in a checkout")
-    return found
+    return known
 
 
 def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[Path]:
@@ -36,15 +44,14 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
     check: write nothing, only say which ones are stale.
 
     Raises:
-        UsageError: an unknown assignment. DataError: a region that does not end.
+        UsageError: an unknown assignment, no nbgrader. DataError: a region that does not end.
     """
     from bsrnn.experiments.notebooks import nbformat
 
     known = sources(folder)
     stale = []
     for name in [choose(name, known, "assignment") for name in names] or known:
-        notebook = released(nbformat.read(known[name], as_version=4))
-        text = nbformat.writes(notebook) + "\n"
+        text = nbformat.writes(_released(known[name])) + "\n"
         path = Path(folder) / "release" / name / f"{name}.ipynb"
         if path.is_file() and path.read_text(encoding="utf-8").rstrip() == text.rstrip():
             continue
@@ -72,60 +79,15 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
     return folder
 
 
-def released(notebook):
-    """A copy of the source notebook as students get it."""
-    import copy
+def _released(path: Path):
+    """The source notebook at `path` as students get it."""
+    from bsrnn.experiments import notebooks
 
-    notebook = copy.deepcopy(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        own = cell.metadata.get("nbgrader")
-        if own is None:
-            continue
-        where = f"cell {own['grade_id']!r}"
-        if own["solution"]:
-            stub = CODE_STUB if cell.cell_type == "code" else TEXT_STUB
-            cell.source = without(cell.source, "SOLUTION", where, stub)
-        cell.source = without(cell.source, "HIDDEN TESTS", where)
-        if own["solution"] or own["grade"] or own["locked"]:
-            cell.metadata["deletable"] = False
-            if not own["solution"]:
-                cell.metadata["editable"] = False
-            own["checksum"] = checksum(cell)
-            own["cell_type"] = cell.cell_type
+    preprocessors = optional("nbgrader.preprocessors")
+    notebook, resources = notebooks.read(path), {}
+    try:
+        for step in STEPS:
+            notebook, resources = getattr(preprocessors, step)().preprocess(notebook, resources)
+    except RuntimeError as error:
+        raise DataError(f"{path.name}: {error}: end every region that begins") from None
     return notebook
-
-
-def without(source: str, region: str, where: str, stub: str | None = None) -> str:
-    """`source` without its regions `BEGIN <region>` to `END <region>`, each replaced by `stub`.
-
-    A solution cell without a region is all solution: with a stub, it becomes the stub.
-
-    >>> without("a = 1" + chr(10) + "### BEGIN X" + chr(10) + "b" + chr(10) + "### END X", "X", "")
-    'a = 1'
-    """
-    kept, inside, found = [], False, False
-    for line in source.split("\n"):
-        if f"BEGIN {region}" in line:
-            if inside:
-                raise DataError(f"{where}: a second BEGIN {region} before END {region}")
-            inside = found = True
-            indent = re.match(r"\s*", line)[0]
-            kept += [indent + part for part in stub.split("\n")] if stub else []
-        elif f"END {region}" in line:
-            inside = False
-        elif not inside:
-            kept.append(line)
-    if inside:
-        raise DataError(f"{where}: BEGIN {region} has no END {region}")
-    return "\n".join(kept) if found or stub is None else stub
-
-
-def checksum(cell) -> str:
-    """nbgrader's MD5 of a cell: by it a changed locked cell and an untouched answer are known."""
-    own = cell.metadata["nbgrader"]
-    locked = not own["solution"] and (own["grade"] or own["locked"])
-    parts = [cell.source, cell.cell_type, own["grade"], own["solution"], locked, own["grade_id"]]
-    parts += [float(own["points"])] if own["grade"] else []
-    return hashlib.md5("".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()

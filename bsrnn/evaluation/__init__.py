@@ -12,12 +12,13 @@ Lesson 09.
 
 from bsrnn.evaluation.ladder import NAMES as LADDER
 from bsrnn.evaluation.ladder import learnt_gains, reference_estimates
+from bsrnn.evaluation.leaderboard import COSTS, leaderboard, pareto, readable
 from bsrnn.evaluation.museval_bridge import benchmark, museval_frames, museval_json
 from bsrnn.evaluation.report import Report, bootstrap_interval, compare, paired, student_interval
 from bsrnn.evaluation.run import estimates, evaluate
 
 __all__ = [
-    "LADDER", "Report", "benchmark", "bootstrap_interval", "compare", "estimates", "evaluate",
-    "learnt_gains", "museval_frames", "museval_json",
-    "paired", "reference_estimates", "student_interval",
+    "COSTS", "LADDER", "Report", "benchmark", "bootstrap_interval", "compare", "estimates",
+    "evaluate", "leaderboard", "learnt_gains", "museval_frames", "museval_json", "paired", "pareto",
+    "readable", "reference_estimates", "student_interval",
 ]  # fmt: skip

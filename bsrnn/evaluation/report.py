@@ -58,18 +58,21 @@ class Report:
         rows = self.frame[self.frame["metric"] == metric]
         return rows.pivot(index="song", columns=["system", "stem"], values="value_db")
 
-    def table(self, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
-        """Median (or mean) over songs in dB, systems in ladder order x stems, and their mean.
+    def songs(self) -> pd.DataFrame:
+        """Mean uSDR in dB over the stems that a song has: a row per song, a column per system."""
+        return self.pivot("usdr").T.groupby(level="system").mean().T
+
+    def table(self, metric: str = "usdr") -> pd.DataFrame:
+        """Median over songs in dB, systems in ladder order x stems, and their mean.
 
         Undefined values are left out; `aggregate` counts them. The note on toy data is the name of
         the columns, so that it is printed with the table.
         """
-        choose(statistic, ("median", "mean"), "statistic")
-        values = getattr(self.pivot(metric), statistic)().unstack("stem")
+        values = self.pivot(metric).median().unstack("stem")
         values = values.reindex(index=self.systems, columns=self.stems)
         if len(self.stems) > 1:
             values["all"] = values.mean(axis=1, skipna=False)
-        values.index.name = f"{statistic} {metric} (dB)"
+        values.index.name = f"median {metric} (dB)"
         values.columns.name = self.note or None
         return values
 
@@ -122,16 +125,18 @@ class Report:
         return f"{note}{self.table().round(2).to_html()}<p>{songs} songs</p>"
 
 
-def bootstrap_interval(values, statistic=np.median, seed: int = 0, level: float = 0.95):
-    """(low, high) of `statistic` over songs drawn again with replacement; NaN without values."""
+def bootstrap_interval(values, statistic=np.median, seed: int = 0):
+    """95 % interval (low, high) of `statistic` over songs drawn again with replacement.
+
+    NaN without values.
+    """
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    found = np.sort(statistic(values[drawn], axis=1))  # (RESAMPLES, songs) -> (RESAMPLES,)
-    tail = (1 - level) / 2
-    return tuple(float(found[round(q * (RESAMPLES - 1))]) for q in (tail, 1 - tail))
+    songs = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    drawn = np.sort(statistic(values[songs], axis=1))  # (RESAMPLES, songs) -> (RESAMPLES,)
+    return tuple(float(drawn[round(q * (RESAMPLES - 1))]) for q in (0.025, 0.975))
 
 
 def student_interval(values, level: float = 0.95) -> tuple[float, float]:
@@ -208,8 +213,8 @@ def same_protocol(reports) -> None:
                 )
 
 
-def compare(reports, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
-    """Leaderboard of several reports of one protocol, in ladder order.
+def compare(reports, metric: str = "usdr") -> pd.DataFrame:
+    """Medians of several reports of one protocol, in ladder order.
 
     Reports of the same name are taken as seeds of one system: mean of their medians, `seeds`, and
     `spread`, the standard deviation of the column `all` (or the only stem). `seconds_per_minute`
@@ -221,7 +226,7 @@ def compare(reports, metric: str = "usdr", statistic: str = "median") -> pd.Data
     same_protocol(reports)
     tables = {}
     for report in reports:
-        table = report.table(metric, statistic)
+        table = report.table(metric)
         for system in table.index:
             if system in NAMES and system in tables:
                 continue  # the ladder is the same everywhere
@@ -237,6 +242,6 @@ def compare(reports, metric: str = "usdr", statistic: str = "median") -> pd.Data
         row["seconds_per_minute"] = runs["cost"].mean()
         rows[system] = row
     board = pd.DataFrame.from_dict(rows, orient="index")
-    board.index.name = f"{statistic} {metric} (dB)"
+    board.index.name = f"median {metric} (dB)"
     board.columns.name = reports[0].note or None
     return board

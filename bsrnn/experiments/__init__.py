@@ -9,8 +9,8 @@
         margin_db=0.2,
     )
     experiments.run(plan, "runs/bands", workers=2)     # again: only what has no card yet
-    experiments.board("runs/bands").table()            # mean, interval, cost, beside the ladder
-    experiments.board("runs/bands").gains()            # paired with the baseline, and the verdict
+    experiments.leaderboard("runs/bands").table()      # interval, cost, the ladder
+    experiments.leaderboard("runs/bands").gains()      # paired, and the verdict
 
 Conventions
     A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The *leaf*

@@ -14,25 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from bsrnn import evaluation
 from bsrnn.common import DataError, choose
-from bsrnn.evaluation import LADDER, Report, paired, student_interval
+from bsrnn.evaluation import COSTS, LADDER, Report, paired, student_interval
 from bsrnn.evaluation.report import same_protocol
 from bsrnn.experiments.leaf import CARD
 from bsrnn.experiments.plan import Sweep, read_plan
 from bsrnn.experiments.running import cell_folder
-from bsrnn.training.expense import COSTS, UNIT
-
-_PRINTED = {  # head and format of the columns that are not dB with two decimals
-    "seeds": ("seeds", "{:.0f}"), "parameters": ("parameters", "{:,.0f}"),
-    "macs_per_second": ("GMAC per s of sound", "{:,.3f}"),
-    "training_macs": ("training GMAC", "{:,.2f}"),
-    "cpu_seconds": ("CPU s", "{:,.1f}"), "seconds": ("s", "{:,.1f}"),
-    "energy_kwh": ("kWh", "{:.2g}"),
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """The finished cells of a sweep.
 
     frame: a row per cell, system, stem and metric: the grid, `arm`, system, stem, metric, value_db,
@@ -64,33 +56,24 @@ class Board:
         return table[[arm for arm in self.plan.arms() if arm in table]]
 
     def table(self, metric: str = "", stem: str = "") -> pd.DataFrame:
-        """The leaderboard: the ladder, and every arm with mean and 95 % interval over seeds in dB
-        and the mean of each known cost. metric, stem: the plan's if empty."""
-        scores, rows = self.scores(metric, stem), self._rows(self.frame, metric, stem)
-        ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
-        made = {name: {"mean": value} for name, value in ladder.items()}
-        for arm, values in scores.items():
-            low, high = student_interval(values)
-            costs = rows[rows["arm"] == arm][self.costs].mean()
-            count = int(values.notna().sum())
-            made[arm] = {"mean": values.mean(), "low": low, "high": high, "seeds": count, **costs}
-        columns = ["mean", "low", "high", "seeds", *self.costs]
-        board = pd.DataFrame.from_dict(made, orient="index").reindex(columns=columns)
-        board = board.sort_values("mean", ascending=False)
+        """`evaluation.leaderboard` of the arms over seeds, beside the ladder, with the mean of each
+        known cost. metric, stem: the plan's if empty."""
+        rows = self._rows(self.frame, metric, stem)
+        rungs = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
+        values = self.scores(metric, stem)
+        once = {name: pd.Series(value, values.index[:1]) for name, value in rungs.items()}
+        costs = rows[~rows["system"].isin(LADDER)].groupby("arm")[self.costs].mean()
+        board = evaluation.leaderboard(values.assign(**once), costs.to_dict("index"), over="seeds")
         metric, stem = metric or self.plan.metric, stem or self.plan.stem
         board.index.name = f"{metric} of {stem} (dB)"
         board.columns.name = self.note or None
         return board
 
     def readable(self, metric: str = "", stem: str = "", leave: tuple = ()) -> pd.DataFrame:
-        """`table` as text: dB with two decimals, costs with their units, nothing where nothing is
-        known. leave: names of costs to leave out."""
-        board = self.table(metric, stem).drop(columns=list(leave))
-        text = pd.DataFrame(index=board.index).rename_axis(columns=board.columns.name)
-        for name, values in board.items():
-            head, form = _PRINTED.get(name, (name, "{:.2f}"))
-            text[head] = (values / UNIT.get(name, 1)).map(form.format).where(values.notna(), "")
-        return text
+        """`table` as text for people; leave: names of columns to leave out."""
+        return evaluation.readable(
+            self.table(metric, stem), ("behind_low_db", "tied", "rank", *leave)
+        )
 
     def gains(self, metric: str = "", stem: str = "") -> pd.DataFrame:
         """Paired gain of every arm over the baseline in dB, and the verdict of the plan's rule.
@@ -150,8 +133,8 @@ class Board:
         return "worse" if high < -self.plan.margin_db else "undecided"
 
 
-def board(out) -> Board:
-    """The board of the sweep in folder `out`, from its plan and its cards.
+def leaderboard(out) -> Leaderboard:
+    """The leaderboard of the sweep in folder `out`, from its plan and its cards.
 
     Raises:
         DataError: no plan, no finished cell, a damaged card. UsageError: cards of different
@@ -182,7 +165,7 @@ def board(out) -> Board:
     frame = pd.concat(frames, ignore_index=True)
     frame[list(COSTS)] = frame[list(COSTS)].astype(float)
     protocol = next(iter(reports.values())).card["protocol"]
-    return Board(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
+    return Leaderboard(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
 
 
 def _with_all(rows: pd.DataFrame, keys: list) -> pd.DataFrame:

@@ -10,14 +10,20 @@ from bsrnn.common import write_text
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>A widget: open the lesson in Jupyter to use it.</em></p>"
-_REMOTE = re.compile(r"^<script[^>]*\ssrc=|cdnjs|unpkg|MathJax|jupyter\.widget")  # a template's
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 _MATH = re.compile(
     r"(?<!\\)\$\$(.+?)\$\$|(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", re.DOTALL
 )
 _STOP = re.compile(r'(<img class="math"[^>]*>)([-.,;:?!)]+)')  # stays beside its formula
 _UNIT = re.compile(r"(?<=\d) (?=%|(?:dB|dBFS|Hz|kHz|ms)\b)")  # no line ends between them
-_STYLE = """<style>
+# nbconvert's own page without what it would fetch; pictures have their alt text, tables scroll.
+_TEMPLATE = """
+{%- extends "lab/index.html.j2" -%}
+{%- block html_head_js %}{% endblock -%}
+{%- block html_head_js_mathjax %}{% endblock -%}
+{%- block html_head_js_mermaidjs %}{% endblock -%}
+{%- block jupyter_widgets %}{% endblock -%}
+{%- block html_head_css %}<style>
 body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
 .jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
 .jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
@@ -25,14 +31,19 @@ body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
   white-space: pre !important; word-break: normal !important; overflow-x: auto}
 .jp-RenderedMarkdown .highlight {padding: .5em; margin: .5em 0}
 .jp-RenderedMarkdown .highlight pre {margin: 0; background: none}
-.table {overflow-x: auto} :is(.dataframe tbody :is(td, th), .table code, .whole) {
-  white-space: nowrap}
+table {display: block !important; overflow-x: auto; width: fit-content; max-width: 100%}
+:is(.dataframe tbody :is(td, th), table code, .whole) {white-space: nowrap}
 @media (max-width: 600px) {.jp-RenderedMarkdown :is(td, th) {min-width: 5rem}}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
 img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
 img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
 p.formula {text-align: center !important; overflow-x: auto}
-</style>"""
+</style>{% endblock -%}
+{%- block data_png %}<div class="jp-RenderedImage jp-OutputArea-output">
+<img alt="{{ (output | get_metadata('alt', 'image/png') or 'figure') | escape_html }}"
+ src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}">
+</div>{% endblock -%}
+"""
 
 
 def write_page(notebook, path) -> Path:
@@ -41,20 +52,15 @@ def write_page(notebook, path) -> Path:
     Pictures are embedded with their alt text, formulas are drawn as SVG, a widget shows what
     its output first showed, and every script that would be fetched is left out.
     """
+    from jinja2 import DictLoader
     from nbconvert import HTMLExporter
 
+    loader = DictLoader({"page.html.j2": _TEMPLATE})
+    exporter = HTMLExporter(template_name="lab", extra_loaders=[loader])
+    exporter.template_file = "page.html.j2"  # embed_images=True would empty <details>
     resources = {"metadata": {"name": Path(path).stem}}
-    exporter = HTMLExporter(template_name="lab")  # embed_images=True would empty <details>
-    text, _ = exporter.from_notebook_node(_still(notebook), resources)
-    text = re.sub(r"<script\b.*?</script>", _local_script, text, flags=re.DOTALL)
-    text = text.replace("<table", '<div class="table" tabindex="0"><table')  # a box that scrolls
-    text = text.replace("</table>", "</table></div>")
-    write_text(Path(path), text.replace("</head>", f"{_STYLE}</head>", 1))
+    write_text(Path(path), exporter.from_notebook_node(_still(notebook), resources)[0])
     return Path(path)
-
-
-def _local_script(match) -> str:
-    return "" if _REMOTE.search(match[0]) else match[0]
 
 
 def _still(notebook):
@@ -77,7 +83,10 @@ def _still(notebook):
                 outputs += _captured(view["model_id"], models.get("state", {}), set())
             else:
                 outputs.append(output)
-        cell.outputs = [_described(output) for output in outputs]
+        for data in (output.get("data", {}) for output in outputs):
+            if "text/markdown" in data and "image/png" not in data:
+                data["text/markdown"] = _markdown("".join(data["text/markdown"]), {})
+        cell.outputs = outputs
     return lesson
 
 
@@ -93,19 +102,6 @@ def _captured(model_id: str, models: dict, seen: set) -> list:
     for child in state.get("children", []):
         found += _captured(str(child).removeprefix("IPY_MODEL_"), models, seen)
     return found
-
-
-def _described(output):
-    """Pictures as HTML with their alt text, which nbconvert's template leaves out."""
-    data = output.get("data", {})
-    if "image/png" in data:
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt") or "figure"
-        picture = "".join(data["image/png"]).replace("\n", "")
-        source = f"data:image/png;base64,{picture}"
-        output["data"] = {"text/html": f'<img alt="{html.escape(alt)}" src="{source}">'}
-    elif "text/markdown" in data:
-        data["text/markdown"] = _markdown("".join(data["text/markdown"]), {})
-    return output
 
 
 def _markdown(text: str, attachments: dict) -> str:

@@ -9,23 +9,20 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
+
 import bsrnn
-from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
+from bsrnn.common import NOTEBOOKS, DataError, Json, UsageError, choose, write_text
 from bsrnn.evaluation.metrics import DEFINITIONS
 from bsrnn.experiments import notebooks
 from bsrnn.experiments.notebooks import source_hash
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 PLAN, LOCK = "plan.json", ".lock"
 MACHINERY = ("out_dir", "resume")  # parameters of a leaf that the sweep itself sets
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class Sweep(Json):
     """A grid of named parameters and what will be concluded from it.
 
     Without a hypothesis it is exploratory: its board shows intervals and gives no verdict.
@@ -37,7 +34,8 @@ class Sweep:
     True
     """
 
-    grid: dict  # parameter -> its values; every combination is a cell
+    grid: dict = dataclasses.field(default_factory=dict)  # parameter -> its values; every
+    # combination is a cell
     fixed: dict = dataclasses.field(default_factory=dict)  # parameters that all cells share
     question: str = ""
     hypothesis: str = ""
@@ -102,7 +100,7 @@ class Sweep:
 
     @property
     def rule(self) -> str:
-        """The decision rule in words; `Board.gains` applies exactly this."""
+        """The decision rule in words; `Leaderboard.gains` applies exactly this."""
         return (
             f"An arm is better than {self.arm(self.baseline)} if the {100 * self.level:.4g} % "
             f"Student interval over {self.repeat}s of its paired gain (median {self.metric} over "
@@ -115,22 +113,6 @@ class Sweep:
         """Hash of everything above: two plans with one digest are one plan."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Sweep":
-        """The plan in `text`; UsageError for names or values that make none."""
-        try:
-            fields = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"the plan is no JSON ({error}): see `sweep run --help`") from None
-        if not isinstance(fields, dict) or "grid" not in fields:
-            raise UsageError('the plan has no "grid": give {"grid": {"seed": [0, 1]}, ...}')
-        for name in fields:
-            choose(name, [f.name for f in dataclasses.fields(cls)], "field of the plan")
-        return cls(**fields)
 
 
 def name_of(parameters: dict, names=()) -> str:
@@ -162,28 +144,21 @@ def leaf_hash(path: Path) -> str:
 def alone(out):
     """Holds the folder `out`, of a sweep or a cell: meanwhile every other is refused there.
 
-    The lock is the operating system's (flock): it ends with its process, however that ends. Where
-    there is none (Windows, some network disks) nothing is refused.
+    The lock is the operating system's: it ends with its process, however that ends.
 
     Raises:
         UsageError: another sweep is running there. DataError: it cannot be written.
     """
-    path = Path(out) / LOCK
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        Path(out).mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(Path(out) / LOCK).acquire(timeout=0)
+    except filelock.Timeout:
+        raise UsageError(
+            f"another sweep is running in {out}: wait until it ends, or choose another folder"
+        ) from None
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
-    with file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another sweep is running in {out}: wait until it ends, or choose another folder"
-            ) from None
-        except OSError:
-            pass  # a disk without locks
+        raise DataError(f"cannot write {out} ({error.strerror}): choose another folder") from None
+    with lock:
         yield
 
 

@@ -1,6 +1,5 @@
 """What `bsrnn.explore` offers: loaded on first use, read by editors and type checkers."""
 
-from .contest import contest_board as contest_board, contest_view as contest_view
 from .costs import cost_calculator as cost_calculator, cost_view as cost_view
 from .distortion import distortion_lab as distortion_lab, distortion_view as distortion_view
 from .forward import (

@@ -8,18 +8,16 @@ import textwrap
 import pandas as pd
 
 from bsrnn.common import choose
-from bsrnn.evaluation import LADDER, student_interval
+from bsrnn.evaluation import COSTS, LADDER, pareto, student_interval
 from bsrnn.explore.panel import Panel, choice
 from bsrnn.plots import style
-from bsrnn.plots.ledger import pareto
 from bsrnn.plots.results import METRICS
-from bsrnn.training.expense import COSTS, UNIT
 
 
 def results_view(board, metric="", stem="", cost="", group="") -> list:
     """What `result_explorer` shows: [Picture, words, table].
 
-    board: a `bsrnn.experiments.Board`.
+    board: a `bsrnn.experiments.Leaderboard`.
     metric, stem: of the scores (default: the plan's primary ones).
     cost: what lies on the x axis, a name of `board.costs`; group: what belongs together, "arm" or a
     parameter of the grid. Left every cell is a point; right each group is its mean with the 95 %
@@ -34,7 +32,7 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
     rows = board.frame[(board.frame["metric"] == metric) & (board.frame["stem"] == stem)]
     ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
     cells = rows[~rows["system"].isin(LADDER)]
-    cells = cells.assign(**{cost: cells[cost] / UNIT.get(cost, 1)})
+    cells = cells.assign(**{cost: cells[cost] / COSTS[cost].unit})
     table = _table(cells, group or "arm", cost)
     unit = METRICS[metric]
     picture = _picture(cells, table, ladder, group or "arm", cost, f"{unit} of {stem} (dB)")
@@ -42,7 +40,7 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
         picture.suptitle(board.note, fontsize=9)
     words = _words(table, ladder, unit, stem, group or "arm", board)
     style.describe(picture, words)
-    table = table.round(3).rename(columns={cost: COSTS[cost]})
+    table = table.round(3).rename(columns={cost: COSTS[cost].words})
     if cost == "parameters":
         table[cost] = table[cost].map("{:,.0f}".format)
     return [picture, textwrap.fill(words, 88), table]
@@ -51,12 +49,12 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
 def result_explorer(board) -> Panel:
     """The explorer as a widget: metric, stem, cost on the x axis, grouping.
 
-    board: a `bsrnn.experiments.Board`.
+    board: a `bsrnn.experiments.Leaderboard`.
     """
 
     plan, stems = board.plan, list(board.frame["stem"].unique())
     metrics = [(METRICS[name], name) for name in board.frame["metric"].unique()]
-    costs = [(COSTS[name], name) for name in board.costs]
+    costs = [(COSTS[name].words, name) for name in board.costs]
     return Panel(
         lambda **values: results_view(board, **values),
         "Result explorer",
@@ -102,7 +100,7 @@ def _picture(cells, table, ladder, group, cost, label):
             ax.axhline(value, color="#999999", linewidth=0.8)
             ax.annotate(system, (0.99, value), (0, 2), xycoords=("axes fraction", "data"),
                         textcoords="offset points", fontsize=7, ha="right")  # fmt: skip
-        ax.set(xlabel=COSTS[cost])
+        ax.set(xlabel=COSTS[cost].words)
         ax.set_title(title, fontsize=9)
         ax.margins(x=0.35)
         ax.locator_params(axis="x", nbins=5)

@@ -1,7 +1,6 @@
 """What `bsrnn.plots` offers: loaded on first use, read by editors and type checkers."""
 
 from . import bounds as bounds
-from . import contest as contest
 from . import ledger as ledger
 from . import loudness as loudness
 from . import models as models
@@ -13,7 +12,6 @@ from . import signals as signals
 from . import style as style
 from . import tracks as tracks
 from .bounds import bound_curves as bound_curves, face_to_face as face_to_face, gallery as gallery
-from .contest import score_over_cost as score_over_cost
 from .ledger import (
     leaderboard as leaderboard,
     pareto as pareto,
@@ -30,6 +28,7 @@ from .results import (
     ladder as ladder,
     paired as paired,
     per_song as per_song,
+    score_over_cost as score_over_cost,
     training_curves as training_curves,
     transfer_curves as transfer_curves,
 )

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bsrnn.common import UsageError
+from bsrnn.evaluation.leaderboard import pareto
 from bsrnn.evaluation.ledger import PROTOCOL
 from bsrnn.plots.style import PALETTE, describe, figure, legend
 
@@ -97,22 +98,7 @@ def leaderboard(table, title=None):
     )
 
 
-def pareto(cost, value) -> list[int]:
-    """Positions of the points that no other point beats: none costs less or as much and is better.
-
-    >>> pareto([1, 2, 3], [5.0, 4.0, 6.0])
-    [0, 2]
-    """
-    order = sorted(range(len(cost)), key=lambda i: (cost[i], -value[i]))
-    front, best = [], float("-inf")
-    for place in order:
-        if value[place] > best:
-            front.append(place)
-            best = value[place]
-    return front
-
-
-def sdr_over_cost(rows):
+def sdr_over_cost(rows, title=None):
     """Published SDR against the parameters of all networks that a system needs, and its Pareto
     front (stepped line: no smaller system of these is better).
 

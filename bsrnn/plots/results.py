@@ -6,8 +6,8 @@ on toy data in its title. Intervals are 95 % bootstraps over songs. Lessons 07, 
 
 import numpy as np
 
-from bsrnn.common import UsageError
-from bsrnn.evaluation import LADDER
+from bsrnn.common import UsageError, choose
+from bsrnn.evaluation import COSTS, LADDER
 from bsrnn.evaluation import paired as paired_table
 from bsrnn.plots.style import PALETTE, describe, figure, legend, log_hz_axis, stem_colour
 
@@ -232,3 +232,42 @@ def _songs(report) -> str:
 
 def _title(text: str, report) -> str:
     return f"{text} ({report.note})" if report.note else text
+
+
+def score_over_cost(board, cost="macs_per_second", limit=None, title="The leaderboard"):
+    """An `evaluation.leaderboard` by cost: left on the ladder, right at close range.
+
+    A bar is the 95 % interval, filled points are on the front (dotted steps). limit: of the cost,
+    a dashed line. Lesson 15.
+    """
+    unit = COSTS[choose(cost, COSTS, "cost")]
+    systems = board[board["kind"] == "system"]
+    rungs = board[board["kind"] == "ladder"]["score_db"]
+    picture, (whole, close) = figure(title, columns=2, height=3.8, width_ratios=[1, 3.2])
+    for name, value in rungs.items():
+        whole.axhline(value, color=GREY, lw=1, ls=":")
+        whole.annotate(f"{name} {value:.1f}", (0, value), (0, 2), fontsize=7, ha="center",
+                       textcoords="offset points")  # fmt: skip
+    front = systems[systems["front"].astype(bool)].sort_values(cost)
+    close.step(front[cost] / unit.unit, front["score_db"], where="post", color=GREY, lw=1, ls=":")
+    words = []
+    for place, (name, row) in enumerate(systems.iterrows()):
+        colour, x = PALETTE[place % len(PALETTE)], row[cost] / unit.unit
+        face = colour if row["front"] else "white"
+        whole.plot([-0.25, 0.25], [row["score_db"]] * 2, color=colour, lw=2)
+        close.plot([x, x], [row["low_db"], row["high_db"]], color=colour, lw=2)
+        close.plot(x, row["score_db"], "o", color=colour, mfc=face, label=f"{row['rank']} {name}")
+        words.append(f"{name} {row['score_db']:.1f} dB for {unit.form.format(x)}")
+    if limit is not None:
+        close.axvline(limit / unit.unit, color="black", lw=1, ls="--")
+    whole.set(xlabel="with the ladder", ylabel="score (dB)", xlim=(-1, 1), xticks=[])
+    close.set(xlabel=unit.words)
+    close.margins(0.15)
+    if len(systems):
+        picture.legend(loc="outside right upper", fontsize=8, frameon=False)
+    rungs = ", ".join(f"{name} {value:.1f}" for name, value in rungs.items())
+    return describe(
+        picture,
+        f"Score against {unit.words}: {', '.join(words) or 'nobody'}. Ladder in dB: {rungs}. "
+        "Filled points: on the front.",
+    )

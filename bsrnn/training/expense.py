@@ -25,15 +25,6 @@ from bsrnn.models.cost import cost
 
 EVERY_S = 5  # between two looks at the load
 METHOD = "codecarbon, offline, of the training process"
-COSTS = {  # what a card knows of its run: the unit it is shown in, in words
-    "parameters": "parameters",
-    "macs_per_second": "GMAC per second of sound",
-    "training_macs": "GMAC of all training examples, forward",
-    "cpu_seconds": "CPU seconds of training",
-    "seconds": "seconds of training",
-    "energy_kwh": "kWh of training",
-}
-UNIT = {"macs_per_second": 1e9, "training_macs": 1e9}  # of those that are shown in another one
 
 
 def device_name(device) -> str:

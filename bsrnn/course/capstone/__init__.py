@@ -4,15 +4,15 @@
     capstone.pack("submissions/anna", separator, card, plan, report, scores, trained_on=songs)
     limits = capstone.Limits(("vocals",), parameters=500_000)
     print(capstone.validate("submissions/anna", limits, songs.subset("test")).text())
-    board = capstone.leaderboard("submissions", songs.subset("test"), limits, hidden=other_songs)
-    board.frame
+    board = capstone.rank("submissions", songs.subset("test"), limits, hidden=other_songs)
+    print(board.text())
 
 `python -m bsrnn course submit` and `course board` do the same. Lesson 15.
 """
 
-from bsrnn.course.capstone.board import Board, leaderboard
 from bsrnn.course.capstone.checks import CHECKS, Fault, Verdict, price, validate
-from bsrnn.course.capstone.parcel import (
+from bsrnn.course.capstone.ranking import Ranking, rank
+from bsrnn.course.capstone.submission import (
     CARD,
     LADDER,
     PLAN,
@@ -25,7 +25,6 @@ from bsrnn.course.capstone.parcel import (
 )  # fmt: skip
 
 __all__ = [
-    "CARD", "CHECKS", "LADDER", "PLAN", "REPORT", "Board", "Fault", "Limits", "Verdict", "claims",
-    "digest", "leaderboard", "pack", "price", "split_lines",
-    "validate",
+    "CARD", "CHECKS", "LADDER", "PLAN", "REPORT", "Fault", "Limits", "Ranking", "Verdict", "claims",
+    "digest", "pack", "price", "rank", "split_lines", "validate",
 ]  # fmt: skip

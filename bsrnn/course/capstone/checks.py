@@ -5,6 +5,7 @@ finds mistakes. It is no lie detector: a checkpoint says what its author let it 
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import bsrnn
 from bsrnn import audio, cost, evaluation, models
 from bsrnn.common import DataError, UsageError
-from bsrnn.course.capstone.parcel import (
+from bsrnn.course.capstone.scoring import score
+from bsrnn.course.capstone.submission import (
     ATTACHMENTS,
     CARD,
     CARD_FILE,
@@ -25,7 +27,6 @@ from bsrnn.course.capstone.parcel import (
     claims,
     digest,
 )  # fmt: skip
-from bsrnn.course.capstone.scoring import score
 from bsrnn.data import splits, toyfilm, toysong
 from bsrnn.evaluation.report import GENERATED
 
@@ -104,79 +105,79 @@ def validate(path, limits: Limits, dataset, cache=None) -> Verdict:
         hint = "unpack it and give the folder" if folder.is_file() else "check the path"
         raise UsageError(f"{path} is no plain folder: {hint}")
     stems = limits.of(dataset)
-    there = _files(folder, faults)
-    card = _card(folder / CARD_FILE, faults) if CARD_FILE in there else {}
+
+    def tell(check: str, words) -> None:
+        faults.append(Fault(check, one_line(words)))
+
+    there = _files(folder, tell)
+    card = _card(folder / CARD_FILE, tell) if CARD_FILE in there else {}
     for name, headings in TEXTS.items():
         if name in there:
-            _sections(folder / name, headings, faults)
+            _sections(folder / name, headings, tell)
     digests = {name: digest(folder / name) for name in ("plan.md", MODEL) if name in there}
     price = separator = scores = None
     if MODEL in there:
-        price, separator = _model(folder / MODEL, limits, stems, dataset, faults)
+        price, separator = _model(folder / MODEL, limits, stems, dataset, tell)
     if separator is not None:
-        _songs(separator, card, dataset, faults, notes)
-        if _sounds(separator, stems, dataset, faults):
+        _songs(separator, card, dataset, tell, notes)
+        if _sounds(separator, stems, dataset, tell):
             try:
                 scores = score(separator, dataset, stems, cache, digests[MODEL])
-                _claims(card, scores, limits, faults)
+                _claims(card, scores, limits, tell)
             except UsageError as error:  # it overflows on one of the songs
-                faults.append(Fault("sound", str(error)))
-    clean = tuple(Fault(check, one_line(words)) for check, words in faults)
-    return Verdict(one_line(folder.name), clean, tuple(notes), price, digests, scores)
+                tell("sound", error)
+    return Verdict(one_line(folder.name), tuple(faults), tuple(notes), price, digests, scores)
 
 
-def _files(folder: Path, faults: list) -> set[str]:
+def _files(folder: Path, tell) -> set[str]:
     """Names of the files of a submission that are there and may be read."""
     there = set()
+    wanted = (MODEL, CARD_FILE, *TEXTS)
     for path in sorted(folder.iterdir()):
         name = path.name
         if name.startswith("."):  # what file managers leave: not looked at
             continue
         if path.is_symlink() or not path.is_file():
-            faults.append(Fault("files", f"{name} is a link or a folder: put plain files here"))
-        elif name in (MODEL, CARD_FILE, *TEXTS):
-            small = name == MODEL or path.stat().st_size <= TEXT_BYTES
-            if small:
-                there.add(name)
-            else:
-                words = f"{name} has more than {TEXT_BYTES:,} bytes: shorten it"
-                faults.append(Fault("files", words))
+            tell("files", f"{name} is a link or a folder: put plain files here")
+        elif name in wanted and name != MODEL and path.stat().st_size > TEXT_BYTES:
+            tell("files", f"{name} has more than {TEXT_BYTES:,} bytes: shorten it")
+        elif name in wanted:
+            there.add(name)
         elif path.suffix.lower() not in ATTACHMENTS:
-            words = f"{name} is no part of a submission: weights go into {MODEL}, remove the rest"
-            faults.append(Fault("files", words))
-    seen = {path.name for path in folder.iterdir()}
-    for name in (MODEL, CARD_FILE, *TEXTS):
-        if name not in seen:
-            faults.append(Fault("files", f"no {name}: capstone.pack writes it"))
+            fix = f"weights go into {MODEL}, remove the rest"
+            tell("files", f"{name} is no part of a submission: {fix}")
+    for name in wanted:
+        if not os.path.lexists(folder / name):
+            tell("files", f"no {name}: capstone.pack writes it")
     return there
 
 
-def _card(path: Path, faults: list) -> dict:
+def _card(path: Path, tell) -> dict:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        faults.append(Fault("card", f"{CARD_FILE} is no JSON ({error}): pack it again"))
+        tell("card", f"{CARD_FILE} is no JSON ({error}): pack it again")
         return {}
     if not isinstance(card, dict):
-        faults.append(Fault("card", f"{CARD_FILE} holds no fields by name: pack it again"))
+        tell("card", f"{CARD_FILE} holds no fields by name: pack it again")
         return {}
     for name, meaning in CARD.items():
         if not isinstance(card.get(name), str) or not card[name].strip():
-            faults.append(Fault("card", f"no {name} ({meaning}): add a text"))
+            tell("card", f"no {name} ({meaning}): add a text")
     return card
 
 
-def _sections(path: Path, headings, faults: list) -> None:
+def _sections(path: Path, headings, tell) -> None:
     """Each heading stands there, with words below it."""
     text = path.read_text(encoding="utf-8", errors="replace")
     parts = re.split(r"(?m)^#+[ \t]*(.*?)[ \t]*$", text)[1:]
     words = dict(zip(map(str.lower, parts[::2]), map(str.split, parts[1::2]), strict=True))
     for heading in headings:
         if heading.lower() not in words:
-            faults.append(Fault("texts", f"{path.name} has no heading `## {heading}`: add it"))
+            tell("texts", f"{path.name} has no heading `## {heading}`: add it")
         elif len(words[heading.lower()]) < LEAST_WORDS:
             few = f"fewer than {LEAST_WORDS} words below `{heading}`"
-            faults.append(Fault("texts", f"{path.name} has {few}: write it out"))
+            tell("texts", f"{path.name} has {few}: write it out")
 
 
 def _configs(path: Path) -> list[models.ModelConfig]:
@@ -186,17 +187,17 @@ def _configs(path: Path) -> list[models.ModelConfig]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        texts = json.loads(metadata.get("configs", "[]"))
-        settings = [json.loads(text) for text in texts]
-        if not settings or any(one.get("model") == "d3net" for one in settings):
-            raise DataError(f"{path.name} holds no band-split network of bsrnn.save: save it so")
-        if any(not 2 <= one["stft"]["n_fft"] <= N_FFT for one in settings):
-            raise DataError(f"{path.name} has an n_fft outside 2 to {N_FFT}: choose another")
-        return [models.ModelConfig.from_json(text) for text in texts]
     except (SafetensorError, OSError) as error:
         raise DataError(
             f"{path.name} is no complete safetensors file ({error}): only bsrnn.save's are read"
         ) from None
+    texts = json.loads(metadata.get("configs", "[]"))
+    settings = [json.loads(text) for text in texts]
+    if not settings or any(values.get("model") == "d3net" for values in settings):
+        raise DataError(f"{path.name} holds no band-split network of bsrnn.save: save it so")
+    if any(not 2 <= values["stft"]["n_fft"] <= N_FFT for values in settings):
+        raise DataError(f"{path.name} has an n_fft outside 2 to {N_FFT}: choose another")
+    return [models.ModelConfig.from_json(text) for text in texts]
 
 
 def price(configs, channels: int) -> tuple[int, float]:
@@ -210,69 +211,64 @@ def price(configs, channels: int) -> tuple[int, float]:
         if config.channel_handling == "independent":
             config = replace(config, channels=channels)
         seconds = config.chunk_samples / config.sample_rate or CHUNK_S
-        found = cost.cost(config, seconds)
-        parameters += found.parameters
-        macs_per_s += found.macs / seconds
+        bill = cost.cost(config, seconds)
+        parameters += bill.parameters
+        macs_per_s += bill.macs / seconds
     return parameters, macs_per_s
 
 
-def _model(path: Path, limits, stems, dataset, faults: list):
+def _model(path: Path, limits, stems, dataset, tell):
     """(price, separator); the network is built only if its configuration keeps the limits."""
     try:
         configs = _configs(path)
-        found = price(configs, dataset.channels)
+        bill = price(configs, dataset.channels)
     except UsageError as error:
-        faults.append(Fault("model", str(error)))
+        tell("model", error)
         return None, None
     except Exception as error:  # values that no configuration has make the formulas fail in any way
-        words = f"{path.name} has a damaged configuration ({error}): save it again"
-        faults.append(Fault("model", words))
+        tell("model", f"{path.name} has a damaged configuration ({error}): save it again")
         return None, None
     have = [stem for config in configs for stem in config.stems]
     lacking = [stem for stem in stems if stem not in have]
     if lacking:
-        words = f"no output for {', '.join(lacking)}, only {', '.join(have)}: the board scores it"
-        faults.append(Fault("stems", words))
+        only = f"only {', '.join(have)}: the board scores it"
+        tell("stems", f"no output for {', '.join(lacking)}, {only}")
     for rate in sorted({config.sample_rate for config in configs} - {dataset.sample_rate}):
-        words = f"works at {rate} Hz, the songs have {dataset.sample_rate}: train it at that rate"
-        faults.append(Fault("stems", words))
-    affordable = True
-    for name, value, unit in (
-        ("parameters", found[0], "parameters"), ("macs_per_s", found[1], "MACs per second"),
-    ):  # fmt: skip
-        limit = getattr(limits, name)
+        fix = f"the songs have {dataset.sample_rate}: train it at that rate"
+        tell("stems", f"works at {rate} Hz, {fix}")
+    units = ("parameters", "MACs per second")
+    most = (limits.parameters, limits.macs_per_s)
+    for value, limit, unit in zip(bill, most, units, strict=True):
         if value > limit:
-            affordable = False
-            words = f"{value:,.0f} {unit}, at most {limit:,.0f}: fewer features, repeats or bands"
-            faults.append(Fault("cost", words))
-    if not affordable:
-        return found, None
+            fix = "fewer features, repeats or bands"
+            tell("cost", f"{value:,.0f} {unit}, at most {limit:,.0f}: {fix}")
+    if bill[0] > most[0] or bill[1] > most[1]:
+        return bill, None
     try:
         separator = bsrnn.load(path)
     except Exception as error:  # so does a passport that is none
-        words = str(error).replace(str(path), path.name)
-        faults.append(Fault("model", f"cannot be loaded: {words}"))
-        return found, None
+        tell("model", f"cannot be loaded: {str(error).replace(str(path), path.name)}")
+        return bill, None
     usable = not lacking and separator.sample_rate == dataset.sample_rate
-    return found, separator if usable else None
+    return bill, separator if usable else None
 
 
-def _sounds(separator, stems, dataset, faults: list) -> bool:
+def _sounds(separator, stems, dataset, tell) -> bool:
     """Whether it separates a generated scene and no stem comes out silent. `bsrnn.separate` itself
     refuses samples that are not finite, and keeps the length."""
     make = toysong.song if set(stems) & set(toysong.STEMS) else toyfilm.scene
     sources = make(SCENE_S, np.random.default_rng(0))[0]
     mixture = audio.to_channels(sum(sources.values()), dataset.channels)  # (C, L)
     try:
-        found = bsrnn.separate(separator, mixture, dataset.sample_rate, stems=stems)
+        estimates = bsrnn.separate(separator, mixture, dataset.sample_rate, stems=stems)
     except (UsageError, RuntimeError) as error:
-        faults.append(Fault("sound", f"cannot separate {SCENE_S:g} s of generated sound: {error}"))
+        tell("sound", f"cannot separate {SCENE_S:g} s of generated sound: {error}")
         return False
     floor = 10 ** (SILENT_DB / 20) * _rms(mixture)
-    silent = [stem for stem in stems if _rms(found[stem]) < floor]
+    silent = [stem for stem in stems if _rms(estimates[stem]) < floor]
     for stem in silent:
-        words = f"{stem} is silent, below {SILENT_DB:g} dB of the mixture: was its head trained?"
-        faults.append(Fault("sound", words))
+        below = f"below {SILENT_DB:g} dB of the mixture"
+        tell("sound", f"{stem} is silent, {below}: was its head trained?")
     return not silent
 
 
@@ -280,59 +276,58 @@ def _rms(x) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
 
 
-def _songs(separator, card, dataset, faults: list, notes: list) -> None:
+def _songs(separator, card, dataset, tell, notes: list) -> None:
     """Were the test songs kept out of training, as far as the checkpoint's split hash tells?
 
     With another split of the same songs the card must list it; the list must have that hash.
     """
     parts = getattr(separator, "separators", [separator])
-    known = [one.passport.get("trained") for one in (separator, *parts)]
-    known = [one for one in known if isinstance(one, dict) and one.get("split_hash")]
-    trained = known[0] if known else None
-    if trained is None:
+    facts = [part.passport.get("trained") for part in (separator, *parts)]
+    facts = [fact for fact in facts if isinstance(fact, dict) and fact.get("split_hash")]
+    if not facts:
         notes.append("the checkpoint does not say which songs it was trained on: ask its author")
         return
-    known, lines = trained["split_hash"], card.get("split")
+    trained, lines = facts[0], card.get("split")
+    known, rungs = trained["split_hash"], {str(trained.get("rung")), dataset.rung}
     if known == dataset.split_hash:
         lines = [f"{song.subset}/{song.name}" for song in dataset]
-    elif not _may_share(str(trained.get("rung")), dataset.rung):
+    elif not _may_share(rungs):
         return
     elif not isinstance(lines, list) or splits.digest("\n".join(sorted(map(str, lines)))) != known:
-        words = f"card.json does not list the split it was trained on ({known})"
-        faults.append(Fault("songs", f"{words}: pack it with trained_on=that dataset"))
+        fix = "pack it with trained_on=that dataset"
+        tell("songs", f"card.json does not list the split it was trained on ({known}): {fix}")
         return
     learnt = ("train/", "valid/") if trained.get("valid_songs") else ("train/",)
     seen = {str(line).partition("/")[2] for line in lines if str(line).startswith(learnt)}
     for name in sorted(seen & {song.name for song in dataset})[:1]:
-        words = f"{name!r} was learnt from and is scored: keep test songs out of training"
-        faults.append(Fault("songs", words))
+        tell("songs", f"{name!r} was learnt from and is scored: keep test songs out of training")
 
 
-def _may_share(one, other) -> bool:
+def _may_share(rungs: set) -> bool:
     """Whether datasets of these rungs can hold the same songs in different subsets. A generated
     song depends on its seed, subset and place: a test song is never a training song elsewhere."""
-    if {one, other} & set(GENERATED):
+    if rungs & set(GENERATED):
         return False
-    return one == other or "folder" in (one, other) or {one, other} <= _OVERLAPPING
+    return len(rungs) == 1 or "folder" in rungs or rungs <= _OVERLAPPING
 
 
-def _claims(card, scores, limits, faults: list) -> None:
+def _claims(card, scores, limits, tell) -> None:
     """Every claimed median, ladder included, against the one computed here."""
-    claimed, here = card.get("claims"), scores.card["protocol"]["songs_hash"]
+    claimed, here = card.get("claims"), claims(scores)
     if not isinstance(claimed, dict) or not isinstance(claimed.get("median_usdr_db"), dict):
-        words = "none with the ladder beside them: pack the report of evaluation.evaluate"
-        faults.append(Fault("claims", words))
-    elif claimed.get("songs_hash") != here:
-        words = f"are about other songs ({claimed.get('songs_hash')}, the board's are {here})"
-        faults.append(Fault("claims", f"{words}: evaluate on the board's test songs"))
-    else:
-        for system, values in claims(scores)["median_usdr_db"].items():
-            said = claimed["median_usdr_db"].get(system)
-            for stem, value in values.items():
-                one = said.get(stem, "nothing") if isinstance(said, dict) else "nothing"
-                if not _same(one, value, limits.tolerance_db):
-                    words = f"{stem} of {system}: {one!r} claimed, {value} dB computed here"
-                    faults.append(Fault("claims", f"{words}: claim what can be reproduced"))
+        tell("claims", "none with the ladder beside them: pack the report of evaluation.evaluate")
+        return
+    if claimed.get("songs_hash") != here["songs_hash"]:
+        songs = f"({claimed.get('songs_hash')}, the board's are {here['songs_hash']})"
+        tell("claims", f"are about other songs {songs}: evaluate on the board's test songs")
+        return
+    for system, values in here["median_usdr_db"].items():
+        told = claimed["median_usdr_db"].get(system)
+        for stem, value in values.items():
+            median = told.get(stem, "nothing") if isinstance(told, dict) else "nothing"
+            if not _same(median, value, limits.tolerance_db):
+                both = f"{stem} of {system}: {median!r} claimed, {value} dB computed here"
+                tell("claims", f"{both}: claim what can be reproduced")
 
 
 def _same(claimed, computed, tolerance_db: float) -> bool:

@@ -6,7 +6,7 @@ import pandas as pd
 
 import bsrnn
 from bsrnn import evaluation
-from bsrnn.course.capstone.parcel import LADDER, SYSTEM
+from bsrnn.course.capstone.submission import LADDER, SYSTEM
 from bsrnn.data import splits
 from bsrnn.evaluation.report import same_protocol
 

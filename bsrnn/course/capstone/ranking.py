@@ -1,4 +1,4 @@
-"""The board: all valid submissions on the same songs, the ladder beside them, what they cost.
+"""The leaderboard of a class: all valid submissions on the same songs, the ladder beside them.
 
 Hidden songs decide: claims are checked on the public test songs, ranks come from songs that nobody
 could look at, such as toy songs of a seed that the teacher keeps. Lesson 15.
@@ -14,28 +14,22 @@ import bsrnn
 from bsrnn import benchmark, evaluation
 from bsrnn.common import UsageError
 from bsrnn.course.capstone.checks import Fault, Verdict, one_line, validate
-from bsrnn.course.capstone.parcel import MODEL, Limits
 from bsrnn.course.capstone.scoring import joined, score
-from bsrnn.evaluation.standings import standings
+from bsrnn.course.capstone.submission import MODEL, Limits
 
 CACHE = ".board"  # in the folder of submissions: finished scores by digest of the model file
 MEASURED_S = 3.0  # of sound that is timed
 
 
 @dataclass(frozen=True)
-class Board:
-    """`frame`: `standings`; `report`: the scores of every song, for `evaluation.paired` and
-    `plots.results`; `verdicts`: of all submissions, by name."""
+class Ranking:
+    """`frame`: the `evaluation.leaderboard`; `report`: the scores of every song; `verdicts`: of all
+    submissions, by name; `costs`: of those on the board, by names of `evaluation.COSTS`."""
 
     frame: pd.DataFrame
     report: evaluation.Report
     verdicts: dict[str, Verdict]
-
-    @property
-    def prices(self) -> dict[str, tuple[int, float]]:
-        """Who is on the board: (parameters, multiply-accumulates per second of sound)."""
-        entries = self.frame.index[self.frame["kind"] == "submission"]
-        return {name: self.verdicts[name].price for name in entries}
+    costs: dict[str, dict]
 
     @property
     def refused(self) -> dict[str, Verdict]:
@@ -43,18 +37,16 @@ class Board:
         return {name: verdict for name, verdict in self.verdicts.items() if not verdict.valid}
 
     def text(self) -> str:
-        """The board for people: the standings, then who is missing and why."""
+        """The board for people: the leaderboard, then who is missing and why."""
         lines = [self.report.note] if self.report.note else []
-        frame = self.frame.drop(columns=["kind", "behind_db", "behind_high_db"])
-        frame = frame.astype(object).where(frame.notna(), "-")
-        lines.append(frame.to_string(float_format=lambda x: f"{x:.3g}"))
+        lines.append(evaluation.readable(self.frame).to_string())
         lines += [f"not on the board: {verdict.text()}" for verdict in self.refused.values()]
         return "\n".join(lines)
 
 
-def leaderboard(
+def rank(
     folder, dataset, limits: Limits, hidden=None, measure=False, cache=None, watch=lambda v: None
-) -> Board:
+) -> Ranking:
     """Validate and score every submission in `folder`, one folder each.
 
     dataset: public test songs that the claims are about. hidden: songs that decide (default: the
@@ -78,8 +70,12 @@ def leaderboard(
         watch(verdict)
     speeds = {}
     if separators and (measure or np.isfinite(limits.real_time)):
-        speeds = measured(separators, hidden.channels)
-        _slow(speeds, limits, verdicts)
+        speeds = _measured(separators, hidden.channels)
+    for name, speed in speeds.items():
+        if speed["real_time"] > limits.real_time:
+            here = f"real-time factor {speed['real_time']:.2g} here, at most {limits.real_time:g}"
+            fault = Fault("cost", f"{here}: a faster network, or a higher limit")
+            verdicts[name] = replace(verdicts[name], faults=(fault,))
     ladder = score(None, hidden, stems, cache)
     for name in [name for name in separators if verdicts[name].valid]:
         key = verdicts[name].digests[MODEL]
@@ -88,8 +84,12 @@ def leaderboard(
         except UsageError as error:  # it overflows on a song that was hidden
             verdicts[name] = replace(verdicts[name], faults=(Fault("sound", one_line(error)),))
     report = joined(reports, ladder)
-    prices = {name: verdicts[name].price for name in reports}
-    return Board(standings(report, prices, speeds), report, verdicts)
+    costs = {
+        name: dict(zip(("parameters", "macs_per_second"), verdicts[name].price, strict=True))
+        | speeds.get(name, {})
+        for name in reports
+    }
+    return Ranking(evaluation.leaderboard(report.songs(), costs), report, verdicts, costs)
 
 
 def _verdict(path: Path, limits, dataset, cache) -> Verdict:
@@ -103,23 +103,16 @@ def _verdict(path: Path, limits, dataset, cache) -> Verdict:
     return replace(verdict, faults=(fault, *verdict.faults))
 
 
-def measured(separators: dict, channels: int) -> dict:
-    """name -> (real-time factor, the same in matrix products), one thread, all in turns.
+def _measured(separators: dict, channels: int) -> dict:
+    """name -> {real_time, products} of one thread, all in turns.
 
-    The real-time factor is seconds of computing per second of sound. Seconds do not travel to other
-    machines; so the second number counts how many products of two square matrices of
-    `benchmark.PEAK_SIZE` take as long, timed in the same rounds (lesson 11).
+    real_time is seconds of computing per second of sound. Seconds do not travel to other machines;
+    so products counts how many products of two square matrices of `benchmark.PEAK_SIZE` take as
+    long, timed in the same rounds (lesson 11).
     """
     table = benchmark.measure({"board": separators}, MEASURED_S, (1,), 3, channels=channels)
     product_s = 2e-9 * benchmark.PEAK_SIZE**3 / table["peak_gflops"]
-    found = zip(table["option"], table["real_time"], table["real_time"] / product_s, strict=True)
-    return {name: (float(factor), float(products)) for name, factor, products in found}
-
-
-def _slow(speeds: dict, limits, verdicts: dict) -> None:
-    """Refuse in `verdicts` who is slower than the limit on this machine."""
-    for name, (factor, _) in speeds.items():
-        if factor > limits.real_time:
-            words = f"real-time factor {factor:.2g} here, at most {limits.real_time:g}"
-            fault = Fault("cost", f"{words}: a faster network, or a higher limit")
-            verdicts[name] = replace(verdicts[name], faults=(fault,))
+    return {
+        name: {"real_time": float(factor), "products": float(factor / second)}
+        for name, factor, second in zip(table["option"], table["real_time"], product_s, strict=True)
+    }
