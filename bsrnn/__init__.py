@@ -1,7 +1,8 @@
 """bsrnn: band-split source separation, taught, exact and fast.
 
 `import bsrnn` is light: it loads neither torch nor numpy. Rooms are imported when first used,
-so `bsrnn.bands.scheme("v7")` needs numpy only, and `bsrnn.load(...)` brings in torch.
+so `bsrnn.bands.scheme("v7")` needs numpy only, and `bsrnn.load(...)` brings in torch. Import it
+before torch, so that `bsrnn.threads` can settle how torch's threads wait for each other.
 
 Conventions (the whole repository):
     B batch, S stems, C channels, L samples, F bins, T frames, K bands, W bins in a band,
@@ -15,6 +16,8 @@ import importlib.machinery
 import sys
 
 import lazy_loader
+
+from bsrnn import threads
 
 __version__ = "0.1.0"
 
@@ -52,6 +55,7 @@ class _Doors(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 sys.meta_path.append(_Doors())
+threads.watch()
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

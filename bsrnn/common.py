@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else installed, from a wheel
 ROOT = PACKAGE.parent if CHECKOUT else PACKAGE / "share"  # data, notebooks, the tested versions
 NOTEBOOKS = ROOT / "notebooks"
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 
 
 # Errors
@@ -50,18 +52,51 @@ def choose(name: str, options, what: str) -> str:
 
 
 def optional(module: str):
-    """Import a package that only some uses need; a UsageError says how to install it.
+    """Import a package that only some uses need; a UsageError says how to install or repair it.
 
     >>> optional("json").dumps([1])
     '[1]'
     """
     import importlib
+    from importlib.metadata import version
 
+    package = module.split(".")[0]
     try:
         return importlib.import_module(module)
-    except ImportError:
-        package = module.split(".")[0]
+    except ModuleNotFoundError:
         raise UsageError(f"{package} is not installed: pip install {package}") from None
+    except (ImportError, OSError, RuntimeError) as error:  # built for another torch
+        pair = f"{package} {version(package)} does not import with torch {version('torch')}"
+        raise UsageError(f"{pair} ({error}): {repair('torch', package)}") from error
+
+
+def pins() -> dict[str, str]:
+    """The tested set on this system and Python: name -> version."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # nothing is installed yet but pip
+        from pip._vendor.packaging.requirements import Requirement
+
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    needs = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {
+        need.name: next(iter(need.specifier)).version
+        for need in needs
+        if need.marker is None or need.marker.evaluate()
+    }
+
+
+def repair(*packages: str) -> str:
+    """The command that installs the tested versions of `packages` and of what they need.
+
+    >>> " -m pip install -c " in repair("torch") and " torch==2." in repair("torch")
+    True
+    """
+    versions = pins()
+    wanted = " ".join(f"{name}=={versions[name]}" for name in packages)
+    return (
+        f"{shlex.quote(sys.executable)} -m pip install -c {shlex.quote(str(CONSTRAINTS))} {wanted}"
+    )
 
 
 # Places and files

@@ -12,8 +12,7 @@ from assignment_mutants import BUGS, MUTANTS
 
 from bsrnn import cli
 from bsrnn.common import UsageError
-from bsrnn.course import grading, questions, release, submission
-from bsrnn.course.room import Room
+from bsrnn.course import grading, questions, release, student
 from bsrnn.experiments import runner
 
 SOURCES = release.sources()
@@ -26,24 +25,15 @@ NBGRADER = pytest.mark.skipif(
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
-@pytest.fixture(scope="module")
-def rooms():
-    """rooms[assignment]: one room with torch, another one that starts faster."""
-    torch = [a for a in IDS if "import torch" in read(a).cells[1].source]
-    others = [a for a in IDS if a not in torch]
-    with Room(map(questions.module, torch)) as slow, Room(map(questions.module, others)) as fast:
-        yield {assignment: slow if assignment in torch else fast for assignment in IDS}
-
-
 def read(assignment, kind="source"):
     path = release.ASSIGNMENTS / kind / assignment / f"{assignment}.ipynb"
     return nbformat.read(path, as_version=4)
 
 
-def graded(assignment, notebook, path, rooms, seed=0):
+def graded(assignment, notebook, path, seed=0):
     """(sheet, {question without points: feedback}) of a notebook written to `path`."""
     nbformat.write(notebook, path)
-    sheet = grading.grade(path, seed=seed, room=rooms[assignment])
+    sheet = grading.grade(path, seed=seed)
     assert sheet.assignment == assignment, "told by its functions"
     lost = {mark.question: mark.feedback for mark in sheet.marks if mark.points < mark.of}
     return sheet, lost
@@ -84,7 +74,8 @@ def test_format(assignment):
         points[called] = own.points
         assert own.locked and not own.solution and own.grade_id.endswith("-grade")
         assert f"Graded here: {called}, {own.points} point" in cell.source
-    assert points == asked and list(points) == list(asked), "same questions, points and order"
+    worth = {question: questions.points(assignment, question) for question in asked}
+    assert points == worth and list(points) == list(asked), "same questions, points and order"
     for cell in notebook.cells:
         own = cell.metadata.get("nbgrader", {"schema_version": 3})
         assert own["schema_version"] == 3 and not cell.get("outputs")
@@ -137,12 +128,12 @@ def test_release_is_fresh_and_gives_nothing_away(assignment):
 
 
 @pytest.mark.parametrize("assignment", IDS)
-def test_reference_gets_everything_and_the_stub_nothing(assignment, rooms, tmp_path):
-    full = sum(questions.QUESTIONS[assignment].values())
+def test_reference_gets_everything_and_the_stub_nothing(assignment, tmp_path):
+    full = sum(questions.points(assignment, q) for q in questions.QUESTIONS[assignment])
     for seed in range(2):
-        sheet, lost = graded(assignment, read(assignment), tmp_path / "r.ipynb", rooms, seed)
+        sheet, lost = graded(assignment, read(assignment), tmp_path / "r.ipynb", seed)
         assert (sheet.points, sheet.of, lost) == (full, full, {})
-    sheet, lost = graded(assignment, read(assignment, "release"), tmp_path / "s.ipynb", rooms)
+    sheet, lost = graded(assignment, read(assignment, "release"), tmp_path / "s.ipynb")
     assert sheet.points == 0 and set(lost.values()) == {"not answered yet"}
 
 
@@ -150,21 +141,20 @@ CASES = [(assignment, *case) for assignment, cases in MUTANTS.items() for case i
 
 
 @pytest.mark.parametrize("assignment, question, sound, wrong", CASES)
-def test_a_wrong_solution_loses_exactly_its_marks(
-    assignment, question, sound, wrong, rooms, tmp_path
-):
+def test_a_wrong_solution_loses_exactly_its_marks(assignment, question, sound, wrong, tmp_path):
     notebook = read(assignment)
     (cell,) = (c for c in notebook.cells if f"def {questions.function(question)}(" in c.source)
     head, body = cell.source.split(BEGIN)
     assert body.count(sound) >= 1, "the mutant changes nothing"
     cell.source = head + BEGIN + body.replace(sound, wrong)
-    sheet, lost = graded(assignment, notebook, tmp_path / "m.ipynb", rooms, SEED)
+    sheet, lost = graded(assignment, notebook, tmp_path / "m.ipynb", SEED)
     assert list(lost) == [question]
-    assert sheet.of - sheet.points == questions.QUESTIONS[assignment][question]
+    lost_points = sheet.of - sheet.points
+    assert 0 < lost_points <= questions.points(assignment, question)
 
 
 @pytest.mark.parametrize("repaired", [None, *BUGS])
-def test_the_five_bugs_of_a6_are_graded_apart(repaired, rooms, tmp_path):
+def test_the_five_bugs_of_a6_are_graded_apart(repaired, tmp_path):
     notebook = read("a6")
     (broken,) = (c.source for c in notebook.cells if "def broken_train(" in c.source)
     (cell,) = (c for c in notebook.cells if "def train(" in c.source)
@@ -176,7 +166,7 @@ def test_the_five_bugs_of_a6_are_graded_apart(repaired, rooms, tmp_path):
     cell.source = (
         cell.source.replace(line, better.format(clip=clip, zero=zero)) if line else cell.source
     )
-    lost = graded("a6", notebook, tmp_path / "b.ipynb", rooms)[1]
+    lost = graded("a6", notebook, tmp_path / "b.ipynb")[1]
     assert set(lost) == set(BUGS) - {repaired}
 
 
@@ -216,7 +206,7 @@ def test_release_says_which_are_stale_and_refuses_open_regions(tmp_path):
 
 def test_plain_python_in_submissions_is_untouched():
     cell = "x = (\n    3\n    % 2\n)\ntext = '''\n!ls\n'''\n"
-    found, problems = submission.statements([cell])
+    found, problems = student.statements([cell])
     assert len(found) == 2 and problems == []
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bsrnn.common import ROOT
 from bsrnn.course import grading, questions, release
+from bsrnn.course.sandbox import Limits
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed: pip install -e '.[course]'")
 IDS = list(questions.QUESTIONS)
@@ -129,7 +130,7 @@ def test_autograde_gives_the_same_marks(course, released):
         course(Autograde, assignment)
     with Gradebook(course.database) as book:
         for (assignment, student), path in paths.items():
-            sheet = grading.grade(path, assignment, seed=SEED, seconds=1)
+            sheet = grading.grade(path, assignment, SEED, Limits(1))
             found = book.find_submission_notebook(assignment, assignment, student)
             theirs = {grade.name: grade.auto_score for grade in found.grades}
             ours = {m.question.replace(".", "-").replace("_", "-"): m.points for m in sheet.marks}
@@ -137,7 +138,8 @@ def test_autograde_gives_the_same_marks(course, released):
             auto = {name: score for name, score in theirs.items() if name in ours}
             assert auto == ours, f"{student}: {sheet.text()}"
     sheets = {
-        student: grading.grade(path, seconds=1).points for (_, student), path in paths.items()
+        student: grading.grade(path, limits=Limits(1)).points
+        for (_, student), path in paths.items()
     }
     assert sheets["reference"] == 11 and sheets["stub"] == 0
     assert sheets["hostile"] == 4, "grid and my_istft survive"

@@ -14,7 +14,7 @@ import time
 import pytest
 import soundfile
 
-from bsrnn import benchmark, cli, common
+from bsrnn import benchmark, cli, common, complexity
 from bsrnn.common import ROOT, UsageError
 
 COMMANDS = [name for name, *_ in cli.COMMANDS]
@@ -256,7 +256,7 @@ def test_doctor_names_what_is_missing_and_the_fix(capsys, monkeypatch):
         assert re.search(words, out)
     (fix,) = re.findall("fix all:  (.*)", out)
     assert "chromium ffmpeg && " in fix and "-m pip install" in fix
-    assert '"papermill==2' in fix and '"lightning==2' in fix
+    assert " papermill==2" in fix and " lightning==2" in fix and "torch" not in fix
 
 
 def test_doctor_repairs_a_pair_that_does_not_import(capsys, monkeypatch):
@@ -271,7 +271,7 @@ def test_doctor_repairs_a_pair_that_does_not_import(capsys, monkeypatch):
     assert code == 1
     assert f"torch 2.11.0 and torchaudio 2.11.1 do not import together: {symbol}" in out
     (fix,) = re.findall("fix all:  .*(-m pip .*)", out)
-    pins = dict(re.findall(r'"(\w+)==([\d.]+)"', fix))
+    pins = dict(re.findall(r"(\w+)==([\d.]+)", fix))
     assert pins.keys() == here.keys() and pins != here
     constraints = (ROOT / ".ci/constraints.txt").read_text()
     assert all(f"\n{name}=={version}\n" in constraints for name, version in pins.items())
@@ -331,3 +331,20 @@ def test_output_into_a_closed_pipe_is_quiet():
     words = f"{sys.executable} -m bsrnn bands | head -1"
     done = subprocess.run(words, shell=True, capture_output=True, text=True)
     assert done.stdout.startswith("v1") and done.stderr == ""
+
+
+def test_a_package_built_for_another_torch_names_both_versions_and_the_repair(
+    tmp_path, monkeypatch
+):
+    """As torchaudio, where Hybrid Demucs asks for it."""
+    (tmp_path / "torchaudio").mkdir()
+    reason = "libtorchaudio.so: undefined symbol: torch_exception_get_what_without_backtrace"
+    (tmp_path / "torchaudio" / "__init__.py").write_text(f"raise OSError({reason!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UsageError) as caught:
+        complexity.separator("Hybrid Demucs", "")
+    told = str(caught.value)
+    assert "does not import with torch 2" in told and reason in told and "\n" not in told
+    assert re.search(r"torchaudio 2[\d.]+ .* -m pip install .* torch==2.* torchaudio==2", told)

@@ -78,7 +78,7 @@ def test_a_greedy_split_is_the_best_of_all_cuts():
         bound = design.Bound.of(sources(seed), RATE, N_FFT)
         bins = N_FFT // 2 + 1
         cuts = [bands.BandScheme("cut", ((0, i), (i, bins)), RATE, N_FFT) for i in range(1, bins)]
-        best = max(cuts, key=lambda one: objective(bound, one))
+        best = max(cuts, key=lambda cut: objective(bound, cut))
         assert design.greedy(bound, 2).ranges == best.ranges
 
 
@@ -105,8 +105,8 @@ def test_greedy_is_near_the_optimum_of_all_schemes():
         )
         for c in combinations(range(1, 17), k - 1)
     ]
-    found = objective(bound, design.greedy(bound, k))
-    assert found <= max(tried) + 1e-12 and found > np.percentile(tried, 90)
+    reached = objective(bound, design.greedy(bound, k))
+    assert reached <= max(tried) + 1e-12 and reached > np.percentile(tried, 90)
 
 
 def test_several_songs_count_the_same_however_loud():
@@ -141,6 +141,7 @@ def test_gallery_and_pair_have_words():
         shares = [np.eye(len(s))[0] for s in schemes]
         pair = figures.face_to_face(*schemes[:2], *shares[:2], "bass", axis)
         assert "100% of bass in its band from 0 to" in pair.description and pair.png()
+        assert [len(boxes.get_paths()) for boxes in pair.axes[0].collections] == [41, 48]
     marked = figures.face_to_face(*schemes[:2], *shares[:2], "bass", hear="B", band=3, muted=(0, 1))
     assert len(marked.axes[0].patches) == 3 and "band 3 of mel48" in marked.description
     silent = figures.face_to_face(*schemes[:2], *(0 * s for s in shares[:2]), "bass")
@@ -159,6 +160,7 @@ def test_bad_input_is_one_line():
         (lambda: design.family("barc", 8, RATE, N_FFT), "did you mean bark"),
         (lambda: design.family("greedy", 8, RATE, N_FFT), "learned"),
         (lambda: figures.gallery([]), "no schemes"),
+        (lambda: figures.gallery([bands.scheme("v7")], "logarithmic"), "axis"),
         (lambda: figures.bound_curves([]), "one stem"),
     ]:
         with pytest.raises(UsageError, match=message) as caught:
@@ -183,6 +185,6 @@ def test_greedy_bands_hold_on_real_songs_they_have_not_seen():
     learned, judged = (
         design.bounds(songs[first : first + 3], ["drums"], seconds=3.0) for first in (0, 3)
     )
-    (found,) = design.bound_rows(judged, design.greedy(learned, 24))
+    (greedy,) = design.bound_rows(judged, design.greedy(learned, 24))
     (equal,) = design.bound_rows(judged, bands.scheme("equal24"))
-    assert found["sdr_db"] > equal["sdr_db"] + 3
+    assert greedy["sdr_db"] > equal["sdr_db"] + 3

@@ -33,7 +33,7 @@ def test_add_and_remove_are_inverse_and_every_band_keeps_a_bin(bins, grid, numbe
     assert len(after) == len(before) + 1
     low, high = before.ranges[number]
     assert after.ranges[number][0] == low and after.ranges[number + 1][1] == high
-    assert edit.removed(more, number + 1) == edges
+    assert edit.replaced(more, number + 1) == edges
 
 
 @settings(deadline=None, max_examples=60)
@@ -42,15 +42,15 @@ def test_an_edge_moves_up_to_its_neighbours_and_no_further(bins, grid, number):
     rate, n_fft = grid
     edges = [k * rate / n_fft for k in sorted(bins)]
     number = min(number, len(edges))
-    low, high = edit.room_hz(edges, number, rate, n_fft)
+    low, high = edit.span_hz(edges, number, rate, n_fft)
     for hz in (low, high):
-        text = edit.written(edit.moved(edges, number, hz))
+        text = edit.written(edit.replaced(edges, number, hz))
         moved = bands.from_edges_hz(edit.parsed(text), rate, n_fft)
         assert len(moved) == len(edges) + 1 and min(moved.widths) >= 1
         assert moved.ranges[number][0] == round(hz * n_fft / rate)
     step = rate / n_fft
     for hz in (low - step, high + step):
-        beyond = edit.moved(edges, number, hz)
+        beyond = edit.replaced(edges, number, hz)
         with pytest.raises(UsageError):
             if len(bands.from_edges_hz(beyond, rate, n_fft)) <= len(edges):
                 raise UsageError("an edge fell on 0 Hz or Nyquist: one band less")
@@ -138,7 +138,7 @@ def test_all_edges_can_go_and_come_back(panel):
 def test_what_cannot_be_is_one_line_and_can_be_repaired(panel, text, words):
     panel.controls["own"].value = text
     assert panel.text.startswith("Not possible") and words in panel.text and "\n" not in panel.text
-    assert words in panel.editor.said.value and panel.editor.place.disabled
+    assert words in panel.editor.answer.value and panel.editor.place.disabled
     if "x" not in text:  # the wrong edge may be removed without typing
         edges = edit.parsed(text)
         assert panel.controls["edge"].max == len(edges)
@@ -147,7 +147,7 @@ def test_what_cannot_be_is_one_line_and_can_be_repaired(panel, text, words):
             panel.editor.remove.click()
             assert not panel.text.startswith("Not possible")
     panel.controls["own"].value = "500"
-    assert not panel.editor.place.disabled and "Not possible" not in panel.editor.said.value
+    assert not panel.editor.place.disabled and "Not possible" not in panel.editor.answer.value
 
 
 def test_a_band_of_one_bin_cannot_be_split(panel):
@@ -155,7 +155,7 @@ def test_a_band_of_one_bin_cannot_be_split(panel):
     panel.controls["edge"].value = 1
     before = panel.controls["own"].value
     panel.editor.add.click()
-    assert "has one bin" in panel.editor.said.value and panel.controls["own"].value == before
+    assert "has one bin" in panel.editor.answer.value and panel.controls["own"].value == before
 
 
 def test_the_editor_follows_rate_and_n_fft_and_rests_without_own(panel):
@@ -167,4 +167,4 @@ def test_the_editor_follows_rate_and_n_fft_and_rests_without_own(panel):
     assert panel.editor.place.step == pytest.approx(step / 4)
     panel.controls["scheme_a"].value = "equal16"
     assert panel.editor.add.disabled and panel.controls["own"].disabled
-    assert "own" in panel.editor.said.value and "Dotted" not in panel.text
+    assert "own" in panel.editor.answer.value and "Dotted" not in panel.text

@@ -1,6 +1,5 @@
 """The layer swapper: receptive fields by formula, costs by the closed form, every control works."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -94,20 +93,6 @@ def test_costs_are_those_of_the_network_that_is_named():
     assert "no layer joins bands" in picture.description and picture.png()
 
 
-def test_every_control_over_its_range_changes_what_is_shown():
-    panel = explore.layer_swapper(BASE)
-    assert set(panel.controls) == {"time", "band", "norm", "features", "repeats"}
-    for name, control in panel.controls.items():
-        dropdown = isinstance(control, widgets.Dropdown)
-        values = control.options if dropdown else range(control.min, control.max + 1)
-        for value in [v for v in values if v != control.value]:
-            before, began = panel.output.outputs, time.process_time()
-            control.value = value
-            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; below 1 s alone
-            assert panel.output.outputs[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
-        control.value = list(values)[0]
-
-
 def test_reach_counts_bands_frames_and_strong_frames():
     values = np.zeros((3, 5))
     values[1, 1:4] = 0.5, 1.0, 1e-4
@@ -132,5 +117,3 @@ def test_bad_input_is_one_line():
         layers.swapped(BASE, "lstm", "roformer")
     with pytest.raises(UsageError, match="multiple of 8"):
         layers.swapped(BASE, features=12)
-    with pytest.raises(UsageError, match="below 13"):
-        explore.influence(BASE, at=(13, 0))

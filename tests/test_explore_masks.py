@@ -1,7 +1,5 @@
 """The mask microscope: what it computes, draws and plays, and every control over its range."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ widgets = pytest.importorskip("ipywidgets")
 from bsrnn import explore, listen, masks, metrics, plots  # noqa: E402
 from bsrnn.audio.stft import StftConfig, stft  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
-from bsrnn.explore import masks as room  # noqa: E402
+from bsrnn.explore import masks as knobs  # noqa: E402
 
 RATE = 44100
 
@@ -40,7 +38,7 @@ def heard(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("kind", [*room.NAMES, "wiener"])
+@pytest.mark.parametrize("kind", [*knobs.NAMES, "wiener"])
 def test_estimate_is_that_of_the_oracle_and_the_table_says_its_sdr(sources, heard, kind):
     knob = {"kind": "ratio", "exponent": 2.0} if kind == "wiener" else {"kind": kind}
     _, table, _ = explore.mask_view(sources, RATE, "tone", n_fft=1024, **knob)
@@ -64,7 +62,7 @@ def test_threshold_trades_leak_against_loss(sources):
 
 def test_silent_stem_and_short_song_are_said_not_failed(sources):
     silent = {**sources, "nothing": np.zeros_like(sources["hum"])}
-    for kind in room.NAMES:
+    for kind in knobs.NAMES:
         picture, table, sounds = explore.mask_view(silent, RATE, "nothing", kind)
         assert "undefined" in table.loc["SDR of this mask (dB)", "nothing"] and picture.png()
         assert "silent" in str(sounds)
@@ -102,64 +100,12 @@ def test_mask_is_drawn_at_its_place():
     assert corners[on][:, 1].max() == pytest.approx(400 * RATE / 2048, rel=0.05)
 
 
-def _values(control):
-    if isinstance(control, widgets.Dropdown):
-        return [value for _, value in control.options] if control.description == "mask" else (
-            [value for value in control.options if value != control.value] + [control.value]
-        )  # fmt: skip
-    if isinstance(control, widgets.FloatLogSlider):
-        return (2**control.min, 2**control.max, 1.0)
-    return (control.min, control.max, 0.0)
-
-
-def test_every_control_over_its_range_changes_what_is_shown(sources):
-    panel = explore.mask_threshold(sources, RATE, "tone")
-    names = ("threshold_db", "kind", "exponent", "stem", "n_fft")
-    assert set(names) == set(panel.controls)
-    for name in names:
-        if name == "exponent":
-            panel.controls["kind"].value = "ratio"
-        control = panel.controls[name]
-        assert not control.disabled, name
-        for value in _values(control):
-            if value == control.value:
-                continue
-            before, began = panel.output.outputs, time.process_time()
-            control.value = value
-            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
-            after = panel.output.outputs
-            assert after[0]["data"] != before[0]["data"], f"{name} = {value}: same picture"
-            assert after[2]["data"] != before[2]["data"], f"{name} = {value}: same sound"
-            assert after[2]["data"]["text/html"].count("<audio") == 2
-
-
-def test_a_knob_without_effect_is_disabled(sources):
-    panel = explore.mask_threshold(sources, RATE)
-    for kind in room.NAMES:
-        panel.controls["kind"].value = kind
-        disabled = {knob: panel.controls[knob].disabled for knob in room.KNOBS.values()}
-        assert disabled == {knob: owner != kind for owner, knob in room.KNOBS.items()}
-
-
-def test_six_seconds_answer_within_a_second():
-    rng = np.random.default_rng(0)
-    song = {name: 0.1 * rng.standard_normal((2, 7 * RATE)) for name in ("a", "b")}
-    panel = explore.mask_threshold(song, RATE, n_fft=2048)
-    assert "6.00 s" in panel.text
-    spent = []
-    for threshold_db in (-3.0, 3.0, 6.0):
-        began = time.process_time()
-        panel.controls["threshold_db"].value = threshold_db
-        spent.append(time.process_time() - began)
-    assert min(spent) < 5, spent
-
-
 def test_bad_input_is_one_line(sources):
     for call, words in (
         (lambda: explore.mask_view(sources, RATE, "tune"), "tone"),
         (lambda: explore.mask_view(sources, RATE, kind="binry"), "binary"),
         (lambda: explore.mask_view(sources, RATE, exponent=0), "above 0"),
-        (lambda: explore.mask_threshold(sources, RATE, kind="soft"), "mask"),
+        (lambda: explore.mask_threshold(sources, RATE, "tune"), "tone"),
         (lambda: explore.mask_threshold({}, RATE), "no stems"),
         (lambda: explore.mask_view({**sources, "x": np.zeros((2, 5))}, RATE), "one shape"),
     ):

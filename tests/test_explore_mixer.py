@@ -1,7 +1,5 @@
 """The mixing desk: what is heard, what is shown, and every control over its range."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -79,24 +77,6 @@ def test_bands_view_shows_the_owners(stems):
     assert "lead guitar" not in picture.description
 
 
-def test_every_control_over_its_range_changes_what_is_shown(stems):
-    desk = explore.stem_mixer(stems, RATE)
-    for name, control in desk.controls.items():
-        if isinstance(control, widgets.Checkbox):
-            values = (True, False)
-        elif isinstance(control, widgets.Dropdown):
-            values = ("spectra", "bands", "spectrogram")
-        else:
-            values = (control.min, control.max, 0.0)
-        for value in values:
-            before, began = desk.output.outputs, time.process_time()
-            control.value = value
-            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
-            assert desk.output.outputs[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
-            assert "<audio" in desk.output.outputs[1]["data"]["text/html"]
-    assert desk.values["gain bass"] == 0 and not desk.values["solo bass"]
-
-
 def test_desk_takes_the_first_six_seconds(stems, heard):
     long = {name: np.tile(x, (1, 5)) for name, x in stems.items()}
     explore.stem_mixer(long, RATE)
@@ -107,7 +87,7 @@ def test_bad_input_is_one_line(stems):
     with pytest.raises(UsageError, match="vocls"):
         explore.stem_mix(stems, RATE, mute=["vocls"])
     with pytest.raises(UsageError, match="view"):
-        explore.stem_mixer(stems, RATE, view="score")
+        explore.stem_mix(stems, RATE, view="score")
     with pytest.raises(UsageError, match="one shape"):
         explore.stem_mix({**stems, "drums": np.zeros((2, 5))}, RATE)
     with pytest.raises(UsageError, match="no stems"):

@@ -1,18 +1,22 @@
 """The grader survives what students hand in: each accident costs one question, nothing more."""
 
+import ast
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
 
 from bsrnn import cli
 from bsrnn.common import DataError, UsageError
-from bsrnn.course import grading, questions, release, submission
-from bsrnn.course.room import Room
+from bsrnn.course import grading, release, student
+from bsrnn.course.sandbox import Limits, Sandbox, clean
 
 A1 = release.ASSIGNMENTS / "source" / "a1" / "a1.ipynb"
 HOSTILE = {  # body of a function -> what the feedback says
@@ -22,7 +26,7 @@ HOSTILE = {  # body of a function -> what the feedback says
     "return np.ones(2**40)": "MB of memory",
     "import sys\n    sys.exit(0)": "ended the program",
     "import os\n    os._exit(0)": "ended its own process",
-    "import os, signal\n    os.kill(os.getpid(), signal.SIGSEGV)": "signal 11",
+    "import os, signal\n    os.kill(os.getpid(), signal.SIGSEGV)": "not allowed",
     "import no_such_module": "ModuleNotFoundError",
     "return input('hop?')": "EOFError",
     "return 'text'": "numbers expected, not str",
@@ -30,14 +34,8 @@ HOSTILE = {  # body of a function -> what the feedback says
     "return [[1, 2], 3]": "numbers expected",
     "raise RuntimeError('line one\\nline two')": "RuntimeError: line one",
     "return frames_of(x, n_fft, hop)": "RecursionError",
-    "import os, time\n    os.fork() or time.sleep(3600)\n    return np.ones(1)": "frames",
+    "import os, time\n    os.fork() or time.sleep(3600)\n    return np.ones(1)": "not allowed",
 }
-
-
-@pytest.fixture(scope="module")
-def room():
-    with Room([questions.module("a1")]) as room:
-        yield room
 
 
 @pytest.fixture
@@ -68,33 +66,24 @@ def lost(sheet):
     return {mark.question: mark.feedback for mark in sheet.marks if mark.points < mark.of}
 
 
-def test_reference_gets_everything(room, submit):
-    sheet = grading.grade(submit(), room=room)
+def test_reference_gets_everything(submit):
+    sheet = grading.grade(submit())
     assert (sheet.assignment, sheet.points, sheet.of, lost(sheet)) == ("a1", 11, 11, {})
 
 
 @pytest.mark.parametrize("body, words", HOSTILE.items(), ids=lambda text: text.split("\n")[0])
-def test_an_accident_costs_one_question(room, submit, body, words):
+def test_an_accident_costs_one_question(submit, body, words):
     def edit(notebook):
         head = "def frames_of(x, n_fft, hop):\n    "
         cell_of(notebook, "frames_of").source = head + body
 
-    sheet = grading.grade(submit(edit), seconds=1, megabytes=256, room=room)
+    sheet = grading.grade(submit(edit), limits=Limits(1, 256))
     assert list(lost(sheet)) == ["frames_of"]
     assert words in lost(sheet)["frames_of"]
     assert len(sheet.text().splitlines()) == 6, "one line of feedback each"
 
 
-def test_a_function_that_kills_the_room_costs_one_question(room, submit):
-    def edit(notebook):
-        body = "import os, signal\n    os.kill(os.getppid(), signal.SIGKILL)"
-        cell_of(notebook, "frames_of").source = f"def frames_of(x, n_fft, hop):\n    {body}"
-
-    sheet = grading.grade(submit(edit), room=room)
-    assert list(lost(sheet)) == ["frames_of"]
-
-
-def test_nothing_is_left_running(room, submit, tmp_path):
+def test_nothing_is_left_running(submit, tmp_path):
     mark = f"orphan-{tmp_path.name}"
 
     def edit(notebook):
@@ -102,25 +91,25 @@ def test_nothing_is_left_running(room, submit, tmp_path):
         source = f"import subprocess\ndef frames_of(x, n_fft, hop):\n    {body}"
         cell_of(notebook, "frames_of").source = source
 
-    assert list(lost(grading.grade(submit(edit), room=room))) == ["frames_of"]
+    assert list(lost(grading.grade(submit(edit)))) == ["frames_of"]
     found = subprocess.run(
         f"grep -lsa {mark} /proc/[0-9]*/environ", shell=True, capture_output=True, text=True
     )
     assert found.stdout == ""
 
 
-def test_a_missing_import_costs_those_who_use_it(room, submit):
+def test_a_missing_import_costs_those_who_use_it(submit):
     def edit(notebook):
         notebook.cells.insert(2, code("import no_such_module as nsm\nimport numpy.fft\n"))
         cell = cell_of(notebook, "frames_of")
         cell.source = cell.source.replace("np.pad(", "nsm.pad(")
 
-    sheet = grading.grade(submit(edit), room=room)
+    sheet = grading.grade(submit(edit))
     assert list(lost(sheet)) == ["frames_of"]
     assert "No module named 'no_such_module'" in lost(sheet)["frames_of"]
 
 
-def test_experiments_magics_and_side_effects_do_no_harm(room, submit, tmp_path):
+def test_experiments_magics_and_side_effects_do_no_harm(submit, tmp_path):
     bad = tmp_path / "written"
 
     def edit(notebook):
@@ -141,11 +130,11 @@ def test_experiments_magics_and_side_effects_do_no_harm(room, submit, tmp_path):
         for cell in notebook.cells:
             cell.metadata = {}  # as after a round through another editor
 
-    assert lost(grading.grade(submit(edit), room=room)) == {}
+    assert lost(grading.grade(submit(edit))) == {}
     assert not bad.exists()
 
 
-def test_helpers_constants_and_decorators_come_along(room, submit):
+def test_helpers_constants_and_decorators_come_along(submit):
     def edit(notebook):
         notebook.cells.insert(2, code("import functools\nTABLE = {}\nTABLE['half'] = 2"))
         notebook.cells.insert(3, code("def half(n):\n    return n // TABLE['half']"))
@@ -153,10 +142,10 @@ def test_helpers_constants_and_decorators_come_along(room, submit):
         cell = cell_of(notebook, "frames_of")
         cell.source = "@same\n" + cell.source.replace("n_fft // 2", "half(n_fft)")
 
-    assert lost(grading.grade(submit(edit), room=room)) == {}
+    assert lost(grading.grade(submit(edit))) == {}
 
 
-def test_a_duplicated_cell_costs_nothing_or_one_question(room, submit):
+def test_a_duplicated_cell_costs_nothing_or_one_question(submit):
     stub = "def frames_of(x, n_fft, hop):\n    raise NotImplementedError()"
 
     def twice(notebook):
@@ -168,9 +157,9 @@ def test_a_duplicated_cell_costs_nothing_or_one_question(room, submit):
     def stub_above(notebook):
         notebook.cells.insert(0, code(stub))
 
-    assert lost(grading.grade(submit(twice), room=room)) == {}
-    assert lost(grading.grade(submit(stub_above), room=room)) == {}
-    found = lost(grading.grade(submit(stub_below), room=room))
+    assert lost(grading.grade(submit(twice))) == {}
+    assert lost(grading.grade(submit(stub_above))) == {}
+    found = lost(grading.grade(submit(stub_below)))
     assert found == {"frames_of": "not answered yet"}, "the last definition counts"
 
 
@@ -184,25 +173,31 @@ def test_a_duplicated_cell_costs_nothing_or_one_question(room, submit):
         ("def frames_of(x):\n    return x", "TypeError"),
     ],
 )
-def test_missing_and_broken_definitions_are_explained(room, submit, source, words):
+def test_missing_and_broken_definitions_are_explained(submit, source, words):
     def edit(notebook):
         cell_of(notebook, "frames_of").source = source
 
-    found = lost(grading.grade(submit(edit), room=room))
+    found = lost(grading.grade(submit(edit)))
     assert list(found) == ["frames_of"]
     assert words in found["frames_of"]
 
 
-def test_the_seed_draws_other_inputs(room, submit):
+def test_the_seed_draws_other_inputs(submit):
     def edit(notebook):  # right for most rates
         cell = cell_of(notebook, "grid")
         wrong = "sample_rate -= sample_rate % 20 == 7\n    return "
         cell.source = cell.source.replace("return ", wrong)
 
     path = submit(edit)
-    points = [grading.grade(path, seed=seed, room=room).points for seed in range(6)]
+    points = [grading.grade(path, seed=seed).points for seed in range(6)]
     assert set(points) == {10, 11}
-    assert points[:2] == [grading.grade(path, seed=seed, room=room).points for seed in (0, 1)]
+    assert points[:2] == [grading.grade(path, seed=seed).points for seed in (0, 1)]
+
+
+def names_needed(cells, name):
+    program, problems = student.statements(cells)
+    assert not problems
+    return [ast.unparse(s.node).split("\n")[0] for s in student.needed(program, name)]
 
 
 def test_what_a_name_needs_and_no_more():
@@ -210,12 +205,232 @@ def test_what_a_name_needs_and_no_more():
         "import numpy as np, os\nN = 3\nunused = boom()",
         "def f(x):\n    y = [g(v) for v in x]\n    return y, N, np",
         "def g(v):\n    class Inner:\n        size = M\n    return Inner.size",
-        "if N:\n    M = 4\nx = v = y = boom()",
+        "if N:\n    M = 4\nx = v = y = boom()\nprint(f(3))\nnp.seterr(all='raise')\nassert f(1)",
     ]
-    found, failures = submission.function(cells, "f")
-    assert found([1, 2])[:2] == ([4, 4], 3) and failures == {}
-    assert set(found.__globals__) >= {"np", "N", "M", "g"}
-    assert not {"unused", "x", "v", "y"} & set(found.__globals__)
+    heads = ["import numpy as np, os", "N = 3", "def f(x):", "def g(v):", "if N:"]
+    assert names_needed(cells, "f") == heads
+
+
+FILLED = {  # what fills the constant W that f returns
+    "append": "W = []\nW.append(2)",
+    "update": "W = {}\nW.update(a=1)",
+    "item": "W = {}\nW['a'] = 1",
+    "loop": "W = []\nfor i in range(3):\n    W.append(i)",
+    "with": "import warnings\nW = []\nwith warnings.catch_warnings():\n    W.append(1)",
+    "global": "def setup():\n    global W\n    W = 3\nsetup()",
+    "two calls": "W = []\ndef inner():\n    W.append(1)\ndef setup():\n    inner()\nsetup()",
+    "argument": "W = []\ndef fill(x):\n    x.append(1)\nfill(W)",
+    "class": "class C:\n    pass\nC.size = 3\nW = C",
+    "augmented": "W = 1\nW += 2",
+    "method": "class C:\n    def fill(self):\n        self.v = 3\nW = C()\nW.fill()",
+}
+
+
+@pytest.mark.parametrize("case", FILLED)
+def test_constants_are_filled_however_it_is_done(case):
+    with Sandbox([FILLED[case], "def f():\n    return str(getattr(W, 'size', W))"]) as sandbox:
+        alone = {}
+        exec(FILLED[case], alone)
+        told = sandbox.call("f")
+    wanted = alone["W"]
+    if case in ("class", "method"):
+        assert told == "3" or "object" in told
+    else:
+        assert told == str(wanted)
+
+
+def test_a_helper_module_beside_the_notebook_is_found_and_its_absence_is_said(submit):
+    def edit(notebook):
+        notebook.cells.insert(2, code("from my_helpers import half"))
+        cell = cell_of(notebook, "frames_of")
+        cell.source = cell.source.replace("n_fft // 2", "half(n_fft)")
+
+    path = submit(edit)
+    feedback = lost(grading.grade(path))["frames_of"]
+    assert "No module named 'my_helpers'" in feedback
+    (path.parent / "my_helpers.py").write_text("def half(n):\n    return n // 2\n")
+    assert lost(grading.grade(path)) == {} and grading.grade(path).review == ""
+
+
+# Two worlds
+
+CHEATS = {  # body of frames_of; none of them computes frames
+    "the frame above": "import sys\n    return sys._getframe(1).f_locals['want']",
+    "frames up": "import inspect\n    for f in inspect.stack():\n"
+    "        if 'want' in f.frame.f_locals:\n            return f.frame.f_locals['want']",
+    "the checker": "from bsrnn.course.questions import a1\n    return a1._spectrum(x, x, hop)",
+    "the source": "import json\n    source = json.load(open('SOURCE'))\n"
+    "    exec(''.join(source['cells'][5]['source']), globals())\n"
+    "    return frames_of(x, n_fft, hop)",
+    "the comparison": "import numpy\n    numpy.allclose = lambda *a, **k: True\n"
+    "    numpy.testing.assert_allclose = lambda *a, **k: None\n    return np.zeros((3, n_fft))",
+    "every descriptor": "import os\n    for fd in range(3, 256):\n        try:\n"
+    '            os.write(fd, b\'{"passed": true, "points": 2}\\n\')\n'
+    "        except OSError:\n            pass\n    os._exit(0)",
+    "a forged frame": "import os, json, struct\n    text = json.dumps({'done': True, 'value': 1})"
+    ".encode()\n    for fd in range(3, 256):\n        try:\n"
+    "            os.write(fd, struct.pack('<II', len(text), 0) + text)\n"
+    "        except OSError:\n            pass\n    return 0",
+    "an endless frame": "import os, struct\n    for fd in range(3, 99):\n        try:\n"
+    "            os.write(fd, struct.pack('<II', 2**32 - 1, 2**32 - 1))\n"
+    "        except OSError:\n            pass\n    return 0",
+    "garbage collector": "import gc\n    return [o for o in gc.get_objects() "
+    "if isinstance(o, np.ndarray) and o.ndim == 2][0]",
+    "ctypes": "import ctypes\n    return ctypes.cast(id(x), ctypes.py_object).value",
+    "hidden import": "m = __import__('bs' + 'rnn.stft', fromlist=['x'])\n    return m.stft(x)",
+    "importlib": "import importlib\n    return importlib.import_module('bsrnn.course.grading')",
+    "a lying array": "class Liar(np.ndarray):\n        def __eq__(self, other):\n"
+    "            return True\n    return np.zeros((3, n_fft)).view(Liar)",
+    "a lying object": "class Liar:\n        shape = (3, 4)\n        def __getattr__(self, n):\n"
+    "            return lambda *a: True\n    return Liar()",
+    "a thread": "import threading, time, os\n    threading.Thread(target=lambda: "
+    "(time.sleep(0.1), [os.write(1, b'x') for _ in range(9)])).start()\n    return 0",
+    "a file for later": "open('/tmp/bsrnn-cheat', 'w').write('x')\n    return 0",
+    "the environment": "import os\n    return np.ones(int(os.environ['BSRNN_GRADING_SEED']))",
+    "another's work": "import pathlib\n    return pathlib.Path('SOURCE').read_bytes()",
+}
+
+
+@pytest.mark.parametrize("case", CHEATS)
+def test_a_cheat_gains_no_mark(submit, case, monkeypatch):
+    monkeypatch.setenv(grading.SEED_VARIABLE, "2024")
+    body = CHEATS[case].replace("SOURCE", str(A1))
+
+    def edit(notebook):
+        cell_of(notebook, "frames_of").source = f"def frames_of(x, n_fft, hop):\n    {body}"
+
+    sheet = grading.grade(submit(edit), "a1", 2024, Limits(2, 512))
+    marks = {mark.question: mark for mark in sheet.marks}
+    assert marks["frames_of"].points == 0, marks["frames_of"]
+    others = [mark for mark in sheet.marks if mark.question != "frames_of"]
+    assert all(mark.points == mark.of for mark in others), "the rest keeps its points"
+
+
+FORBIDDEN = {  # assignment, function, what is put in front of its body: right, but not allowed
+    "scipy": ("a1", "frames_of", "import scipy.signal"),
+    "metrics": ("a5", "usdr", "from bsrnn import metrics"),
+    "glu": ("a4", "gated_mask", "gate = torch.nn.functional.glu"),
+    "hidden glu": ("a4", "gated_mask", "gate = getattr(torch.nn.functional, 'g' + 'lu')"),
+    "eval": ("a1", "frames_of", "eval('1 + 1')"),
+}
+
+
+@pytest.mark.parametrize("case", FORBIDDEN)
+def test_what_the_task_forbids_goes_to_review_and_its_points_wait(tmp_path, case):
+    assignment, function, line = FORBIDDEN[case]
+    source = release.ASSIGNMENTS / "source" / assignment / f"{assignment}.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    cell = cell_of(notebook, function)
+    head, _, body = cell.source.partition("### BEGIN SOLUTION\n")
+    if "bsrnn" in line or "scipy" in line:
+        line = f"try:\n        {line}\n    except ImportError:\n        pass"
+        line = line.replace("ImportError", "(ImportError, PermissionError)")
+    cell.source = f"{head}{line}\n    {body.lstrip()}"
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    sheet = grading.grade(tmp_path / "x.ipynb", assignment)
+    (mark,) = (m for m in sheet.marks if m.question == function)
+    assert (mark.points, mark.held) == (0, mark.of) and mark.review
+    assert sheet.review and "held" in sheet.text()
+    assert sheet.points == sheet.of - mark.of
+
+
+def test_partial_credit_goes_by_properties(submit):
+    def edit(notebook):  # the least-squares signal is divided by the sum of w, not of w^2
+        cell = cell_of(notebook, "my_stft")
+        cell.source = cell.source.replace("window * ", "").replace(" * window", "")
+
+    sheet = grading.grade(submit(edit))
+    (mark,) = (m for m in sheet.marks if m.question == "my_stft")
+    assert 0 < mark.points < mark.of and "the window is not applied" in mark.feedback
+
+
+# A class
+
+HOSTILE_FILES = {  # what may stand in a submission folder -> bytes
+    "surrogate": json.dumps(
+        {
+            "cells": [
+                {"cell_type": "code", "source": "def grid(*a):\n    raise ValueError('\\ud800')"}
+            ]
+        }
+    ).encode(),
+    "elif chain": b"if x == 0:\n    pass\n" + b"elif x == 1:\n    pass\n" * 20_000,
+    "brackets": b"[" * 200_000,
+    "long": b"y = 1\n" * 200_000,
+    "spaces": b" " * 60_000 + b"= !",
+    "no end": b"def grid(*a):\n    import os\n    while True:\n        os.write(1, b'x' * 9999)",
+    "stops": b"def grid(*a):\n    import os, signal\n    os.kill(os.getppid(), signal.SIGSTOP)",
+    "binary": bytes(range(256)),
+    "null": b"null",
+    "deep json": b'{"a":' * 50_000,
+}
+
+
+def as_notebook(data: bytes) -> bytes:
+    if data[:1] in (b"{", b"\x00") or data == b"null":
+        return data
+    cell = {"cell_type": "code", "source": data.decode(), "metadata": {}, "outputs": []}
+    return json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}).encode()
+
+
+@pytest.mark.parametrize("case", HOSTILE_FILES)
+def test_a_hostile_file_costs_its_own_row(tmp_path, submit, case):
+    (tmp_path / "class" / "evil").mkdir(parents=True)
+    (tmp_path / "class" / "evil" / "a1.ipynb").write_bytes(as_notebook(HOSTILE_FILES[case]))
+    submit(name="class/mia/a1.ipynb")
+    started = time.monotonic()
+    sheets = {s.student: s for s in grading.grade_all([tmp_path / "class"], "a1")}
+    assert sheets["mia"].points == 11
+    assert sheets["evil"].points == 0
+    assert time.monotonic() - started < 240
+    for form in ("csv", "json", "students", "moodle", "canvas"):
+        grading.table(sheets.values(), form).encode()
+
+
+def test_names_that_are_not_text_and_files_of_systems(tmp_path, submit):
+    submit(name="class/mia/a1.ipynb")
+    folder = tmp_path / "class" / "mia"
+    (folder / "._a1.ipynb").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / "class" / "__MACOSX").mkdir()
+    (tmp_path / "class" / "__MACOSX" / "a1.ipynb").write_bytes(b"x")
+    odd = os.fsencode(tmp_path / "class") + b"/\xff\xfe.ipynb"
+    shutil.copy(folder / "a1.ipynb", odd)
+    sheets = grading.grade_all([tmp_path / "class"], "a1")
+    assert [sheet.points for sheet in sheets] == [11, 11]
+    grading.table(sheets, "csv").encode()
+
+
+ROSTER = "ID,Name,Email\nmia,Mia Muster,mia@example.org\nnoor,Noor N.,noor@example.org\n"
+
+
+def test_rows_of_students_import_into_moodle_and_canvas(tmp_path, submit):
+    submit(name="class/mia/a1.ipynb")
+    submit(lambda n: n.cells.remove(cell_of(n, "grid")), name="class/noor_late/a1.ipynb")
+    (tmp_path / "roster.csv").write_text(ROSTER)
+    roster = grading.read_roster(tmp_path / "roster.csv")
+    sheets = grading.grade_all([tmp_path / "class"], "a1", roster=roster)
+    moodle = list(csv.DictReader(io.StringIO(grading.table(sheets, "moodle"))))
+    assert [row["ID number"] for row in moodle] == ["mia", "noor"]
+    assert [row["Email address"] for row in moodle] == ["mia@example.org", "noor@example.org"]
+    assert [row["Assignment: a1"] for row in moodle] == ["11", "10"]
+    canvas = list(csv.reader(io.StringIO(grading.table(sheets, "canvas"))))
+    assert canvas[0][:5] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
+    assert canvas[1][0].strip() == "Points Possible" and canvas[1][5] == "11"
+    assert [row[5] for row in canvas[2:]] == ["11", "10"]
+    with pytest.raises(DataError, match="no column email"):
+        (tmp_path / "bad.csv").write_text("id,name\n1,x\n")
+        grading.read_roster(tmp_path / "bad.csv")
+
+
+def test_text_of_students_is_text_wherever_it_lands(tmp_path):
+    mark = grading.Mark("grid", 0, 1, clean("=1+1\x1b[2J<script>"))
+    sheet = grading.Sheet("=cmd", "a1", 0, (mark,), student="<b>mia</b>")
+    assert "\x1b" not in sheet.text()
+    rows = list(csv.reader(io.StringIO(grading.table([sheet], "csv"))))
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    for path in grading.write_feedback([sheet], tmp_path):
+        text = path.read_text()
+        assert "<script>" not in text and "<b>mia" not in text and path.parent == tmp_path
 
 
 # The command
@@ -241,11 +456,11 @@ def test_a_folder_of_submissions(capsys, submit, tmp_path):
     out = tmp_path / "marks.csv"
     code, text, error = call(capsys, "course", "grade", tmp_path / "in", "--out", out, "--seed", 3)
     assert code == 1 and error.count("\n") == 1 and "broken.ipynb" in error
-    assert "a1, 11 of 11 points" in text and "a1, 9 of 11 points" in text
-    assert "cannot tell which assignment" in text and "is no notebook" in text
+    assert "a1, 11 of 11 points" in text and "a1, 10 of 11 points" in text
+    assert "cannot tell which assignment" in text and "no notebook" in text
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     totals = {r["submission"].split("/")[-2]: r["points"] for r in rows if r["question"] == "total"}
-    assert totals == {"in": "0", "mia": "11", "noor": "9"}
+    assert totals == {"in": "0", "mia": "11", "noor": "10"}
     assert {r["seed"] for r in rows} == {"3"} and len(rows) == 2 + 2 * 6
 
 
@@ -278,8 +493,8 @@ def test_misuse_is_one_line(capsys, submit, tmp_path, words, message):
 
 def test_limits_and_types_are_checked(submit, tmp_path):
     with pytest.raises(UsageError, match="seconds is 0"):
-        grading.grade(submit(), seconds=0)
-    with pytest.raises(DataError, match="is no notebook"):
+        Limits(0)
+    with pytest.raises(DataError, match="cannot be read"):
         grading.grade(tmp_path)
 
 

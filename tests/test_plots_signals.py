@@ -7,10 +7,11 @@ import warnings
 
 import matplotlib as mpl
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
-from bsrnn import plots
+from bsrnn import bands, common, plots
 from bsrnn.common import UsageError
 from bsrnn.plots import signals, style
 
@@ -73,10 +74,30 @@ def test_notebooks_get_one_png_with_alt_text(sounds):
     assert metadata["image/png"]["alt"] == figure.description == data["text/plain"]
 
 
+def test_figures_compose_in_the_axes_that_are_given(sounds):
+    scheme = bands.scheme("equal8")
+    level_db = np.zeros((1025, 20))
+    runs = {"a": [pandas.DataFrame({"step": [1, 2], "valid_usdr": [0.0, 1.0]})]}
+    calls = {
+        "Spectrum": lambda ax: plots.spectrogram(sounds["drums"], RATE, title="Spectrum", ax=ax),
+        "Long": lambda ax: plots.spectra(sounds, RATE, "Long", ax=ax),
+        "Stems": lambda ax: plots.stem_correlation(np.eye(2), ["a", "b"], "Stems", ax=ax),
+        "over a spectrogram": lambda ax: plots.bands_over_spectrogram(scheme, level_db, ax=ax),
+        "Energy per band": lambda ax: plots.energy_per_band(scheme, {"a": np.ones(8)}, ax=ax),
+        "1 ways to cut": lambda ax: plots.gallery([scheme], ax=ax),
+        "Transfer": lambda ax: plots.transfer_curves(runs, title="Transfer", ax=ax),
+    }
+    whole, axes = plots.figure("All", columns=len(calls))
+    for ax, (title, call) in zip(axes, calls.items(), strict=True):
+        picture = call(ax)
+        assert picture is whole and title in ax.get_title() and ax.has_data()
+    assert whole.get_suptitle() == "All" and whole.png()
+
+
 def test_save_is_atomic(tmp_path, monkeypatch, sounds):
     figure = plots.waveforms(sounds, RATE)
     assert figure.save(tmp_path / "a.png").read_bytes() == figure.png()
-    monkeypatch.setattr(style.os, "replace", lambda *_: 1 / 0)
+    monkeypatch.setattr(common.os, "replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         figure.save(tmp_path / "b.png")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
@@ -107,7 +128,7 @@ def test_pooling_keeps_the_power():
 
 @pytest.mark.parametrize("axis", ["log", "linear", "mel"])
 def test_a_tone_is_drawn_at_its_frequency(axis):
-    _, edges, level = signals.levels_grid(sine(3000)[None], RATE, axis=axis)
+    level, edges = signals.levels_grid(sine(3000)[None], RATE, axis=axis)
     row = level.mean(axis=1).argmax()
     assert edges[row] - 25 <= 3000 <= edges[row + 1] + 25
 
@@ -154,8 +175,10 @@ def test_bad_input_is_one_line(sounds):
         plots.stem_correlation(np.eye(2), ["a"])
 
 
-def test_importing_plots_loads_no_matplotlib():
+def test_importing_plots_loads_no_matplotlib_and_the_page_no_widgets():
     code = "import sys, bsrnn.plots; assert 'matplotlib' not in sys.modules; bsrnn.plots.spectra"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, bsrnn.plots.page; assert 'ipywidgets' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="waveforms"):
         _ = plots.wavefroms

@@ -7,11 +7,12 @@
     True
 
 Only numpy is needed. `core` holds the value object, `families` the rules from Hz to bins and the
-names, `perceptual` the overlapping filterbanks, `energy` what bands hold. Lesson 04.
+names, `perceptual` the overlapping filterbanks, `energy` what bands hold, `oracle` what they allow,
+`design` schemes from data, `frames` the short-time spectra of numpy arrays. Lesson 04.
 """
 
 from bsrnn.bands.core import BandScheme, merge, split
-from bsrnn.bands.energy import energy_per_band, gram_per_band, overlap_per_band
+from bsrnn.bands.energy import energy_per_band, gram_per_band
 from bsrnn.bands.families import (
     equal,
     equal_energy,
@@ -25,6 +26,5 @@ from bsrnn.bands.families import (
 
 __all__ = [
     "BandScheme", "scheme", "names", "from_edges_hz", "from_regions", "equal", "octave",
-    "equal_energy", "read", "energy_per_band", "overlap_per_band", "gram_per_band", "split",
-    "merge",
+    "equal_energy", "read", "energy_per_band", "gram_per_band", "split", "merge",
 ]  # fmt: skip

@@ -10,8 +10,10 @@ Conventions
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -53,6 +55,7 @@ class BandScheme:
     uncovered: tuple = ()
     source: str = "own"
     notes: tuple = ()
+    _project: ClassVar[Callable]  # set by `families`, which knows the built-in schemes by name
 
     def __post_init__(self):
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen)
@@ -175,9 +178,7 @@ class BandScheme:
     def project(self, sample_rate: int, n_fft: int) -> "BandScheme":
         """The same scheme for another rate and n_fft: a built-in one by its own rule, another one
         from its edges in Hz (edges above Nyquist dropped, empty bands merged; see `notes`)."""
-        from bsrnn.bands import families
-
-        return families.project(self, sample_rate, n_fft)
+        return self._project(sample_rate, n_fft)
 
 
 def _check_ranges(scheme: BandScheme) -> None:

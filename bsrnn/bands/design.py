@@ -3,7 +3,6 @@
 Conventions
     The bound is `masks.band_sdr_db(mode="frame")`: one complex mask value per band and frame, the
     best one. `Bound` prepares one excerpt, so that a scheme costs milliseconds instead of an STFT.
-    Sums over bins are differences of sums from bin 0 on, in double precision.
     A bound is no prediction: a trained network shapes its mask inside each band and has no oracle.
 
 Lesson 04.
@@ -15,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from bsrnn import bands
-from bsrnn.audio.stft import StftConfig, stft
+from bsrnn.bands import frames, oracle
 from bsrnn.common import DataError, UsageError, choose
 
 EXCERPT_S = 6.0
@@ -30,15 +29,15 @@ LEARNED = ("equal-energy", "greedy")
 class Bound:
     """The band oracle of one excerpt, for any scheme of its n_fft.
 
-    below_power  (C, F + 1, T) energy of the mixture below each bin
-    below_cross  (S, C, F + 1, T) product conj(mixture) * stem below each bin
-    energy       (S,) of each stem, counted in the spectrogram
-    energy_share (F,) of the stems in each bin, summed over stems; each stem counts 1
+    power         (C, F, T) energy of the mixture X
+    cross         (S, C, F, T) product X* S of mixture and stem
+    energy        (S,) of each stem, counted in the spectrogram
+    energy_share  (F,) of the stems in each bin, summed over stems; each stem counts 1
 
     >>> noise = np.random.default_rng(0).standard_normal((2, 1, 4096))
     >>> bound = Bound.of(dict(zip("ab", noise)), 44100, n_fft=512)
-    >>> one, all_bins = (bands.scheme(name, 44100, 512) for name in ("equal1", "equal64"))
-    >>> bool((bound.sdr_db(all_bins) > bound.sdr_db(one)).all())
+    >>> coarse, fine = (bands.scheme(name, 44100, 512) for name in ("equal1", "equal64"))
+    >>> bool((bound.sdr_db(fine) > bound.sdr_db(coarse)).all())
     True
     """
 
@@ -46,8 +45,8 @@ class Bound:
     sample_rate: int
     n_fft: int
     energy: np.ndarray
-    below_power: np.ndarray
-    below_cross: np.ndarray
+    power: np.ndarray
+    cross: np.ndarray
     energy_share: np.ndarray
 
     @classmethod
@@ -56,16 +55,13 @@ class Bound:
         stems = tuple(stems or sources)
         for stem in stems:
             choose(stem, sources, "stem")
-        config = StftConfig(n_fft, n_fft // 4)
-        mixture = _spectrum(sum(sources.values()), config)  # (C, F, T)
-        spectra = np.stack([_spectrum(sources[stem], config) for stem in stems])  # (S, C, F, T)
-        power = np.square(np.abs(spectra))
-        energy = power.sum(axis=(1, 2, 3))  # (S,)
-        share = power.sum(axis=(1, 3)) / np.where(energy > 0, energy, 1)[:, None]  # (S, F)
-        return cls(
-            stems, sample_rate, n_fft, energy, _below(np.square(np.abs(mixture))),
-            _below(mixture.conj() * spectra), share.sum(axis=0),
-        )  # fmt: skip
+        mixture = frames.centred(sum(sources.values()), n_fft)  # (C, F, T)
+        spectra = np.stack([frames.centred(sources[stem], n_fft) for stem in stems])
+        energies = np.square(np.abs(spectra)).sum(axis=(1, 3))  # (S, C, F, T) -> (S, F)
+        energy = energies.sum(axis=1)  # (S,)
+        share = energies / np.where(energy > 0, energy, 1)[:, None]  # (S, F)
+        products = oracle.products(spectra, mixture)
+        return cls(stems, sample_rate, n_fft, energy, *products, share.sum(axis=0))
 
     def sdr_db(self, scheme) -> np.ndarray:
         """Bound in dB of each stem, (S,); NaN for a silent one."""
@@ -74,41 +70,14 @@ class Bound:
                 f"{scheme.name} is made for {scheme.sample_rate} Hz and n_fft {scheme.n_fft}: use "
                 f"scheme.project({self.sample_rate}, {self.n_fft})"
             )
-        explained = self._overlapping(scheme) if scheme.overlapping else self._disjoint(scheme)
+        explained = sum(
+            oracle.solve(shapes, self.power[:, lo:hi], self.cross[:, :, lo:hi])[1]
+            for lo, hi, shapes in oracle.systems(scheme)
+        )
         left = np.maximum(self.energy - explained, 1e-12 * self.energy)  # rounding: 120 dB at most
         sounding = self.energy > 0
         ratio = np.divide(self.energy, left, out=np.full(len(left), np.nan), where=sounding)
         return 10 * np.log10(ratio)
-
-    def _disjoint(self, scheme) -> np.ndarray:
-        """Energy (S,) that the best mask explains: sum over bands of |X* S|^2 / |X|^2."""
-        low, high = np.array(scheme.ranges).T
-        power = self.below_power[:, high] - self.below_power[:, low]  # (C, K, T)
-        cross = self.below_cross[:, :, high] - self.below_cross[:, :, low]  # (S, C, K, T)
-        return explained_energy(cross, power).sum(axis=(1, 2, 3))
-
-    def _overlapping(self, scheme) -> np.ndarray:
-        """The same where bands share bins: per channel and frame one system for all bands."""
-        member = scheme.matrix.astype(np.float64)  # (K, F)
-        power = np.diff(self.below_power, axis=1)  # (C, F, T)
-        cross = np.diff(self.below_cross, axis=2)  # (S, C, F, T)
-        channels, _, frames = power.shape
-        right = np.stack([member @ cross.real, member @ cross.imag])  # (2, S, C, K, T)
-        right = right.transpose(2, 4, 3, 0, 1).reshape(channels, frames, len(scheme), -1)
-        gram = np.zeros((channels, frames, len(scheme), len(scheme)))  # (C, T, K, K)
-        for i, (_, high) in enumerate(scheme.ranges):
-            for j in range(i, len(scheme)):
-                low = scheme.ranges[j][0]
-                if low >= high:  # bands are in order of their first bin: no more neighbours
-                    break
-                shared = member[i, low:high] * member[j, low:high]
-                gram[..., i, j] = gram[..., j, i] = shared @ power[:, low:high]  # (C, T)
-        diagonal = np.arange(len(scheme))
-        ridge = 1e-10 * gram[..., diagonal, diagonal].mean(axis=-1, keepdims=True)
-        gram[..., diagonal, diagonal] += ridge + np.finfo(float).tiny  # silent bands: solvable
-        values = np.linalg.solve(gram, right)  # (C, T, K, 2S)
-        explained = (values * right).sum(axis=(0, 1, 2))  # (2S,)
-        return explained.reshape(2, -1).sum(axis=0)
 
     @cached_property
     def gain_scale(self) -> np.ndarray:
@@ -141,7 +110,7 @@ def bounds(dataset, stems=None, n_fft: int = 2048, seconds: float = EXCERPT_S) -
     return made
 
 
-def greedy(bounds, k: int, name: str | None = None):
+def greedy(bounds, k: int):
     """K bands by repeated best splits: the border that raises the bound most, K - 1 times.
 
     The mean over songs and stems of the explained share of energy decides. Each split is the best
@@ -154,7 +123,7 @@ def greedy(bounds, k: int, name: str | None = None):
     if not bounds or len({(b.n_fft, b.sample_rate) for b in bounds}) != 1:
         raise UsageError("greedy needs bounds of one n_fft and sample rate: make them alike")
     n_fft, rate = bounds[0].n_fft, bounds[0].sample_rate
-    bins, name = n_fft // 2 + 1, name or f"greedy{k}"
+    bins, name = n_fft // 2 + 1, f"greedy{k}"
     if not 1 <= k <= bins:
         raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose 1 to {bins} bands")
     best = {(0, bins): _best_split(bounds, 0, bins)}  # band -> (gain, border)
@@ -175,15 +144,11 @@ def _best_split(bounds, low: int, high: int) -> tuple:
         return -1.0, high
     total = np.zeros(high - low - 1)  # one value per inner border
     for bound in bounds:
-        power = bound.below_power[:, low : high + 1]  # (C, W + 1, T)
-        cross = bound.below_cross[:, :, low : high + 1]  # (S, C, W + 1, T)
-        halves = (
-            (cross[:, :, 1:-1] - cross[:, :, :1], power[:, 1:-1] - power[:, :1]),
-            (cross[:, :, -1:] - cross[:, :, 1:-1], power[:, -1:] - power[:, 1:-1]),
-        )
-        after = sum(explained_energy(*half).sum(axis=(1, 3)) for half in halves)  # (S, W - 1)
-        whole = explained_energy(cross[:, :, -1] - cross[:, :, 0], power[:, -1] - power[:, 0])
-        gain = after - whole.sum(axis=(1, 2))[:, None]  # (S, W - 1)
+        power = np.cumsum(bound.power[:, low:high], axis=1)  # (C, W, T)
+        cross = np.cumsum(bound.cross[:, :, low:high], axis=2)  # (S, C, W, T)
+        below = explained_energy(cross, power).sum(axis=(1, 3))  # (S, W)
+        above = explained_energy(cross[:, :, -1:] - cross[:, :, :-1], power[:, -1:] - power[:, :-1])
+        gain = below[:, :-1] + above.sum(axis=(1, 3)) - below[:, -1:]  # (S, W - 1)
         total += bound.gain_scale @ gain / (len(bounds) * len(bound.stems))
     cut = int(total.argmax())
     return float(total[cut]), low + 1 + cut
@@ -230,16 +195,3 @@ def curve(bounds, counts, families=FAMILIES, learned=()) -> list:
                 continue
             rows += bound_rows(bounds, scheme, name)
     return rows
-
-
-def _spectrum(waveform, config: StftConfig) -> np.ndarray:
-    """(C, L) -> (C, F, T) complex128; signals shorter than half a window get zeros behind them."""
-    missing = max(0, config.shortest - np.shape(waveform)[-1])
-    padded = np.pad(np.asarray(waveform, np.float32), ((0, 0), (0, missing)))
-    return stft(padded, config).astype(np.complex128)
-
-
-def _below(values: np.ndarray) -> np.ndarray:
-    """Sums over the bins below each bin: (..., F, T) -> (..., F + 1, T)."""
-    empty = np.zeros_like(values[..., :1, :])
-    return np.concatenate((empty, np.cumsum(values, axis=-2)), axis=-2)

@@ -57,8 +57,8 @@ def names() -> list:
     "minibark" and "mel-roformer" take any number of bands: `scheme("mel40")`."""
     roundings = [f"{name}-{who}" for who, theirs in PUBLISHED.items() for name in theirs]
     bandit = [f"{f}{k}" for f in ("bark", "erb", "mel", "musical", "tribark") for k in (48, 64)]
-    own = [f"{family}{k}" for family in ("equal", "octave") for k in (16, 32, 64)]
-    return [*REGIONS, "tet24", *roundings, *bandit, "bs-roformer", "mel-roformer60", *own]
+    plain = [f"{family}{k}" for family in ("equal", "octave") for k in (16, 32, 64)]
+    return [*REGIONS, "tet24", *roundings, *bandit, "bs-roformer", "mel-roformer60", *plain]
 
 
 @lru_cache(maxsize=256)
@@ -111,6 +111,9 @@ def project(old: BandScheme, sample_rate: int, n_fft: int) -> BandScheme:
     _check_grid(sample_rate, n_fft)
     rule = old.rounding if old.rounding in ("ceil", "round") else "ceil"
     return _merged(old.name, old.edges_hz[1:-1], sample_rate, n_fft, rule, old.source)
+
+
+BandScheme._project = project
 
 
 def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ceil") -> BandScheme:
@@ -338,7 +341,7 @@ def _touching(pairs) -> list:
     return [pair[0] for pair in pairs] + [pairs[-1][1]]
 
 
-def _tet24(sample_rate: int, n_fft: int, k: int = 41) -> BandScheme:
+def _tet24(sample_rate: int, n_fft: int) -> BandScheme:
     """Quarter tones of the 24-tone scale from 20 Hz to 20 kHz, thinned to 41 borders.
 
     The publication walks each border as a floating-point range; where the quotient of two equal
@@ -352,7 +355,7 @@ def _tet24(sample_rate: int, n_fft: int, k: int = 41) -> BandScheme:
         if m % 2 == 1 and note <= 20000:  # odd: the quarter tones between the semitones
             notes.append(note)
         f = 440 * 2 ** ((m + 1) / 24)
-    chosen = [notes[i * len(notes) // k] for i in range(k)]
+    chosen = [notes[i * len(notes) // 41] for i in range(41)]
     edges, before = [], 0.0
     for f in chosen:
         step = f - before

@@ -13,7 +13,7 @@ from bsrnn.cli.shared import (
     stems_argument,
     timeout_argument,
 )
-from bsrnn.common import listed, once, write_text
+from bsrnn.common import choose, listed, once, write_text
 
 
 class Bars:
@@ -123,6 +123,9 @@ def _grade_arguments(own):
     own.add_argument("submissions", nargs="+", help="notebooks, or folders of them")
     own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
     own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
+    own.add_argument("--roster", help="a CSV with the columns id, name, email")
+    own.add_argument("--form", default="csv", help="csv [default], students, moodle, canvas")
+    own.add_argument("--feedback", help="new folder for a page per student and one of the class")
     own.add_argument("--out", help="also write the marks: a .csv or .json file")
 
 
@@ -135,12 +138,21 @@ def _grade_arguments(own):
 def _course_grade(args):
     from bsrnn.course import grading
 
+    choose(args.form, ("csv", "students", "moodle", "canvas"), "form of the marks")
     out = new_file(args.out, (".csv", ".json"))
-    sheets = grading.grade_all(
-        args.submissions, args.assignment, args.seed, lambda sheet: say(sheet.text())
-    )
-    if out:
-        write_text(out, grading.table(sheets, out.suffix[1:]))
+    form = "json" if out and out.suffix == ".json" else args.form
+    roster = grading.read_roster(args.roster) if args.roster else None
+    sheets = []
+
+    def watch(sheet):  # marks are written as they come
+        sheets.append(sheet)
+        print(sheet.text(), flush=True)
+        if out:
+            write_text(out, grading.table(sheets, form))
+
+    grading.grade_all(args.submissions, args.assignment, args.seed, watch, roster)
+    if args.feedback:
+        grading.write_feedback(sheets, args.feedback)
     failed = [sheet.submission for sheet in sheets if sheet.error]
     return fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
 

@@ -12,14 +12,13 @@ import sys
 import tomllib
 from dataclasses import dataclass
 
-from bsrnn.common import ROOT
+from bsrnn.common import ROOT, pins, repair
 
 try:
     from packaging.requirements import Requirement
 except ImportError:  # nothing is installed yet but pip
     from pip._vendor.packaging.requirements import Requirement
 
-CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 _PROGRAMS = {
     "ffmpeg": "musdb and museval need it; the lessons do not",
     "ffprobe": "musdb and museval need it; the lessons do not",
@@ -41,19 +40,23 @@ class Package:
     def line(self) -> str:
         """Both versions side by side, and what is wrong."""
         mark = "wrong    " if self.fault else "ok       "
-        wanted = f"tested {self.tested or 'none'}, allowed {self.allowed or 'any'}"
+        wanted = f"tested {self.tested}, allowed {self.allowed}"
         return f"{mark} {self.name} {self.here} ({wanted})" + f": {self.fault}" * bool(self.fault)
 
 
 def examine() -> tuple[list[str], bool]:
     """(lines to read, True if nothing required is missing). Optional things are told apart."""
-    packages = [_package(need) for need in _required()]
+    tested = pins()
+    packages = [_package(need, tested) for need in _required()]
     wrong = [package.name for package in packages if package.fault]
     lines = [f"Python {platform.python_version()} in {sys.prefix}"]
     lines += [package.line() for package in packages]
-    if not set(wrong) & set(_PAIR) and (reason := _pair_fault()):
+    broken = set(wrong) & set(_PAIR)
+    if not broken and (reason := _pair_fault()):
         lines.append(f"wrong     {reason}")
-        wrong += _PAIR
+        broken = _PAIR
+    if broken:  # both, since one alone may not fit the other
+        wrong = [*_PAIR, *(name for name in wrong if name not in _PAIR)]
     absent = [name for name in _PROGRAMS if not shutil.which(name)]
     lines += [f"optional  {name} is not installed: {_PROGRAMS[name]}" for name in absent]
     fixes = []
@@ -67,42 +70,15 @@ def examine() -> tuple[list[str], bool]:
     return lines, not wrong
 
 
-def repair(*names: str) -> str:
-    """The command that installs the tested versions of these packages and of what they need.
-
-    >>> repair("torch", "torchaudio").endswith('torch==2.14.1" "torchaudio==2.11.0"')
-    True
-    """
-    pins = tested()
-    wanted = " ".join(f'"{name}=={pins[name]}"' for name in names)
-    return f'"{sys.executable}" -m pip install -c "{CONSTRAINTS}" {wanted}'
-
-
-def tested() -> dict[str, str]:
-    """The tested set on this system and Python: name -> version."""
-    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {
-        _name(pin.name): next(iter(pin.specifier)).version
-        for pin in pins
-        if pin.marker is None or pin.marker.evaluate()
-    }
-
-
-def _name(name: str) -> str:
-    """As the constraints spell it."""
-    return name.lower().replace("_", "-")
-
-
 def _required() -> list[Requirement]:
     """The ranges, of a checkout that need not be installed itself, or of the installed package."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return [Requirement(line) for line in tomllib.loads(text)["project"]["dependencies"]]
 
 
-def _package(need: Requirement) -> Package:
-    name = _name(need.name)
-    about = {"tested": tested().get(name, ""), "allowed": str(need.specifier)}
+def _package(need: Requirement, tested: dict) -> Package:
+    name = need.name.replace("_", "-")  # as the constraints spell it
+    about = {"tested": tested[name], "allowed": str(need.specifier)}
     try:
         here = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -113,7 +113,7 @@ def _evaluate(args):
     import logging
 
     import bsrnn
-    from bsrnn import data, evaluation, explore
+    from bsrnn import data, evaluation, plots
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bsrnn").setLevel(logging.INFO)  # a line per song where no bar can be drawn
@@ -125,5 +125,5 @@ def _evaluate(args):
     )
     print(report.table().round(2).to_string())
     if args.out:
-        page = explore.report_page(report, Path(args.out) / "report.html", songs, separator)
+        page = plots.report_page(report, Path(args.out) / "report.html", songs, separator)
         print(f"report: {page}")

@@ -13,30 +13,22 @@ from bsrnn.experiments.notebooks import nbformat, tags
 _BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 
 _SETUP = """\
-# The same cell in every lesson: find the course, or fetch it (Colab); then seed and version.
-import importlib.metadata
+# The same cell in every lesson: find the course, or install it (Colab); then seed and version.
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-here, fetched = Path.cwd(), Path.cwd() / "bsrnn-course"
-root = next((f for f in (here, *here.parents, fetched) if (f / "bsrnn/course").is_dir()), None)
-if root is None and importlib.util.find_spec("bsrnn") is None:
-    repository = os.environ.get("BSRNN_REPOSITORY", "{repository}")
-    subprocess.run(["git", "clone", "-q", repository, str(fetched)], check=True)
-    root = fetched
-if root == fetched:  # install only what is missing: torch and numpy stay as they are
-    have = {{d.name.lower(): d.version for d in importlib.metadata.distributions()}}
-    lines = re.findall(r"(?m)^[A-Za-z][^#\\n]*", (fetched / "requirements.txt").read_text())
-    missing = [s for s in lines if re.match(r"[\\w-]+", s)[0] not in {{*have, "jupyterlab"}}]
-    keep = [f"{{name}}=={{have[name]}}" for name in ("torch", "numpy") if name in have]
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, *missing, *keep, "pip"], check=True)
-    subprocess.run([*pip, "--no-deps", "-e", str(fetched)], check=True)
-sys.path[:0] = [str(root)] if root else []
+here = Path.cwd()
+sys.path[:0] = [str(f) for f in (here, *here.parents) if (f / "bsrnn/course").is_dir()][:1]
+if importlib.util.find_spec("bsrnn") is None:  # pip leaves what is there and fits, such as torch
+    print("installing the course: this takes some minutes")
+    place = os.environ.get("BSRNN_REPOSITORY", "{repository}")
+    source = place if Path(place).exists() else f"git+{{place}}"
+    quiet = {{"capture_output": True, "env": {{**os.environ, "GIT_TERMINAL_PROMPT": "0"}}}}
+    if subprocess.run([sys.executable, "-m", "pip", "install", source], **quiet).returncode:
+        sys.exit(f"no course at {{place}}: set BSRNN_REPOSITORY or put bsrnn/ beside this notebook")
 from bsrnn import course
 
 print(course.begin(seed))"""

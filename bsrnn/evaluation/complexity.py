@@ -16,7 +16,7 @@ from dataclasses import replace
 import pandas as pd
 
 from bsrnn import ledger
-from bsrnn.common import UsageError
+from bsrnn.common import UsageError, optional
 from bsrnn.models.config import presets
 from bsrnn.models.cost import cost, counted
 
@@ -64,9 +64,8 @@ def separator(model: str, bands: str, stems: int = 3):
         made = baselines.OpenUnmixSeparator(networks, filtered=False)
         made.channels = 1
         return made.eval()
-    from torchaudio.models import HDemucs
-
-    network = HDemucs(list(STEMS[:stems]), audio_channels=1, nfft=4096, depth=6)
+    demucs = optional("torchaudio.models").HDemucs
+    network = demucs(list(STEMS[:stems]), audio_channels=1, nfft=4096, depth=6)
     return baselines.HybridDemucs(network).eval()
 
 

@@ -12,8 +12,8 @@ Conventions:
     amplitude        |S| / |X|
     complex          S / X: gives the stem back, the ceiling of every mask
 
-    Band-constrained: the mask may only be a combination of few shapes inside each band, with the
-    coefficients that minimise sum |S - m X|^2 over the bins (linear least squares, closed form).
+    Band-constrained: the mask may only be a combination of few shapes inside each band, see
+    `bsrnn.bands.oracle`.
     A finer nested scheme can only do better, full resolution is never beaten. It bounds what a
     scheme can lose before anything is trained; a trained network may still be far below it.
 
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from bsrnn.audio.stft import PAPER, StftConfig, istft, stft
+from bsrnn.bands import oracle as constrained
 from bsrnn.common import UsageError, choose
 
 SILENT = 1e-8  # |X| below this is silence (BandIt)
@@ -94,33 +95,11 @@ def oracle_estimates(kind: str, references, stft_config: StftConfig = PAPER, mix
 
 
 def band_masks(scheme, stems, mixture, mode="frame", real: bool = False) -> torch.Tensor:
-    """Best masks (S, C, F, T) that a band scheme allows, by least squares.
+    """Best masks (S, C, F, T) that a band scheme allows, as `bsrnn.bands.oracle.masks`, of torch.
 
-    mode="frame": one value per band and frame, "static": one value per band for the whole signal,
-    an integer r: in every frame a combination of r cosines across the band (r = 1 is "frame", r as
-    large as the widest band is full resolution). real=True allows real masks only.
-    Bands that overlap share bins by their weights and are solved together. Bins outside all bands
-    get 0; so does a band where the mixture is silent.
+    mode: "frame", "static" or the number of shapes per band. Raises UsageError.
     """
-    basis, bands = _basis(scheme, mode)
-    if mixture.shape[-2] != basis.shape[1]:
-        raise UsageError(
-            f"spectrum has {mixture.shape[-2]} bins, {scheme.name} {basis.shape[1]}: "
-            "use scheme.project(sample_rate, n_fft)"
-        )
-    masks = torch.zeros(stems.shape, dtype=stems.real.dtype if real else stems.dtype)
-    for lo, hi, rows in bands:
-        shapes = basis[rows, lo:hi]  # (P, W)
-        s, x = stems[..., lo:hi, :], mixture[..., lo:hi, :]  # (S, C, W, T), (C, W, T)
-        power = x.abs().square().double()  # (C, W, T)
-        cross = x.conj() * s  # (S, C, W, T)
-        cross = cross.real.double() if real else cross.to(torch.complex128)
-        if mode == "static":
-            power, cross = power.sum(-1, keepdim=True), cross.sum(-1, keepdim=True)  # T -> 1
-        values = _least_squares(shapes, power, cross)  # (S, C, P, T)
-        mask = torch.einsum("pw,scpt->scwt", shapes.to(values.dtype), values)  # (S, C, W, T)
-        masks[..., lo:hi, :] = mask.to(masks.dtype)
-    return masks
+    return torch.from_numpy(constrained.masks(scheme, stems.numpy(), mixture.numpy(), mode, real))
 
 
 def band_oracle(scheme, references, mode="frame", real: bool = False, mixture=None):
@@ -150,42 +129,6 @@ def band_sdr_db(scheme, references, mode="frame", real: bool = False, mixture=No
         error = error + (stems - masks * total).abs().square().double().sum((1, 2, 3))
     ratio = 10 * torch.log10(energy / error)
     return torch.where(energy > 0, ratio, torch.nan).numpy()
-
-
-def _basis(scheme, mode):
-    """Shapes (P, F) float64 a mask is made of, and which (lo, hi, rows) can be solved apart."""
-    rank = 1 if mode in ("frame", "static") else mode
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise UsageError(f"mode {mode!r}: give 'frame', 'static' or the number of shapes per band")
-    member = torch.tensor(np.asarray(scheme.matrix), dtype=torch.float64)  # (K, F)
-    rows, bands = [], []
-    for k, (lo, hi) in enumerate(scheme.ranges):
-        place = (torch.arange(hi - lo, dtype=torch.float64) + 0.5) / (hi - lo)  # (W,)
-        first = len(rows)
-        for order in range(min(rank, hi - lo)):
-            row = member[k].clone()
-            row[lo:hi] *= torch.cos(torch.pi * order * place)
-            rows.append(row)
-        bands.append((lo, hi, slice(first, len(rows))))
-    if scheme.overlapping:  # neighbours influence each other: one system for all bands
-        bands = [(0, member.shape[1], slice(0, len(rows)))]
-    return torch.stack(rows), bands
-
-
-def _least_squares(shapes, power, cross):
-    """Coefficients (S, C, P, T) minimising sum_w |S - X sum_p v_p shapes_p|^2.
-
-    Normal equations per channel and frame: G = shapes diag(|X|^2) shapes', G v = shapes (X* S).
-    """
-    right = torch.einsum("pw,scwt->sctp", shapes.to(cross.dtype), cross)  # (S, C, T, P)
-    if len(shapes) == 1:  # one unknown: a division
-        gram = torch.einsum("w,cwt->ct", shapes[0] ** 2, power)[..., None]  # (C, T, 1)
-        values = torch.where(gram > 0, right / gram, 0.0)
-    else:
-        gram = torch.einsum("pw,cwt,qw->ctpq", shapes, power, shapes)  # (C, T, P, P)
-        inverse = torch.linalg.pinv(gram, rtol=1e-12, hermitian=True).to(right.dtype)
-        values = torch.einsum("ctpq,sctq->sctp", inverse, right)
-    return values.transpose(-1, -2)  # (S, C, T, P) -> (S, C, P, T)
 
 
 def _channels(references, mixture, config):

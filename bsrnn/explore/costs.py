@@ -5,20 +5,22 @@
 
 import textwrap
 from dataclasses import replace
+from functools import partial
 
-import ipywidgets as widgets
 import numpy as np
-import pandas as pd
+from matplotlib.ticker import NullLocator
 
-from bsrnn import bands, plots
 from bsrnn.common import UsageError
-from bsrnn.explore.layers import TIME, swapped
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.layers import TIME, by_part, swapped
+from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.models.cost import cost
+from bsrnn.plots import style
+from bsrnn.plots.models import draw_parts
 
 SCHEMES = ("v1", "v4", "v7", "joint", "tet24", "equal32", "bark48", "mel48", "musical64")
 FEATURES = (16, 32, 64, 128, 256)
 CHUNK_S = (0.5, 60.0)  # shortest and longest chunk of the curve
+TICKS_S = (0.5, 1, 2, 5, 10, 20, 60)
 ADAM = 4  # numbers per weight while training: weight, gradient, two moments
 
 
@@ -35,16 +37,19 @@ def cost_view(base, scheme="v7", features=128, repeats=12, rnn="lstm", stems=1, 
     names = tuple(f"stem {number}" for number in range(1, stems + 1))
     config = replace(config, scheme=scheme, stems=names)
     total = cost(config, seconds)
-    parts = {k: (p.parameters, p.macs, p.activation_bytes) for k, p in total.parts.items()}
-    lengths_s = np.geomspace(*CHUNK_S, 25)
-    memory = [cost(config, length).activation_bytes for length in lengths_s]
     words = _words(config, total, seconds)
     title = f"{scheme}, N = {features}, R = {repeats}, {rnn}, {stems} stem{'s' * (stems > 1)}"
-    picture = plots.cost_by_length(parts, lengths_s, memory, seconds, words, title)
-    columns = ["parameters", "MACs", "bytes of activations"]
-    frame = pd.DataFrame(parts, index=columns).T
-    frame = pd.concat([frame, frame.sum().rename("all").to_frame().T])
-    return [picture, textwrap.fill(words, 88), frame]
+    picture, (left, right) = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(6, 5))
+    table = by_part(total)
+    draw_parts(left, table)
+    lengths_s = np.geomspace(*CHUNK_S, 25)
+    memory_mb = [cost(config, length).activation_bytes / 1e6 for length in lengths_s]
+    right.loglog(lengths_s, memory_mb, color=style.PALETTE[0])
+    right.plot(seconds, total.activation_bytes / 1e6, "o", color=style.PALETTE[1], ms=7)
+    right.set(title="outputs of the layers, one mixture", xlabel="chunk (s)", ylabel="MB")
+    right.set_xticks(TICKS_S, [f"{tick:g}" for tick in TICKS_S])
+    right.xaxis.set_minor_locator(NullLocator())
+    return [style.describe(picture, words), textwrap.fill(words, 88), table]
 
 
 def cost_calculator(base) -> Panel:
@@ -52,23 +57,15 @@ def cost_calculator(base) -> Panel:
 
     base: ModelConfig that gives everything else (STFT, masks, channels).
     """
-
-    def drop(options, value, words):
-        return widgets.Dropdown(options=options, value=value, description=words)
-
-    def slide(value, low, high, words):
-        return widgets.IntSlider(value, low, high, description=words)
-
-    known = [name for name in SCHEMES if name in bands.names()]
     return Panel(
-        lambda **values: cost_view(base, **values),
+        partial(cost_view, base),
         "Cost calculator",
-        scheme=drop(known, "v7", "scheme"),
-        features=drop(FEATURES, 128, "features N"),
-        rnn=drop(TIME, "lstm", "layer"),
-        repeats=slide(12, 1, 16, "repeats R"),
-        stems=slide(1, 1, 6, "stems"),
-        seconds=slide(6, 1, 60, "chunk (s)"),
+        scheme=choice("scheme", SCHEMES, "v7"),
+        features=choice("features N", FEATURES, 128),
+        rnn=choice("layer", TIME),
+        repeats=slider("repeats R", 12, 1, 16),
+        stems=slider("stems", 1, 1, 6),
+        seconds=slider("chunk (s)", 6, 1, 60),
     )
 
 

@@ -11,33 +11,26 @@ import pandas as pd
 
 from bsrnn import distort, listen, metrics
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel, excerpt
+from bsrnn.explore.panel import Panel, choice, excerpt, slider
 from bsrnn.plots import signals, style
 
 MAX_S = 6.0  # of a song
 HEARD_S = 4.0  # three sounds of this length keep a change of a control below a second
-SDR_DB, DELAY_MS = (1.0, 40.0), (0.02, 50.0)  # ranges of the sliders
-METRICS = {
-    "uSDR": metrics.usdr,
-    "cSDR": None,  # needs the sample rate
-    "SI-SDR": metrics.si_sdr,
-    "SD-SDR": metrics.sd_sdr,
-    "SNR per channel": metrics.snr,
-    "SDR, 512 taps forgiven": metrics.filtered_sdr,
-}
+DELAY_MS = (0.02, 50.0)  # range of the slider
 GREY = "#888888"
 
 
 def scores(reference, estimate, sample_rate: int) -> pd.Series:
-    """Every metric of `METRICS` in dB for one stem (C, L), by name; NaN is undefined."""
-    found = {}
-    for name, metric in METRICS.items():
-        if metric is None:
-            value = metrics.csdr(reference[None], estimate[None], sample_rate)[0]
-        else:
-            value = metric(reference, estimate)
-        found[name] = float(value)
-    return pd.Series(found)
+    """Every metric in dB for one stem (C, L), by name; NaN is undefined."""
+    values = {
+        "uSDR": metrics.usdr(reference, estimate),
+        "cSDR": metrics.csdr(reference[None], estimate[None], sample_rate)[0],
+        "SI-SDR": metrics.si_sdr(reference, estimate),
+        "SD-SDR": metrics.sd_sdr(reference, estimate),
+        "SNR per channel": metrics.snr(reference, estimate),
+        "SDR, 512 taps forgiven": metrics.filtered_sdr(reference, estimate),
+    }
+    return pd.Series(values, dtype=float)
 
 
 def distortion_view(
@@ -66,29 +59,18 @@ def distortion_lab(sources: dict, sample_rate: int, stem=None, kind="leakage", s
     (True, False)
     """
     song = _Song(sources, sample_rate, seed)
-    stem = stem or list(song.sources)[-1]
-    (low, high), (short, long) = SDR_DB, np.log10(DELAY_MS)
-    controls = {
-        "kind": widgets.Dropdown(
-            options=distort.KINDS,
-            value=choose(kind, distort.KINDS, "distortion"),
-            description="distortion",
+    knobs = {"sdr_db": distort.SCALED, "delay_ms": ("delay",)}
+    return Panel(
+        song.view,
+        "Distortion lab: one error, every metric",
+        idle=lambda kind, **_: {knob for knob, kinds in knobs.items() if kind not in kinds},
+        kind=choice("distortion", distort.KINDS, kind),
+        stem=choice("stem", song.sources, stem or list(song.sources)[-1]),
+        sdr_db=slider("SDR (dB)", 10.0, 1.0, 40.0),
+        delay_ms=widgets.FloatLogSlider(
+            1.0, min=np.log10(DELAY_MS[0]), max=np.log10(DELAY_MS[1]), description="delay (ms)"
         ),
-        "stem": widgets.Dropdown(
-            options=list(song.sources), value=choose(stem, song.sources, "stem"), description="stem"
-        ),
-        "sdr_db": widgets.FloatSlider(10.0, min=low, max=high, step=1.0, description="SDR (dB)"),
-        "delay_ms": widgets.FloatLogSlider(
-            1.0, base=10, min=short, max=long, step=0.1, description="delay (ms)"
-        ),
-    }
-
-    def view(kind, **values):
-        controls["sdr_db"].disabled = kind not in distort.SCALED
-        controls["delay_ms"].disabled = kind != "delay"
-        return song.view(kind=kind, **values)
-
-    return Panel(view, "Distortion lab: one error, every metric", **controls)
+    )
 
 
 class _Song:
@@ -117,67 +99,46 @@ class _Song:
             )
         except UsageError as reason:  # no rest that could leak: words, not a broken control
             return [f"{reason}."]
-        columns = {"estimate": scores(target, estimate, self.sample_rate), **self.ladder(stem)}
-        table = pd.DataFrame(columns)
-        picture = self._picture(table, stem, kind, setting, estimate)
-        table.columns.name = "dB"
-        shown = table.map(lambda value: "undefined" if np.isnan(value) else f"{value:.2f}")
-        sounds = {"estimate": estimate, "target": target, "error": estimate - target}
-        return [picture, shown, listen.ab(sounds, self.sample_rate, max_s=HEARD_S)]
-
-    def _picture(self, table, stem, kind, setting, estimate):
-        target, rate = self.sources[stem], self.sample_rate
+        table = pd.DataFrame(
+            {"estimate": scores(target, estimate, self.sample_rate), **self.ladder(stem)}
+        )
         sounds = {"target": target, "estimate": estimate, "error": estimate - target}
         title = f"{stem}, {kind}: {setting}"
         picture, axes = style.figure(title, 1, 4, width=10.5, height=3.1, width_ratios=(3, 3, 3, 4))
         picture.set_layout_engine(None)  # fixed places: constrained layout would double the time
         picture.subplots_adjust(left=0.07, right=0.85, bottom=0.16, top=0.82, wspace=0.12)
-        _draw_sounds(axes[:3], sounds, rate)
+        _draw_sounds(axes[:3], sounds, self.sample_rate)
         _draw_scores(axes[3], table, style.stem_colour(stem))
-        values = ", ".join(f"{name} {_said(value)}" for name, value in table["estimate"].items())
-        return style.describe(picture, f"{title}. {values}.")
+        values = ", ".join(f"{name} {_text(value)}" for name, value in table["estimate"].items())
+        style.describe(picture, f"{title}. {values}.")
+        table.columns.name = "dB"
+        shown = table.map(lambda value: "undefined" if np.isnan(value) else f"{value:.2f}")
+        played = {name: sounds[name] for name in ("estimate", "target", "error")}
+        return [picture, shown, listen.ab(played, self.sample_rate, max_s=HEARD_S)]
 
 
 def _draw_sounds(axes, sounds, sample_rate) -> None:
-    """Spectrograms of 100 x 200 pixels on a mel axis, all on one scale of 75 dB."""
-    drawn = {
-        name: signals.levels_grid(x, sample_rate, 2048, "mel", 16000, 100, 200)
-        for name, x in sounds.items()
-    }
-    top_db = max(level.max() for _, _, level in drawn.values())
-    ticks = [hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16000) if hz <= sample_rate / 2]
-    for axis, (name, (times_s, edges_hz, level_db)) in zip(axes, drawn.items(), strict=True):
-        high = signals.hz_to_mel(edges_hz[-1])
-        axis.imshow(
-            level_db, origin="lower", aspect="auto", extent=(0, times_s[-1], 0, high),
-            cmap=style.level_colours(), vmin=top_db - 75, vmax=top_db, interpolation="nearest",
-        )  # fmt: skip
-        axis.set_yticks(signals.hz_to_mel(ticks), [style.hz_text(hz) for hz in ticks])
-        axis.grid(False)
-        axis.set(title=name, xlabel="time (s)")
-        axis.label_outer()
-    axes[0].set_ylabel("frequency (Hz, mel axis)")
+    """Spectrograms on a mel axis, all on one scale of 75 dB."""
+    pixels = [signals.levels_grid(x, sample_rate, 2048, "mel", 16000) for x in sounds.values()]
+    top_db = max(level_db.max() for level_db, _ in pixels)
+    for ax, (name, x), part in zip(axes, sounds.items(), pixels, strict=True):
+        signals.draw_levels(ax, *part, x.shape[1] / sample_rate, "mel", top_db)
+        ax.set(title=name, xlabel="time (s)")
+        ax.label_outer()
 
 
 def _draw_scores(axis, table, colour) -> None:
     """A row per metric; what lies beyond the axis is an arrow, what is undefined a word."""
     low, high = -15.0, 45.0
-    rows = np.arange(len(table))
-    for name, mark, shade in (
-        ("mixture", "x", GREY),
-        ("silence", "s", "none"),
-        ("estimate", "o", colour),
-    ):
-        known = table[name].notna().to_numpy()
-        values = np.clip(table[name][known], low, high)
-        axis.plot(
-            values, rows[known], mark, color=shade, label=name, markersize=8,
-            markeredgecolor=GREY if shade == "none" else shade,
-        )  # fmt: skip
+    marks = {"mixture": ("x", GREY), "silence": ("s", "none"), "estimate": ("o", colour)}
+    for name, (mark, shade) in marks.items():
+        look = {"color": shade, "mec": GREY if shade == "none" else shade, "ms": 8}
+        values = np.clip(table[name].to_numpy(), low, high)
+        axis.plot(values, np.arange(len(table)), mark, label=name, **look)
     for row, value in enumerate(table["estimate"]):
         beyond = np.isnan(value) or not low <= value <= high
         axis.annotate(
-            f"{_said(value)}{' →' if value > high else ' ←' if value < low else ''}",
+            f"{_text(value)}{' →' if value > high else ' ←' if value < low else ''}",
             (low if np.isnan(value) else np.clip(value, low, high), row), (0, 6),
             textcoords="offset points", ha="right" if beyond and value > 0 else "left", fontsize=7,
         )  # fmt: skip
@@ -190,5 +151,5 @@ def _draw_scores(axis, table, colour) -> None:
     style.legend(axis, loc="lower center", ncols=3, columnspacing=0.6, handletextpad=0.1)
 
 
-def _said(value_db) -> str:
+def _text(value_db) -> str:
     return "undefined" if np.isnan(value_db) else f"{value_db:.1f} dB"

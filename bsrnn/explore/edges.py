@@ -51,20 +51,19 @@ def added(edges, number: int, sample_rate: int, n_fft: int) -> list:
     return [*edges[:number], cut * sample_rate / n_fft, *edges[number:]]
 
 
-def removed(edges, number: int) -> list:
-    """Without edge `number` (from 1): its two bands become one."""
-    return [*edges[: number - 1], *edges[number:]]
+def replaced(edges, number: int, *hz) -> list:
+    """Edge `number` (from 1) moved to `hz`; without `hz` it goes, its two bands become one.
+
+    >>> replaced([100, 200, 400], 2, 250), replaced([100, 200, 400], 2)
+    ([100, 250, 400], [100, 400])
+    """
+    return [*edges[: number - 1], *hz, *edges[number:]]
 
 
-def moved(edges, number: int, hz: float) -> list:
-    """Edge `number` (from 1) moved to `hz`."""
-    return [*edges[: number - 1], hz, *edges[number:]]
-
-
-def room_hz(edges, number: int, sample_rate: int, n_fft: int) -> tuple:
+def span_hz(edges, number: int, sample_rate: int, n_fft: int) -> tuple:
     """From where to where (Hz) edge `number` may move while each neighbour keeps a bin.
 
-    >>> room_hz([400, 1000], 1, 8000, 80)
+    >>> span_hz([400, 1000], 1, 8000, 80)
     (100.0, 900.0)
     """
     scheme = bands.from_edges_hz(edges, sample_rate, n_fft)
@@ -76,89 +75,75 @@ def room_hz(edges, number: int, sample_rate: int, n_fft: int) -> tuple:
 class EdgeEditor(widgets.HBox):
     """Slider, buttons and a line of words that edit the text of a control.
 
-    own: Text with the edges; edge: IntSlider, the chosen edge (0 is 0 Hz, which neither moves nor
+    text: Text with the edges; edge: IntSlider, the chosen edge (0 is 0 Hz, which neither moves nor
     goes). grid: function that gives (sample rate, n_fft) now, or None while no own scheme is
     shown. show: function that sets both, `show(own=text, edge=number)`, and shows the result.
     Call `follow` when any of these changed.
     """
 
-    def __init__(self, own, edge, grid, show):
-        self.own, self.edge, self.grid, self.show = own, edge, grid, show
+    def __init__(self, text, edge, grid, show):
+        self.text, self.edge, self.grid, self.show = text, edge, grid, show
         self.place = widgets.FloatSlider(
             description="move it to (Hz)", continuous_update=False, readout_format=".0f",
             style={"description_width": "initial"}, layout={"width": "26em"},
         )  # fmt: skip
         self.add = widgets.Button(description="add an edge above")
         self.remove = widgets.Button(description="remove the edge")
-        self.said = widgets.HTML()
-        self._following = False
+        self.answer = widgets.HTML()
         self.place.observe(self._move, names="value")
         self.add.on_click(self._add)
         self.remove.on_click(self._remove)
         super().__init__(
-            [edge, self.place, self.add, self.remove, self.said],
+            [edge, self.place, self.add, self.remove, self.answer],
             layout=widgets.Layout(flex_flow="row wrap"),
         )
 
     def follow(self) -> None:
         """Bring sliders, buttons and words in line with the text."""
-        self._following = True
-        try:
-            self._follow()
-        finally:
-            self._following = False
-
-    def _follow(self):
         grid, low, high, mark = self.grid(), None, None, ""
         controls = (self.edge, self.place, self.add, self.remove)
-        for control in (self.own, *controls):
+        for control in (self.text, *controls):
             control.disabled = grid is None
         self.place.disabled = self.remove.disabled = True
         if grid is None:
-            self.said.value = "Set scheme A or B to <b>own</b> to edit its edges."
+            self.answer.value = "Set scheme A or B to <b>own</b> to edit its edges."
             return
         try:
-            edges = parsed(self.own.value)
+            edges = parsed(self.text.value)
             self.edge.max = max(1, len(edges))
             number = self.edge.value = min(self.edge.value, len(edges))
             self.remove.disabled = number == 0
             mark = f"edge {number} of {len(edges)}: {[0, *edges][number]:g} Hz"
             scheme = bands.from_edges_hz(edges, *grid)
             low_hz, high_hz = scheme.spans_hz[number]
-            self.said.value = f"{mark}, below band {number}: {low_hz:.0f}-{high_hz:.0f} Hz"
+            self.answer.value = f"{mark}, below band {number}: {low_hz:.0f}-{high_hz:.0f} Hz"
             if number:
-                low, high = room_hz(edges, number, *grid)
+                low, high = span_hz(edges, number, *grid)
         except UsageError as error:
-            self.said.value = f"{mark}. Not possible: {error}".removeprefix(". ")
+            self.answer.value = f"{mark}. Not possible: {error}".removeprefix(". ")
             self.add.disabled = True
         self.place.disabled = low is None or low >= high
         if not self.place.disabled:
-            _set_range(self.place, low, high, grid[0] / grid[1])
-            self.place.value = edges[number - 1]
+            place = self.place
+            place.unobserve(self._move, names="value")
+            with place.hold_trait_notifications():  # limits and value change together
+                place.min, place.max, place.step = low, high, grid[0] / grid[1]
+                place.value = edges[number - 1]
+            place.observe(self._move, names="value")
 
     def _move(self, _change):
-        if not self._following:
-            edges = moved(parsed(self.own.value), self.edge.value, self.place.value)
-            self.show(own=written(edges))
+        edges = replaced(parsed(self.text.value), self.edge.value, self.place.value)
+        self.show(own=written(edges))
 
     def _add(self, _button):
         try:
-            edges = added(parsed(self.own.value), self.edge.value, *self.grid())
+            edges = added(parsed(self.text.value), self.edge.value, *self.grid())
         except UsageError as error:
-            self.said.value = f"Not possible: {error}"
+            self.answer.value = f"Not possible: {error}"
             return
         self.edge.max = len(edges)
         self.show(own=written(edges), edge=self.edge.value + 1)
 
     def _remove(self, _button):
-        edges = removed(parsed(self.own.value), self.edge.value)
+        edges = replaced(parsed(self.text.value), self.edge.value)
         self.show(own=written(edges), edge=max(0, self.edge.value - 1))
-
-
-def _set_range(slider, low, high, step) -> None:
-    """New limits of a slider in an order that never crosses them."""
-    slider.step = step
-    if low > slider.max:
-        slider.max, slider.min = high, low
-    else:
-        slider.min, slider.max = low, high

@@ -8,8 +8,8 @@ Reference: Luo and Yu 2022, arXiv 2209.15174, section III.
 
 import textwrap
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
@@ -17,7 +17,7 @@ import torch
 from bsrnn import plots
 from bsrnn.audio.stft import stft
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.plots import style
 
 MAX_S = 3.0  # of the mixture: keeps a change below a second, and a trace below 150 MB
@@ -119,31 +119,23 @@ def forward_view(trace: Trace, step: int = 0, band: int = 0, feature: int = 0) -
     return [picture, textwrap.fill(words, 88), trace.table(step)]
 
 
-def forward_steps(separator, mixture, step: int = 3) -> Panel:
+def forward_steps(separator, mixture) -> Panel:
     """The walk as a widget: step, band, feature and, of several, the stem.
 
     separator: a BandSplitSeparator; mixture (C, L), of which 3 s are used.
     """
-    traces = {}
-
-    def trace(stem):
-        if stem not in traces:
-            traces.clear()  # one at a time in memory
-            traces[stem] = forward_trace(separator, mixture, stem)
-        return traces[stem]
-
+    trace = lru_cache(maxsize=1)(partial(forward_trace, separator, mixture))  # one in memory
     stems = list(getattr(separator, "masks", [])) or [None]
     first = trace(stems[0])
-    slider = widgets.IntSlider
     controls = {
-        "step": slider(step, 0, len(first.steps) - 1, description="step of forward"),
-        "band": slider(0, 0, len(first.scheme) - 1, description="band"),
-        "feature": slider(0, 0, first.steps[3].shape[-1] - 1, description="feature"),
+        "step": slider("step of forward", 3, 0, len(first.steps) - 1),
+        "band": slider("band", 0, 0, len(first.scheme) - 1),
+        "feature": slider("feature", 0, 0, first.steps[3].shape[-1] - 1),
     }
     if len(stems) > 1:
-        controls["stem"] = widgets.Dropdown(options=stems, description="stem")
+        controls["stem"] = choice("stem", stems)
     return Panel(
-        lambda step, band, feature, stem=stems[0]: forward_view(trace(stem), step, band, feature),
+        lambda stem=stems[0], **places: forward_view(trace(stem), **places),
         "Step through forward",
         **controls,
     )
@@ -246,9 +238,10 @@ def _look(step, close, band, feature) -> str:
     if step.kind == "waveform":
         return "Samples have neither bands nor features."
     if step.kind == "features":
-        one = close[feature]
+        chosen = close[feature]
+        low, high = chosen.min(), chosen.max()
         return (
-            f"Feature {feature} of band {band} lies between {one.min():.2f} and {one.max():.2f}; "
+            f"Feature {feature} of band {band} lies between {low:.2f} and {high:.2f}; "
             f"all features of that band between {close.min():.2f} and {close.max():.2f}."
         )
     size = np.abs(close)

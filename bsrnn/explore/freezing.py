@@ -17,14 +17,14 @@ Reference: the part-wise transfer of Refined BSRNN (github sahandevs/BandSplit-R
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-import ipywidgets as widgets
 import pandas
 import torch
 
 from bsrnn import bands, cost
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.models import BandSplitSeparator
 from bsrnn.plots import style
 
@@ -140,22 +140,17 @@ def freeze_board(config, seconds: float = 1.0) -> Panel:
     ['masks', 'scheme', 'sequence', 'split', 'stems']
     """
 
-    def switch(part, state):
-        return widgets.Dropdown(options=STATES, value=state, description=part)
-
-    own = config.scheme
-    label = f"{own} (the base's)" if own in bands.names() else f"{config.bands.name} (the base's)"
-    schemes = [(label, own), *((name, name) for name in SCHEMES if name != own)]
+    scheme = config.scheme
+    name = scheme if scheme in bands.names() else config.bands.name
+    schemes = [(f"{name} (the base's)", scheme), *((other, other) for other in SCHEMES)]
     return Panel(
-        lambda split, sequence, masks, scheme, stems: freeze_view(
-            config, split, sequence, masks, scheme, stems, seconds
-        ),
+        partial(freeze_view, config, seconds=seconds),
         "Freeze board",
-        split=switch("split", "frozen"),
-        sequence=switch("sequence", "frozen"),
-        masks=switch("masks", "replaced"),
-        scheme=widgets.Dropdown(options=schemes, value=own, description="scheme"),
-        stems=widgets.IntSlider(1, 1, len(_names(config)), description="stems"),
+        split=choice("split", STATES),
+        sequence=choice("sequence", STATES),
+        masks=choice("masks", STATES, "replaced"),
+        scheme=choice("scheme", [item for item in schemes if item != (scheme, scheme)]),
+        stems=slider("stems", 1, 1, len(_names(config))),
     )
 
 

@@ -15,17 +15,18 @@ Su et al. 2021, arXiv 2104.09864 (rotary positions).
 
 import textwrap
 from dataclasses import replace
+from functools import partial
 
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
 
-from bsrnn import plots
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.models.cost import cost
 from bsrnn.models.sequence import SequenceModel
+from bsrnn.plots import style
+from bsrnn.plots.models import draw_influence, draw_parts
 
 TIME = ("lstm", "gru", "conv", "dilated", "transformer", "roformer")
 BAND = ("same", "lstm", "gru", "conv", "dilated", "none")
@@ -65,38 +66,35 @@ def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=No
     )
 
 
-def influence(config, bands=BANDS, frames=FRAMES, at=None, seed=0) -> np.ndarray:
-    """How strongly each position of the features reaches one output: (K, T), the largest is 1.
+def influence(config, bands=BANDS, frames=FRAMES, seed=0) -> np.ndarray:
+    """How strongly each position of the features reaches the output in the middle: (K, T), the
+    largest is 1.
 
-    config: ModelConfig, of which the sequence part is built with random weights from `seed`;
-    at: (band, frame) of the output, by default the middle. See the conventions above.
+    config: ModelConfig, of which the sequence part is built with random weights from `seed`.
+    See the conventions above.
 
     >>> from bsrnn.models import presets
     >>> config = swapped(presets()["tiny"], "conv", "none", norm="layer")
     >>> int((influence(config) > 0).sum())  # kernel 3: a frame hears itself and two neighbours
     3
     """
-    at = (bands // 2, frames // 2) if at is None else at
-    if not (0 <= at[0] < bands and 0 <= at[1] < frames):
-        raise UsageError(f"output {at}: choose a band below {bands} and a frame below {frames}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SequenceModel(config).double().eval()
         z = torch.randn(1, bands, frames, config.features, dtype=torch.float64)
         weight = torch.randn(config.features, dtype=torch.float64)
     z.requires_grad_(True)
-    (gradient,) = torch.autograd.grad((model(z)[0, at[0], at[1]] * weight).sum(), z)
+    (gradient,) = torch.autograd.grad((model(z)[0, bands // 2, frames // 2] * weight).sum(), z)
     size = gradient[0].norm(dim=-1)  # (K, T, N) -> (K, T)
     return (size / size.max()).numpy()
 
 
-def reach(values, at=None) -> dict:
+def reach(values) -> dict:
     """What an influence map (K, T) says in numbers: how many bands and frames have any influence
     ("bands", "frames"), and how many frames of the output's own band lie above -60 dB ("strong").
     """
     heard = np.asarray(values) > 0
-    band = heard.shape[0] // 2 if at is None else at[0]
-    strong = np.asarray(values)[band] > 10 ** (STRONG_DB / 20)
+    strong = np.asarray(values)[len(heard) // 2] > 10 ** (STRONG_DB / 20)
     return {
         "bands": int(heard.any(axis=1).sum()),
         "frames": int(heard.any(axis=0).sum()),
@@ -111,36 +109,43 @@ def layers_view(
     seconds: length of the mixture that is counted. Raises UsageError."""
     config = swapped(base, time, band, features, repeats, norm)
     total = cost(config, seconds)
-    parts = {k: (p.parameters, p.macs, p.activation_bytes) for k, p in total.parts.items()}
-    measured = swapped(base, time, band, MEASURED_FEATURES, repeats, norm)
-    values = influence(measured)
+    values = influence(swapped(base, time, band, MEASURED_FEATURES, repeats, norm))
     words = _words(config, total, values, seconds)
     title = f"{time} along time, {band} across bands, {norm} norm"
-    at = (BANDS // 2, FRAMES // 2)
-    picture = plots.layer_cost(parts, values, at, words, title)
-    columns = ["parameters", "MACs", "bytes of activations"]
-    table = pd.DataFrame(parts, index=columns).T
-    table = pd.concat([table, table.sum().rename("all").to_frame().T])
-    return [picture, textwrap.fill(words, 88), table]
+    picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1, 1.2))
+    table = by_part(total)
+    draw_parts(axes[0], table)
+    mesh = draw_influence(axes[1], values, (BANDS // 2, FRAMES // 2))
+    axes[1].set_title("what one output hears (cross)")
+    picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
+    return [style.describe(picture, words), textwrap.fill(words, 88), table]
 
 
-def layer_swapper(base, seconds: float = 6.0) -> Panel:
+def by_part(total) -> pd.DataFrame:
+    """Parameters, MACs and bytes of activations of a `cost`: a row per part, the last for all."""
+    columns = {
+        "parameters": "parameters",
+        "macs": "MACs",
+        "activation_bytes": "bytes of activations",
+    }
+    parts = {**total.parts, "all": total}
+    rows = {name: [getattr(part, field) for field in columns] for name, part in parts.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(columns.values()))
+
+
+def layer_swapper(base) -> Panel:
     """The swapper as a widget: layer along time, layer across bands, norm, features, repeats.
 
     base: ModelConfig that gives everything else (bands, STFT, masks).
     """
-
-    def drop(options, value, words):
-        return widgets.Dropdown(options=options, value=value, description=words)
-
     return Panel(
-        lambda **values: layers_view(base, seconds=seconds, **values),
+        partial(layers_view, base),
         "Layer swapper",
-        time=drop(TIME, "lstm", "along time"),
-        band=drop(BAND, "same", "across bands"),
-        norm=drop(NORMS, "group", "norm"),
-        features=drop(FEATURES, 16, "features N"),
-        repeats=widgets.IntSlider(1, 1, 6, description="repeats R"),
+        time=choice("along time", TIME),
+        band=choice("across bands", BAND),
+        norm=choice("norm", NORMS),
+        features=choice("features N", FEATURES),
+        repeats=slider("repeats R", 1, 1, 6),
     )
 
 
@@ -149,17 +154,15 @@ def _words(config, total, values, seconds) -> str:
     bands, frames = len(config.bands), config.stft.frames(round(seconds * config.sample_rate))
     sequence, heard = total.parts["sequence"], reach(values)
     share = sequence.parameters / total.parameters
-    said = (
-        f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
-        f"{config.band_rnn or config.rnn} across bands {items * frames} sequences (B T) of {bands} "
-        f"bands, {config.features} features each. "
-    )
+    words = f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
     if config.band_rnn == "none":
-        said = (
-            f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
-            f"{config.features} features each; no layer joins bands. "
+        words += f"{config.features} features each; no layer joins bands. "
+    else:
+        words += (
+            f"{config.band_rnn or config.rnn} across bands {items * frames} sequences (B T) of "
+            f"{bands} bands, {config.features} features each. "
         )
-    return said + (
+    return words + (
         f"{total.parameters / 1e6:.3f} million parameters, {share:.0%} of them in the sequence; "
         f"{total.macs / 1e9:.2f} GMAC and {total.activation_bytes / 1e6:.0f} MB of activations "
         f"for {seconds:g} s. Of {FRAMES} frames and {BANDS} bands an output hears "

@@ -13,12 +13,11 @@ import torch
 from bsrnn import listen, masks, metrics, plots
 from bsrnn.audio.stft import StftConfig, istft, stft
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel, excerpt
+from bsrnn.explore.panel import Panel, choice, excerpt, slider
 from bsrnn.plots import style
 
 MAX_S = 6.0  # of a song: keeps every change below a second
 N_FFTS = (256, 512, 1024, 2048, 4096, 8192, 16384)
-THRESHOLDS_DB, EXPONENTS = (-30.0, 30.0), (0.25, 16.0)
 KNOBS = {"binary": "threshold_db", "ratio": "exponent"}  # the other kinds have none
 NAMES = {
     "binary": "binary (threshold)",
@@ -64,7 +63,7 @@ def mask_view(
     return song.view(stem or list(sources)[-1], kind, threshold_db, exponent, n_fft)
 
 
-def mask_threshold(sources: dict, sample_rate: int, stem=None, kind="binary", n_fft=4096) -> Panel:
+def mask_threshold(sources: dict, sample_rate: int, stem=None) -> Panel:
     """The microscope as a widget: kind of mask, stem, n_fft, and the knob that the kind has.
 
     Arguments as in `mask_view`. A knob without effect on the chosen kind is disabled.
@@ -74,32 +73,18 @@ def mask_threshold(sources: dict, sample_rate: int, stem=None, kind="binary", n_
     (True, False)
     """
     song = _Song(sources, sample_rate)
-    stem = stem or list(song.sources)[-1]
-    (low_db, high_db), (low, high) = THRESHOLDS_DB, np.log2(EXPONENTS)
-    controls = {
-        "kind": widgets.Dropdown(
-            options=[(words, kind) for kind, words in NAMES.items()],
-            value=choose(kind, NAMES, "mask"),
-            description="mask",
+    return Panel(
+        song.view,
+        "Mask: kind, knob, window",
+        idle=lambda kind, **_: {knob for owner, knob in KNOBS.items() if owner != kind},
+        kind=choice("mask", [(words, name) for name, words in NAMES.items()], "binary"),
+        stem=choice("stem", song.sources, stem or list(song.sources)[-1]),
+        n_fft=choice("n_fft", N_FFTS, 4096),
+        threshold_db=slider("threshold (dB)", 0.0, -30.0, 30.0),
+        exponent=widgets.FloatLogSlider(
+            1.0, base=2, min=-2, max=4, step=0.25, description="exponent"
         ),
-        "stem": widgets.Dropdown(
-            options=list(song.sources), value=choose(stem, song.sources, "stem"), description="stem"
-        ),
-        "n_fft": widgets.Dropdown(options=N_FFTS, value=n_fft, description="n_fft"),
-        "threshold_db": widgets.FloatSlider(
-            0.0, min=low_db, max=high_db, step=1.0, description="threshold (dB)"
-        ),
-        "exponent": widgets.FloatLogSlider(
-            1.0, base=2, min=low, max=high, step=0.25, description="exponent"
-        ),
-    }
-
-    def view(kind, **values):
-        for owner, knob in KNOBS.items():
-            controls[knob].disabled = kind != owner
-        return song.view(kind=kind, **values)
-
-    return Panel(view, "Mask: kind, knob, window", **controls)
+    )
 
 
 class _Song:
@@ -142,17 +127,17 @@ class _Song:
             "this mask": metrics.usdr(target, estimate),
             "best real mask": self.best_db(stem, n_fft),
         }
-        rows = {f"SDR of {name} (dB)": _said(value) for name, value in sdr.items()}
+        rows = {f"SDR of {name} (dB)": _text(value) for name, value in sdr.items()}
         if kind in KNOBS:
             rest = total - stem_spectrum
-            rows["stem weakened by (dB)"] = _said(_drop(mask, stem_spectrum))
-            rows["rest weakened by (dB)"] = _said(_drop(mask, rest))
+            rows["stem weakened by (dB)"] = _text(_drop(mask, stem_spectrum))
+            rows["rest weakened by (dB)"] = _text(_drop(mask, rest))
         table = pd.DataFrame({stem: rows})
         name = _setting(kind, threshold_db, exponent)
         seconds = self.mixture.shape[-1] / self.sample_rate
         title = f"Ideal {name} mask of {stem}, n_fft {n_fft}"
         picture = plots.masks({"first channel": mask}, self.sample_rate, seconds, title)
-        style.describe(picture, f"{title}: SDR {_said(sdr['this mask'])}. {picture.description}")
+        style.describe(picture, f"{title}: SDR {_text(sdr['this mask'])}. {picture.description}")
         sounds = {"estimate": estimate, "target": target}
         return [picture, table, listen.ab(sounds, self.sample_rate, max_s=MAX_S)]
 
@@ -163,7 +148,7 @@ def _drop(mask, spectrum) -> float:
     return float(10 * torch.log10(energy[0] / energy[1]))
 
 
-def _said(value_db) -> str:
+def _text(value_db) -> str:
     return "undefined (silent stem)" if np.isnan(value_db) else f"{value_db:.2f}"
 
 

@@ -1,15 +1,14 @@
-"""A mixing desk: solo, mute and gain of each stem; see and hear the mix of what is on. Lesson 01.
+"""A stem mixer: solo, mute and gain of each stem; see and hear the mix of what is on. Lesson 01.
 
 `stem_mix` is the static twin: the same picture and players from fixed settings.
 """
 
-import ipywidgets as widgets
 import numpy as np
 
 from bsrnn import bands, listen, plots
 from bsrnn.audio.stft import StftConfig, stft
 from bsrnn.common import choose
-from bsrnn.explore.panel import Panel, excerpt
+from bsrnn.explore.panel import Panel, choice, excerpt, slider, tick
 from bsrnn.plots import signals, style
 
 VIEWS = ("spectrogram", "spectra", "bands")
@@ -18,7 +17,7 @@ MAX_S = 6.0  # two players of this length keep a change of a control below a sec
 
 
 def audible(stems, mute=(), solo=()) -> list[str]:
-    """Which stems of the desk are heard: the soloed ones if there are any, without the muted ones.
+    """Which stems are heard: the soloed ones if there are any, without the muted ones.
 
     >>> audible(["bass", "drums", "vocals"], mute=["bass"])
     ['drums', 'vocals']
@@ -39,7 +38,7 @@ def faded(stems: dict, gains_db: dict, mute=(), solo=()) -> dict:
 def stem_mix(
     stems: dict, sample_rate: int, gains_db=None, mute=(), solo=(), view="spectrogram", scheme=None
 ) -> list:
-    """Picture and players of one setting of the desk: what `stem_mixer` shows.
+    """Picture and players of one setting of the faders: what `stem_mixer` shows.
 
     stems: name -> (C, L), all of one shape. gains_db: name -> gain in dB (default 0). view:
     "spectrogram" of the mix on the colour scale of the untouched mix; "spectra" of what is on and
@@ -62,48 +61,37 @@ def stem_mix(
     return [picture, sounds]
 
 
-def stem_mixer(stems: dict, sample_rate: int, view="spectrogram", scheme=None) -> Panel:
-    """The desk as a widget: a row of solo, mute and gain for each stem, and the view below.
+def stem_mixer(stems: dict, sample_rate: int, scheme=None) -> Panel:
+    """The mixer as a widget: a row of solo, mute and gain for each stem, and the view below.
 
     Arguments as in `stem_mix`; the first 6 s are used.
 
-    >>> desk = stem_mixer({"bass": np.zeros((1, 4096)), "vocals": np.zeros((1, 4096))}, 44100)
-    >>> sorted(desk.controls)[:2]
+    >>> mixer = stem_mixer({"bass": np.zeros((1, 4096)), "vocals": np.zeros((1, 4096))}, 44100)
+    >>> sorted(mixer.controls)[:2]
     ['gain bass', 'gain vocals']
     """
-    choose(view, VIEWS, "view")
-    stems = {name: x[:, : round(MAX_S * sample_rate)] for name, x in excerpt(stems).items()}
-    controls = {"show": widgets.Dropdown(options=VIEWS, value=view, description="view")}
-    controls |= faders(stems)
+    stems = excerpt(stems, round(MAX_S * sample_rate))
 
     def view(show, **values):
         return stem_mix(stems, sample_rate, **setting(stems, values), view=show, scheme=scheme)
 
-    panel = Panel(view, "Stem mixer", **controls)
-    desk = widgets.VBox([controls["show"], *fader_rows(stems, controls).values()])
-    panel.children = (panel.children[0], desk, panel.output)
-    return panel
+    controls = {"show": choice("view", VIEWS)} | faders(stems)
+    return Panel(view, "Stem mixer", rows=[["show"], *rows_of(stems)], **controls)
 
 
 def faders(stems) -> dict:
     """Controls "solo NAME", "mute NAME" and "gain NAME" of each stem."""
-    controls, (low, high) = {}, GAINS_DB
+    controls = {}
     for name in stems:
-        controls[f"solo {name}"] = _tick(f"solo {name}")
-        controls[f"mute {name}"] = _tick(f"mute {name}")
-        controls[f"gain {name}"] = widgets.FloatSlider(
-            0.0, min=low, max=high, step=1.0, description=f"{name} gain (dB)", readout_format=".0f"
-        )
+        for what in ("solo", "mute"):
+            controls[f"{what} {name}"] = tick(f"{what} {name}", layout={"width": "9em"})
+        controls[f"gain {name}"] = slider(f"{name} gain (dB)", 0.0, *GAINS_DB, readout_format=".0f")
     return controls
 
 
-def fader_rows(stems, controls) -> dict:
-    """One row of `faders` per stem; on a narrow page it wraps."""
-    names = {n: [controls[f"{what} {n}"] for what in ("solo", "mute", "gain")] for n in stems}
-    return {
-        name: widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap"))
-        for name, row in names.items()
-    }
+def rows_of(stems) -> list:
+    """A row of names of `faders` for each stem."""
+    return [[f"{what} {name}" for what in ("solo", "mute", "gain")] for name in stems]
 
 
 def setting(stems, values) -> dict:
@@ -113,16 +101,12 @@ def setting(stems, values) -> dict:
     return {"gains_db": gains_db, "mute": mute, "solo": solo}
 
 
-def _tick(words: str):
-    return widgets.Checkbox(False, description=words, indent=False, layout={"width": "9em"})
-
-
 def _spectrogram(heard, mix, full, sample_rate, _scheme):
-    top_db = signals.levels_grid(full, sample_rate)[2].max()
+    top_db = signals.levels_grid(full, sample_rate)[0].max()
     picture, axes = style.figure(f"Your mix: {' + '.join(heard) or 'nothing'}", height=3.2)
     mesh = signals.draw_spectrogram(axes, mix, sample_rate, top_db=top_db)
     axes.set_xlabel("time (s)")
-    picture.colorbar(mesh, ax=axes, label="level (dB re full-scale sine)", pad=0.01)
+    picture.colorbar(mesh, ax=axes, label=signals.LEVEL, pad=0.01)
     below = listen.level_db(mix) - listen.level_db(full)
     words = f"{below:+.1f} dB beside all stems" if np.isfinite(below) else "silent"
     return style.describe(picture, f"Spectrogram of the mix on a log axis; level: {words}.")

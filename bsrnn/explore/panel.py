@@ -1,17 +1,47 @@
 """Panel: controls on top, one output below, and one pure function from values to what is shown.
 
+    Panel(view, "Count", k=slider("bands", 4, 1, 64), scheme=choice("scheme", bands.names()))
+
 `ipywidgets.interact` swallows exceptions: the cell stays green while the picture shows a traceback.
 A Panel calls its function directly, so that an error reaches whoever changed the control: a test,
 papermill, or the learner.
 """
 
-import base64
 import contextlib
 
 import ipywidgets as widgets
 import numpy as np
 
-from bsrnn.common import UsageError
+from bsrnn.common import UsageError, choose
+from bsrnn.plots.page import mime
+
+
+def choice(words: str, options, value=None, **look):
+    """A Dropdown of names, or of (words, name) pairs; without `value` the first is chosen.
+
+    Raises UsageError for a `value` that is not there.
+    """
+    control = widgets.Dropdown(options=list(options), description=words, **look)
+    if value is not None:
+        names = {str(name): name for _, name in control._options_full}
+        control.value = names[choose(str(value), names, words)]
+    return control
+
+
+def slider(words: str, value, low, high, step=1, **look):
+    """A slider from `low` to `high`, of floats if `value` is one."""
+    kind = widgets.FloatSlider if isinstance(value, float) else widgets.IntSlider
+    return kind(value, min=low, max=high, step=step, description=words, **look)
+
+
+def tick(words: str, **look):
+    """A Checkbox, off."""
+    return widgets.Checkbox(False, description=words, indent=False, **look)
+
+
+def row(*parts):
+    """Controls side by side; on a narrow page they wrap."""
+    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
 
 
 class Panel(widgets.VBox):
@@ -22,26 +52,31 @@ class Panel(widgets.VBox):
             `bsrnn.plots`, sounds of `bsrnn.listen`, pandas frames, text.
         title: words above the controls.
         prepare: called before the view; may set limits and values of controls to fit each other.
+        idle: function of the values that names the controls without effect now: they rest.
+        rows: how the controls lie: widgets, or lists of names of controls (default: one row).
         controls: by argument name; each an ipywidgets control with a `value` and a description.
 
-    >>> panel = Panel(lambda k: f"{k} bands", "Count", k=widgets.IntSlider(4, description="bands"))
+    >>> panel = Panel(lambda k: f"{k} bands", "Count", k=slider("bands", 4, 1, 64))
     >>> panel.controls["k"].value = 5
     >>> panel.text
     '5 bands'
     """
 
-    def __init__(self, view, title: str, prepare=lambda: None, **controls):
+    def __init__(self, view, title: str, prepare=None, idle=None, rows=None, **controls):
         for name, control in controls.items():
             if not getattr(control, "description", ""):
                 raise UsageError(f"control {name!r} has no description: screen readers need one")
             if hasattr(control, "continuous_update"):
                 control.continuous_update = False  # one computation per decision, not per pixel
             control.style.description_width = "initial"
-        self.view, self.prepare, self._held = view, prepare, False
+        self.view, self.prepare, self.idle, self._held = view, prepare, idle, False
         self.controls = controls
         self.output = widgets.Output()
-        row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([widgets.HTML(f"<b>{title}</b>"), row, self.output])
+        parts = [
+            row(*(controls[name] for name in part)) if isinstance(part, list) else part
+            for part in rows or [list(controls)]
+        ]
+        super().__init__([widgets.HTML(f"<b>{title}</b>"), *parts, self.output])
         for control in controls.values():
             control.observe(self.refresh, names="value")
         self.refresh()
@@ -58,13 +93,13 @@ class Panel(widgets.VBox):
 
     def set(self, **values) -> None:
         """Set several controls and show the result once."""
-        with self._hold():
+        with self.hold():
             for name, value in values.items():
                 self.controls[name].value = value
         self.refresh()
 
     @contextlib.contextmanager
-    def _hold(self):
+    def hold(self):
         """Controls may change in here without being shown in between."""
         before, self._held = self._held, True
         try:
@@ -76,12 +111,19 @@ class Panel(widgets.VBox):
         """Call the view and show its result; an error is shown by whoever called."""
         if self._held:
             return
-        with self._hold():
-            self.prepare()
+        if self.prepare:
+            with self.hold():
+                self.prepare()
+        if self.idle:
+            resting = self.idle(**self.values)
+            for name, control in self.controls.items():
+                control.disabled = name in resting
         shown = self.view(**self.values)
         shown = shown if isinstance(shown, (list, tuple)) else [shown]
         # Assigned in one step: no flicker, and no capturing that could hide an error.
-        self.output.outputs = tuple(bundle(item) for item in shown)
+        self.output.outputs = tuple(
+            {"output_type": "display_data", "data": mime(item), "metadata": {}} for item in shown
+        )
 
 
 def excerpt(stems: dict, samples: int | None = None) -> dict:
@@ -96,21 +138,3 @@ def excerpt(stems: dict, samples: int | None = None) -> dict:
     if len(set(shapes.values())) > 1 or next(iter(arrays.values())).ndim != 2:
         raise UsageError(f"stems must be (C, L) of one shape, not {shapes}: pad or cut them")
     return arrays
-
-
-def bundle(item) -> dict:
-    """One thing to show as a display message: HTML where there is some, always words."""
-    if isinstance(item, str):
-        data = {"text/plain": item}
-    elif hasattr(item, "png"):  # a Picture
-        picture = base64.b64encode(item.png()).decode("ascii")
-        words = item.description.replace('"', "&quot;")
-        html = f'<img src="data:image/png;base64,{picture}" alt="{words}" style="max-width:100%">'
-        data = {"text/html": html, "text/plain": item.description}
-    elif hasattr(item, "_repr_mimebundle_"):
-        bundle = item._repr_mimebundle_()
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-    else:
-        html = getattr(item, "_repr_html_", lambda: None)()
-        data = {"text/plain": str(item), **({"text/html": html} if html else {})}
-    return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -1,7 +1,7 @@
-"""The remix desk: faders per stem, and what they do to the loudness of a mix. Lesson 12.
+"""The remixer: faders per stem, and what they do to the loudness of a mix. Lesson 12.
 
 `remix_view` is the static twin: the same picture, words, table and players for fixed settings. What
-is louder sounds better; so the desk measures the loudness before and after (ITU-R BS.1770, see
+is louder sounds better; so the remixer measures the loudness before and after (ITU-R BS.1770, see
 `bsrnn.loudness`) and can play both at the same.
 """
 
@@ -14,7 +14,7 @@ import pandas as pd
 from bsrnn import listen, loudness, plots
 from bsrnn.common import UsageError, choose
 from bsrnn.explore import mixer
-from bsrnn.explore.panel import Panel, excerpt
+from bsrnn.explore.panel import Panel, choice, excerpt, slider, tick
 
 MAX_S = 20.0  # of a scene: keeps a change of a control below a second
 VIEWS = ("short-term loudness", "waveforms")
@@ -46,47 +46,65 @@ def remix_view(
         choose(name, stems, "stem")
     usual = [name for name in (*VOICES, *stems) if name in stems]
     voice = voice or usual[0]
-    silent = np.zeros_like(stems[choose(voice, stems, "stem")])  # (C, L)
-    heard = dict.fromkeys(stems, silent) | mixer.faded(stems, gains_db, mute, solo)
+    before = sum(stems.values())  # (C, L)
+    heard = mixer.faded(stems, gains_db, mute, solo)
+    on = ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in heard) or "nothing"
+    heard = dict.fromkeys(stems, np.zeros_like(before)) | heard
     first = loudness.balance(stems, sample_rate, voice)
     master_db = _master_db(target, sum(heard.values()), sample_rate, first)
     heard = {name: x * np.float32(10 ** (master_db / 20)) for name, x in heard.items()}
+    after = sum(heard.values())  # (C, L)
     last = loudness.balance(heard, sample_rate, voice)
-    drawn = stems if state == "before" else heard
-    window = _window(start_s, silent.shape[1] / sample_rate)
-    words = _words(first, last, master_db, matched, voice)
-    title = f"After: {_setting(stems, gains_db, mute, solo)}"
-    title = "Before: all stems untouched" if state == "before" else title
+    length_s = before.shape[1] / sample_rate
+    start_s = min(max(0.0, start_s), max(0.0, length_s - mixer.MAX_S))
+    title = "Before: all stems untouched" if state == "before" else f"After: {on}"
     title += "; played at one loudness" if matched else ""
+    drawn = stems if state == "before" else heard
+    drawn = {**drawn, "mix": sum(drawn.values())}
     if view == "waveforms":
-        picture = plots.waveforms({**drawn, "mix": sum(drawn.values())}, sample_rate, title)
-    else:
-        picture = _loudness(stems, heard, drawn, (first, last), sample_rate, title, window)
-    sounds = _sounds(sum(stems.values()), sum(heard.values()), (first, last), matched)
-    played = listen.ab(sounds, sample_rate, max_s=mixer.MAX_S, start_s=window[0])
-    return [picture, textwrap.fill(words, 88), _table(first, last, voice), played]
+        picture = plots.waveforms(drawn, sample_rate, title)
+    else:  # short-term loudness; momentary where the scene is too short for it
+        long = length_s > loudness.SHORT_TERM_S
+        window_s = loudness.SHORT_TERM_S if long else loudness.BLOCK_S
+        curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in drawn.items()}
+        levels = {
+            name: tuple(loudness.integrated(side[name], sample_rate) for side in (stems, heard))
+            for name in stems
+        }
+        levels["mix"] = first.mix_lufs, last.mix_lufs
+        window = (start_s, min(length_s, start_s + mixer.MAX_S))
+        picture = plots.loudness_over_time(curves, levels, title, window)
+    rows = {
+        "integrated loudness (LUFS)": (first.mix_lufs, last.mix_lufs),
+        f"{voice} above the rest (LU)": (first.ratio_lu, last.ratio_lu),
+        "peak (dBFS)": (first.peak_dbfs, last.peak_dbfs),
+    }
+    table = pd.DataFrame(rows, index=["before", "after"]).T.round(1)
+    sounds = {"before": before, "after": after}
+    if matched and np.isfinite([first.mix_lufs, last.mix_lufs]).all():
+        gain = np.float32(10 ** ((first.mix_lufs - last.mix_lufs) / 20))
+        sounds = {"before": before, "after, matched": after * gain}
+    played = listen.ab(sounds, sample_rate, max_s=mixer.MAX_S, start_s=start_s)
+    words = _words(first, last, master_db, matched, voice)
+    return [picture, textwrap.fill(words, 88), table, played]
 
 
 def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel:
-    """The desk as a widget: solo, mute and gain of each stem, target, matching, view.
+    """The remixer as a widget: solo, mute and gain of each stem, target, matching, view.
 
     Arguments as in `remix_view`; the first 20 s are used.
     """
     stems = excerpt(stems, round(MAX_S * sample_rate))
     length_s = next(iter(stems.values())).shape[1] / sample_rate
     latest = max(0.0, float(np.floor(length_s - mixer.MAX_S)))
-    named = [(t if isinstance(t, str) else f"{t:.0f} LUFS", t) for t in TARGETS]
+    targets = [(t if isinstance(t, str) else f"{t:.0f} LUFS", t) for t in TARGETS]
     plain = {
-        "target": widgets.Dropdown(options=named, value=AS_IS, description="loudness"),
-        "matched": widgets.Checkbox(False, description="match loudness to listen", indent=False),
+        "target": choice("loudness", targets),
+        "matched": tick("match loudness to listen"),
         "state": widgets.ToggleButtons(options=STATES, description="draw"),
-        "show": widgets.Dropdown(options=VIEWS, description="view"),
-        "start_s": widgets.FloatSlider(
-            0.0, min=0.0, max=max(latest, 1.0), step=1.0, description="listen from (s)",
-            disabled=not latest,
-        ),
-    }  # fmt: skip
-    controls = plain | mixer.faders(stems)
+        "show": choice("view", VIEWS),
+        "start_s": slider("listen from (s)", 0.0, 0.0, max(latest, 1.0), disabled=not latest),
+    }
 
     def view(target, matched, state, show, start_s, **values):
         return remix_view(
@@ -94,11 +112,8 @@ def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel
             state=state, view=show, start_s=start_s, voice=voice,
         )  # fmt: skip
 
-    panel = Panel(view, "Remix desk", **controls)
-    row = widgets.HBox(list(plain.values()), layout=widgets.Layout(flex_flow="row wrap"))
-    desk = widgets.VBox([*mixer.fader_rows(stems, controls).values(), row])
-    panel.children = (panel.children[0], desk, panel.output)
-    return panel
+    rows = [*mixer.rows_of(stems), list(plain)]
+    return Panel(view, "Remix desk", rows=rows, **plain, **mixer.faders(stems))
 
 
 def _master_db(target, mix, sample_rate, first) -> float:
@@ -109,47 +124,6 @@ def _master_db(target, mix, sample_rate, first) -> float:
     if target == AS_IS or not np.isfinite(loudness.integrated(mix, sample_rate)):
         return 0.0
     return loudness.gain_to(mix, sample_rate, first.mix_lufs if known else target)
-
-
-def _window(start_s, length_s) -> tuple:
-    start_s = min(max(0.0, start_s), max(0.0, length_s - mixer.MAX_S))
-    return start_s, min(length_s, start_s + mixer.MAX_S)
-
-
-def _setting(stems, gains_db, mute, solo) -> str:
-    on = mixer.audible(stems, mute, solo)
-    return ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in on) or "nothing"
-
-
-def _loudness(stems, heard, drawn, pair, sample_rate, title, window):
-    """Short-term loudness over time; momentary where the scene is too short for it."""
-    length_s = next(iter(stems.values())).shape[1] / sample_rate
-    window_s = loudness.SHORT_TERM_S if length_s > loudness.SHORT_TERM_S else loudness.BLOCK_S
-    traced = {**drawn, "mix": sum(drawn.values())}
-    curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in traced.items()}
-    whole = {
-        name: tuple(loudness.integrated(x[name], sample_rate) for x in (stems, heard))
-        for name in stems
-    }
-    whole["mix"] = tuple(side.mix_lufs for side in pair)
-    return plots.loudness_over_time(curves, whole, title, window)
-
-
-def _sounds(before, after, pair, matched) -> dict:
-    levels = [side.mix_lufs for side in pair]
-    if not matched or not np.isfinite(levels).all():
-        return {"before": before, "after": after}
-    gain = np.float32(10 ** ((levels[0] - levels[1]) / 20))
-    return {"before": before, "after, matched": after * gain}
-
-
-def _table(first, last, voice) -> pd.DataFrame:
-    rows = {
-        "integrated loudness (LUFS)": (first.mix_lufs, last.mix_lufs),
-        f"{voice} above the rest (LU)": (first.ratio_lu, last.ratio_lu),
-        "peak (dBFS)": (first.peak_dbfs, last.peak_dbfs),
-    }
-    return pd.DataFrame(rows, index=["before", "after"]).T.round(1)
 
 
 def _words(first, last, master_db, matched, voice) -> str:

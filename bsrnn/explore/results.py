@@ -5,12 +5,11 @@
 
 import textwrap
 
-import ipywidgets as widgets
 import pandas as pd
 
 from bsrnn.common import choose
 from bsrnn.evaluation import COSTS, LADDER, pareto, student_interval
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice
 from bsrnn.plots import style
 from bsrnn.plots.results import METRICS
 
@@ -53,19 +52,16 @@ def result_explorer(board) -> Panel:
     board: a `bsrnn.experiments.Leaderboard`.
     """
 
-    def drop(options, value, words):
-        return widgets.Dropdown(options=options, value=value, description=words)
-
     plan, stems = board.plan, list(board.frame["stem"].unique())
     metrics = [(METRICS[name], name) for name in board.frame["metric"].unique()]
     costs = [(COSTS[name].words, name) for name in board.costs]
     return Panel(
         lambda **values: results_view(board, **values),
         "Result explorer",
-        metric=drop(metrics, plan.metric, "metric"),
-        stem=drop(stems, plan.stem, "stem"),
-        cost=drop(costs, board.costs[0], "cost"),
-        group=drop(_groups(board), "arm", "group by"),
+        metric=choice("metric", metrics, plan.metric),
+        stem=choice("stem", stems, plan.stem),
+        cost=choice("cost", costs),
+        group=choice("group by", _groups(board)),
     )
 
 
@@ -77,14 +73,14 @@ def _groups(board) -> list:
 
 def _table(cells, group, cost) -> pd.DataFrame:
     """A row per group: mean, low, high in dB, number of cells, mean cost."""
-    found = {}
-    for name, own in cells.groupby(group, sort=False):
-        low, high = student_interval(own["value_db"])
-        found[str(name)] = {
-            "mean": own["value_db"].mean(), "low": low, "high": high,
-            "cells": int(own["value_db"].notna().sum()), cost: own[cost].mean(),
+    rows = {}
+    for name, members in cells.groupby(group, sort=False):
+        low, high = student_interval(members["value_db"])
+        rows[str(name)] = {
+            "mean": members["value_db"].mean(), "low": low, "high": high,
+            "cells": int(members["value_db"].notna().sum()), cost: members[cost].mean(),
         }  # fmt: skip
-    table = pd.DataFrame.from_dict(found, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = group
     return table
 
@@ -93,8 +89,8 @@ def _picture(cells, table, ladder, group, cost, label):
     picture, axes = style.figure("", 1, 2, height=3.6, sharey=True)
     colours = [style.PALETTE[i % len(style.PALETTE)] for i in range(len(table))]
     for (name, row), colour in zip(table.iterrows(), colours, strict=True):
-        own = cells[cells[group].astype(str) == name]
-        axes[0].plot(own[cost], own["value_db"], "o", color=colour, alpha=0.7, label=name)
+        members = cells[cells[group].astype(str) == name]
+        axes[0].plot(members[cost], members["value_db"], "o", color=colour, alpha=0.7, label=name)
         axes[1].plot([row[cost]] * 2, [row["low"], row["high"]], color=colour, linewidth=2)
         axes[1].plot(row[cost], row["mean"], "D", color=colour, label=name)
     front = table.iloc[pareto(list(table[cost]), list(table["mean"]))]

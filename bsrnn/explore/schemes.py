@@ -18,7 +18,7 @@ import pandas as pd
 from bsrnn import bands, design, listen, models, plots
 from bsrnn.common import UsageError, choose, write_text
 from bsrnn.explore.edges import OWN_HZ, EdgeEditor, parsed
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, excerpt, slider
 from bsrnn.models.cost import cost
 from bsrnn.plots.schemes import AXES
 
@@ -35,10 +35,7 @@ class Excerpt:
     """
 
     def __init__(self, sources: dict, sample_rate: int):
-        if not sources:
-            raise UsageError("no stems to compare on: give a dict name -> (C, L)")
-        end = round(MAX_S * sample_rate)
-        self.sources = {k: np.asarray(x, np.float32)[:, :end] for k, x in sources.items()}
+        self.sources = excerpt(sources, round(MAX_S * sample_rate))
         self.sample_rate = sample_rate
         self.bound = lru_cache(maxsize=6)(self._bound)  # about 25 MB each
         self.bound_db = lru_cache(maxsize=256)(self._bound_db)
@@ -98,9 +95,7 @@ def schemes_compared(
     return [picture, pd.DataFrame(columns), sounds]
 
 
-def compare_schemes(
-    songs, scheme_a="v7", scheme_b="equal32", stem=None, n_fft=2048, out_dir="."
-) -> Panel:
+def compare_schemes(songs, scheme_a="v7", scheme_b="equal32", stem=None, out_dir=".") -> Panel:
     """The comparer as a widget. Every control recomputes pictures, table and players.
 
     songs: a Dataset, or song name -> (sources name -> (C, L), sample rate in Hz). "own" among the
@@ -108,28 +103,40 @@ def compare_schemes(
     heard scheme to out_dir/<name>.json, which `bsrnn train --scheme` takes. What cannot be is said
     in one line.
     """
-    excerpts = _songs(songs)
-    excerpt = lru_cache(maxsize=3)(lambda name: excerpts[name]())
-    controls = _controls(excerpts, list(excerpt(next(iter(excerpts))).sources), stem)
-    for name, value in (("scheme_a", scheme_a), ("scheme_b", scheme_b), ("n_fft", n_fft)):
-        controls[name].value = value
-    now = lambda *names: [controls[name].value for name in names]  # noqa: E731
+    songs = songs if isinstance(songs, dict) else {song.name: song for song in songs}
+    if not songs:
+        raise UsageError("no songs to compare on: give a dataset, or a dict of sources")
+    heard_of = lru_cache(maxsize=3)(lambda name: _excerpt(songs[name]))
+    stems = list(heard_of(next(iter(songs))).sources)
+    names = [*bands.names(), "own"]
+    controls = {
+        "scheme_a": choice("scheme A", names, scheme_a),
+        "scheme_b": choice("scheme B", names, scheme_b),
+        "own": widgets.Text(OWN_HZ, description="own edges (Hz)", layout={"width": "30em"}),
+        "edge": slider("own edge", 1, 0, 8),
+        "song": choice("song", songs),
+        "stem": choice("stem", stems, stem or stems[-1]),
+        "n_fft": choice("n_fft", N_FFTS, 2048),
+        "axis": choice("axis", AXES, "log"),
+        "model": choice("cost of preset", MODELS, "small"),
+        "hear": widgets.ToggleButtons(options=("A", "B"), description="hear scheme"),
+        "band": slider("band to hear", 5, 0, 127),
+        "muted": widgets.Text("", description="mute bands, such as 0-3, 7"),
+    }
+
+    def grid():
+        """(sample rate, n_fft) while one of the schemes is one's own, else None."""
+        value = {name: control.value for name, control in controls.items()}
+        rate = heard_of(value["song"]).sample_rate
+        return (rate, value["n_fft"]) if "own" in (value["scheme_a"], value["scheme_b"]) else None
 
     def chosen(side) -> bands.BandScheme:
         """The BandScheme of side "A" or "B" as the controls stand."""
-        name, own, song, size = now(f"scheme_{side.lower()}", "own", "song", "n_fft")
-        rate = excerpt(song).sample_rate
+        name, n_fft = controls[f"scheme_{side.lower()}"].value, controls["n_fft"].value
+        rate = heard_of(controls["song"].value).sample_rate
         if name == "own":
-            return bands.from_edges_hz(parsed(own), rate, size)
-        return bands.scheme(name, rate, size)
-
-    def grid():
-        song, size = now("song", "n_fft")
-        return (excerpt(song).sample_rate, size) if "own" in now("scheme_a", "scheme_b") else None
-
-    editor = EdgeEditor(
-        controls["own"], controls["edge"], grid, lambda **values: panel.set(**values)
-    )
+            return bands.from_edges_hz(parsed(controls["own"].value), rate, n_fft)
+        return bands.scheme(name, rate, n_fft)
 
     def prepare():
         editor.follow()
@@ -139,54 +146,25 @@ def compare_schemes(
     def view(own, song, muted, edge, scheme_a, scheme_b, hear, band, **values):
         try:
             pair = chosen("A"), chosen("B")
-            heard = pair["AB".index(hear)]
             edges = parsed(own)[edge - 1 : edge] if grid() and edge else [None]
             return schemes_compared(
-                excerpt(song), *pair, hear=hear, band=min(band, len(heard) - 1),
-                muted=_numbers(muted), edge_hz=edges[0], **values,
+                heard_of(song), *pair, hear=hear, muted=_numbers(muted), edge_hz=edges[0],
+                band=min(band, len(pair["AB".index(hear)]) - 1), **values,
             )  # fmt: skip
         except UsageError as error:  # typed or chosen by the learner: an answer, not a failure
             return [f"Not possible: {error}"]
 
-    panel = Panel(view, "Two band schemes, face to face", prepare, **controls)
-    panel.editor = editor
-    saver = _saver(panel, lambda: chosen(controls["hear"].value), out_dir)
-    panel.children = _laid_out(panel, editor, saver, controls)
-    return panel
-
-
-def _laid_out(panel, editor, saver, controls) -> tuple:
-    """The parts of the comparer from top to bottom; own edges stand under the schemes."""
+    editor = EdgeEditor(
+        controls["own"], controls["edge"], grid, lambda **values: panel.set(**values)
+    )
+    saver = SchemeSaver(lambda: chosen(controls["hear"].value), out_dir)
     rows = [
-        _row(*(controls[key] for key in keys)) for keys in (
-            ("scheme_a", "scheme_b", "own"), ("song", "stem", "n_fft", "axis", "model"),
-            ("hear", "band", "muted"),
-        )
+        ["scheme_a", "scheme_b", "own"], editor, ["song", "stem", "n_fft", "axis", "model"],
+        ["hear", "band", "muted"], saver,
     ]  # fmt: skip
-    return (panel.children[0], rows[0], editor, *rows[1:], saver, panel.output)
-
-
-def _controls(excerpts, stems, stem) -> dict:
-    """The controls of the comparer by name."""
-    names, drop = [*bands.names(), "own"], widgets.Dropdown
-    return {
-        "scheme_a": drop(options=names, description="scheme A"),
-        "scheme_b": drop(options=names, description="scheme B"),
-        "own": widgets.Text(OWN_HZ, description="own edges (Hz)", layout={"width": "30em"}),
-        "edge": widgets.IntSlider(1, 0, 8, description="own edge"),
-        "song": drop(options=list(excerpts), description="song"),
-        "stem": drop(options=stems, value=stem or stems[-1], description="stem"),
-        "n_fft": drop(options=N_FFTS, description="n_fft"),
-        "axis": drop(options=AXES, value="log", description="axis"),
-        "model": drop(options=MODELS, value="small", description="cost of preset"),
-        "hear": widgets.ToggleButtons(options=("A", "B"), description="hear scheme"),
-        "band": widgets.IntSlider(5, 0, 127, description="band to hear"),
-        "muted": widgets.Text("", description="mute bands, such as 0-3, 7"),
-    }
-
-
-def _row(*parts):
-    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
+    panel = Panel(view, "Two band schemes, face to face", prepare, rows=rows, **controls)
+    panel.editor, panel.saver = editor, saver
+    return panel
 
 
 def save_scheme(scheme, path) -> Path:
@@ -239,49 +217,42 @@ def _numbers(text: str) -> tuple:
     >>> _numbers("0-3, 7")
     (0, 1, 2, 3, 7)
     """
-    found = []
+    numbers = []
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
         if not match:
             raise UsageError(f"muted bands {text!r}: give numbers such as 0-3, 7")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return tuple(sorted(set(found)))
+        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(sorted(set(numbers)))
 
 
-def _songs(songs) -> dict:
-    """name -> function that gives its Excerpt."""
-    if not isinstance(songs, dict):
-        songs = {song.name: song for song in songs}
-    if not songs:
-        raise UsageError("no songs to compare on: give a dataset, or a dict of sources")
-    made = {}
-    for name, song in songs.items():
-        if isinstance(song, tuple):
-            made[name] = lambda pair=song: Excerpt(*pair)
-        else:
-            made[name] = lambda song=song: Excerpt(
-                song.sources(0, min(song.samples, round(MAX_S * song.sample_rate))),
-                song.sample_rate,
-            )
-    return made
+def _excerpt(song) -> Excerpt:
+    """Of a Song, or of (sources, sample rate)."""
+    if isinstance(song, tuple):
+        return Excerpt(*song)
+    samples = min(song.samples, round(MAX_S * song.sample_rate))
+    return Excerpt(song.sources(0, samples), song.sample_rate)
 
 
-def _saver(panel, heard, out_dir):
-    """Name, button and answer line that write the scheme heard() to a file."""
-    name = widgets.Text("my-bands", description="file name")
-    button = widgets.Button(description="save as JSON")
-    said = widgets.HTML()
+class SchemeSaver(widgets.HBox):
+    """Name, button and answer line that write the scheme `heard()` to out_dir/<name>.json."""
 
-    def save(_):
+    def __init__(self, heard, out_dir):
+        self.heard, self.out_dir = heard, Path(out_dir)
+        self.name = widgets.Text("my-bands", description="file name")
+        self.button = widgets.Button(description="save as JSON")
+        self.answer = widgets.HTML()
+        self.button.on_click(self._save)
+        super().__init__([self.name, self.button, self.answer])
+
+    def _save(self, _button):
+        name = self.name.value
         try:
-            if not re.fullmatch(r"[\w.-]+", name.value) or name.value.startswith("."):
-                raise UsageError(f"file name {name.value!r}: use letters, digits, - and _")
-            made = heard()
-            path = save_scheme(made, Path(out_dir) / f"{name.value}.json")
-            said.value = f"{len(made)} bands saved: python -m bsrnn train small --scheme {path}"
+            if not re.fullmatch(r"[\w-][\w.-]*", name):
+                raise UsageError(f"file name {name!r}: use letters, digits, - and _")
+            scheme = self.heard()
+            path = save_scheme(scheme, self.out_dir / f"{name}.json")
+            words = f"{len(scheme)} bands saved: python -m bsrnn train small --scheme {path}"
         except UsageError as error:
-            said.value = f"Not possible: {error}"
-
-    button.on_click(save)
-    panel.save_name, panel.save_button, panel.saved = name, button, said
-    return _row(name, button, said)
+            words = f"Not possible: {error}"
+        self.answer.value = words

@@ -8,14 +8,14 @@ Trans. ASSP 32(2) (the inverse that divides by the sum of the squared windows).
 
 from fractions import Fraction
 
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from bsrnn import listen, plots
+from bsrnn import listen
+from bsrnn.bands import frames
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel
-from bsrnn.plots import style
+from bsrnn.explore.panel import Panel, choice
+from bsrnn.plots import signals, style
 
 MAX_S = 4.0  # of the sound: keeps every change below a second
 N_FFTS = (256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -90,12 +90,11 @@ def round_trip(waveform: np.ndarray, values: np.ndarray, hop: int) -> dict[str, 
     count = 1 + -(-(samples + front) // hop)  # frames
     padded = np.zeros((len(waveform), (count - 1) * hop + n_fft))
     padded[:, front : front + samples] = waveform
-    at = hop * np.arange(count)[:, None] + np.arange(n_fft)  # (frames, n_fft)
-    spectrum = np.fft.rfft(padded[:, at] * values)  # (C, frames, F)
-    frames = np.fft.irfft(spectrum, n_fft) * values  # (C, frames, n_fft)
+    spectrum = frames.spectra(padded, values, hop)  # (C, count, F)
+    parts = np.fft.irfft(spectrum, n_fft) * values  # (C, count, n_fft)
     added, weight = np.zeros_like(padded), np.zeros(padded.shape[-1])
     for t in range(count):
-        added[:, t * hop : t * hop + n_fft] += frames[:, t]
+        added[:, t * hop : t * hop + n_fft] += parts[:, t]
         weight[t * hop : t * hop + n_fft] += values**2
     period = overlap_sum(values**2, hop)
     divided = np.divide(added, weight, np.zeros_like(added), where=weight > _EMPTY * period.max())
@@ -149,28 +148,24 @@ def window_view(
     return [picture, pd.DataFrame({title: rows}), listen.ab(sounds, sample_rate, max_s=MAX_S)]
 
 
-def window_lab(
-    waveform, sample_rate: int, kind: str = "hann", n_fft: int = 2048, share="1/4"
-) -> Panel:
+def window_lab(waveform, sample_rate: int) -> Panel:
     """The laboratory as a widget: window, n_fft and hop (as a share of the window).
 
     >>> lab = window_lab(np.zeros((1, 4096)), 44100)
     >>> sorted(lab.controls)
     ['kind', 'n_fft', 'share']
     """
-    choose(kind, KINDS, "window")
-    choose(str(share), [str(s) for s in SHARES], "hop")
-    names = [(f"{s} of the window", str(s)) for s in SHARES]
-    controls = {
-        "kind": widgets.Dropdown(options=KINDS, value=kind, description="window"),
-        "n_fft": widgets.Dropdown(options=N_FFTS, value=n_fft, description="n_fft"),
-        "share": widgets.Dropdown(options=names, value=str(share), description="hop"),
-    }
 
     def view(kind, n_fft, share):
         return window_view(waveform, sample_rate, kind, n_fft, round(n_fft * Fraction(share)))
 
-    return Panel(view, "Window and hop", **controls)
+    return Panel(
+        view,
+        "Window and hop",
+        kind=choice("window", KINDS, "hann"),
+        n_fft=choice("n_fft", N_FFTS, 2048),
+        share=choice("hop", [(f"{part} of the window", str(part)) for part in SHARES], "1/4"),
+    )
 
 
 def _error(sound, estimate) -> str:
@@ -183,17 +178,19 @@ def _error(sound, estimate) -> str:
 
 
 def _drawn(title, values, hop, lobes, spectrum, sample_rate, seconds):
-    n_fft, (bins, level_db, _, side_lobe_db) = len(values), lobes
-    picture, axes = plots.figure(title, 2, 2, width=9.5, height=4.4)
-    time = np.arange(n_fft)
-    axes[0, 0].plot(time, values, color=plots.PALETTE[0])
+    bins, level_db, _, side_lobe_db = lobes
+    picture, axes = style.figure(title, 2, 2, width=9.5, height=4.4)
+    axes[0, 0].plot(values, color=style.PALETTE[0])
     axes[0, 0].set(title="the window", xlabel="sample", ylabel="weight", ylim=(-0.05, 1.1))
     axes[0, 1].plot(np.r_[-bins[::-1], bins], np.r_[level_db[::-1], level_db], lw=1)
-    axes[0, 1].axhline(side_lobe_db, ls=":", color=plots.PALETTE[1])
+    axes[0, 1].axhline(side_lobe_db, ls=":", color=style.PALETTE[1])
     axes[0, 1].set(title="its spectrum: what one tone becomes", xlabel="distance (bins)")
     axes[0, 1].set(ylabel="level (dB)", xlim=(-16, 16), ylim=(-110, 5))
     _draw_sum(axes[1, 0], values**2, hop)
-    _draw_levels(axes[1, 1], spectrum, sample_rate, seconds, n_fft)
+    power = np.abs(spectrum[0]) ** 2  # (C, F, T) -> (F, T)
+    pixels = signals.pooled(power / max(power.max(), 1e-30), sample_rate, "linear", TOP_HZ)
+    signals.draw_levels(axes[1, 1], *pixels, seconds, "linear", top_db=0)
+    axes[1, 1].set(title="spectrogram (75 dB, first channel)", xlabel="time (s)")
     return picture
 
 
@@ -206,26 +203,6 @@ def _draw_sum(axes, squares, hop):
         inside = position[max(0, start) : max(0, start + n_fft)]
         axes.plot(inside[::step], squares[inside - start][::step], color="#999999", lw=0.6)
     total = np.tile(overlap_sum(squares, hop), 2 + 2 * n_fft // hop)[: 2 * n_fft]
-    axes.plot(position[::step], total[::step], color=plots.PALETTE[1])
+    axes.plot(position[::step], total[::step], color=style.PALETTE[1])
     axes.set(title="squared windows and their sum", xlabel="sample", ylabel="weight")
     axes.set_ylim(-0.05 * total.max(), 1.15 * total.max())
-
-
-def _draw_levels(axes, spectrum, sample_rate, seconds, n_fft):
-    """The spectrogram, first channel, at most 160 x 300 pixels (the loudest bin of each)."""
-    rows = max(2, min(spectrum.shape[1], round(TOP_HZ * n_fft / sample_rate)))
-    power = np.abs(spectrum[0, :rows]) ** 2  # (F', T)
-    power = np.maximum.reduceat(power, _starts(rows, 160), axis=0)
-    power = np.maximum.reduceat(power, _starts(power.shape[1], 300), axis=1)
-    level_db = 10 * np.log10(np.maximum(power / max(power.max(), 1e-30), 1e-9))
-    extent = (0, seconds, 0, rows * sample_rate / n_fft / 1000)
-    axes.imshow(
-        level_db, extent=extent, origin="lower", aspect="auto", vmin=-75, vmax=0,
-        cmap=style.level_colours(), interpolation="nearest",
-    )  # fmt: skip
-    axes.grid(False)
-    axes.set(title="spectrogram (75 dB, first channel)", xlabel="time (s)", ylabel="kHz")
-
-
-def _starts(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(int))

@@ -5,10 +5,12 @@ from . import ledger as ledger
 from . import loudness as loudness
 from . import models as models
 from . import oracles as oracles
+from . import page as page
 from . import results as results
 from . import schemes as schemes
 from . import signals as signals
 from . import style as style
+from . import tracks as tracks
 from .bounds import bound_curves as bound_curves, face_to_face as face_to_face, gallery as gallery
 from .ledger import (
     leaderboard as leaderboard,
@@ -18,14 +20,9 @@ from .ledger import (
     sdr_over_years as sdr_over_years,
 )
 from .loudness import loudness_over_time as loudness_over_time
-from .models import (
-    cost_by_length as cost_by_length,
-    influence as influence,
-    layer_cost as layer_cost,
-    tensor_step as tensor_step,
-    tensors as tensors,
-)
+from .models import influence as influence, tensor_step as tensor_step, tensors as tensors
 from .oracles import draw_mask as draw_mask, masks as masks
+from .page import report_page as report_page
 from .results import (
     error_per_band as error_per_band,
     ladder as ladder,
@@ -38,12 +35,10 @@ from .results import (
 from .schemes import (
     band_owners as band_owners,
     bands_over_spectrogram as bands_over_spectrogram,
-    compare as compare,
     cost_per_band as cost_per_band,
     coverage as coverage,
     energy_per_band as energy_per_band,
     leakage as leakage,
-    scheme as scheme,
 )
 from .signals import (
     levels as levels,
@@ -61,3 +56,4 @@ from .style import (
     figure as figure,
     stem_colour as stem_colour,
 )
+from .tracks import track_view as track_view

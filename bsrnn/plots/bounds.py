@@ -8,17 +8,15 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
-from bsrnn.common import UsageError, choose
+from bsrnn.common import UsageError
 from bsrnn.plots.schemes import (
-    AXES,
     PAIR,
-    _at,
-    _draw_bands,
-    _frequency_axis,
-    _place,
-    _plain_log,
-    _steps,
-    _words,
+    at,
+    draw_bands,
+    draw_steps,
+    frequency_axis,
+    plain_log,
+    words_of,
 )
 from bsrnn.plots.style import PALETTE, describe, figure, legend
 
@@ -26,27 +24,26 @@ _MARKS = "osD^v<>pPX"
 _FINE = "#222222"
 
 
-def gallery(schemes, axis="piano"):
+def gallery(schemes, axis="piano", ax=None):
     """Several schemes below each other over one frequency axis: "linear", "log" or "piano".
 
     Overlapping bands are drawn in lanes.
     """
-    choose(axis, AXES, "frequency axis")
     if not schemes:
         raise UsageError("no schemes to draw: give a list of BandSchemes")
     picture, axes = figure(
         f"{len(schemes)} ways to cut {schemes[0].sample_rate / 2000:g} kHz",
-        height=1.1 + 0.27 * len(schemes),
-    )
+        height=1.1 + 0.27 * len(schemes), ax=ax,
+    )  # fmt: skip
     for row, scheme in enumerate(schemes):
-        _draw_bands(axes, scheme, axis, PALETTE[row % 2], -row - 0.86, 0.86)
+        draw_bands(axes, scheme, axis, PALETTE[row % 2], -row - 0.86, 0.86)
     axes.set_ylim(-len(schemes) - 0.1, 0.1)
     labels = [f"{scheme.name} ({len(scheme)})" for scheme in schemes]
     axes.set_yticks(-np.arange(len(schemes)) - 0.43, labels)
     axes.tick_params(axis="y", length=0)
     axes.grid(False)
-    _frequency_axis(axes, axis, max(schemes, key=lambda one: one.n_fft / one.sample_rate))
-    clauses = "; ".join(_words(scheme) for scheme in schemes)
+    frequency_axis([axes], axis, *schemes)
+    clauses = "; ".join(words_of(scheme) for scheme in schemes)
     return describe(picture, f"Bands of {len(schemes)} schemes over a {axis} axis. {clauses}.")
 
 
@@ -60,48 +57,43 @@ def face_to_face(
     `hear` ("A" or "B") the band `band` is framed and the bands `muted` are crossed out. A dotted
     line stands at `edge_hz`.
     """
-    choose(axis, AXES, "frequency axis")
     pair, shares = (scheme_a, scheme_b), (np.asarray(share_a), np.asarray(share_b))
-    picture, (top, middle, below) = figure(
+    picture, panels = figure(
         f"{scheme_a.name} ({len(scheme_a)} bands) and {scheme_b.name} ({len(scheme_b)} bands)",
         rows=3, height=4.6, sharex=True, height_ratios=[1, 1.2, 1.4],
     )  # fmt: skip
+    top, middle, below = panels
     clauses = []
-    for base, one, share, colour, style in zip(
+    for base, scheme, share, colour, line in zip(
         (1.08, 0), pair, shares, PAIR, ("-", "--"), strict=True
     ):
-        _draw_bands(top, one, axis, colour, base)
-        _steps(middle, one, axis, one.widths, colour, one.name, style)
+        draw_bands(top, scheme, axis, colour, base)
+        draw_steps(middle, scheme, axis, scheme.widths, colour, scheme.name, line)
         level = 10 * np.log10(np.maximum(share, 1e-6))
-        _steps(below, one, axis, level, colour, one.name, style)
-        (low, high), most = one.spans_hz[int(share.argmax())], share.max()
+        draw_steps(below, scheme, axis, level, colour, scheme.name, line)
+        (low, high), most = scheme.spans_hz[int(share.argmax())], share.max()
         where = f"{most:.0%} of {stem} in its band from {low:.0f} to {high:.0f} Hz"
-        clauses.append(f"{_words(one)}, {where if most > 0 else f'{stem} silent'}")
+        clauses.append(f"{words_of(scheme)}, {where if most > 0 else f'{stem} silent'}")
     row = "AB".index(hear)
     marks = [(k, {"hatch": "xxxx", "lw": 0}) for k in muted]
     marks += [] if band is None else [(band, {"lw": 2})]
     for k, how in marks:
-        low, high = _place(pair[row], axis)[k]
+        low, high = at(pair[row].spans_hz[k], pair[row], axis)
         box = Rectangle((low, 1.08 * (1 - row)), high - low, 1, fill=False, ec=_FINE, **how)
         top.add_patch(box)
     top.set_ylim(0, 2.08)
-    top.set_yticks([1.58, 0.5], ["A", "B"] if scheme_a.name == scheme_b.name else [
-        one.name for one in pair
-    ])  # fmt: skip
+    same = scheme_a.name == scheme_b.name
+    top.set_yticks([1.58, 0.5], ["A", "B"] if same else [scheme_a.name, scheme_b.name])
     top.grid(False)
     middle.set_yscale("log")
-    _plain_log(middle.yaxis)
+    plain_log(middle.yaxis)
     middle.set_ylabel("width (bins)")
     below.set_ylim(-62, 2)
     below.set_ylabel(f"{stem} in the band (dB)")
-    wider = max(pair, key=lambda one: one.n_fft / one.sample_rate)
-    _frequency_axis(below, axis, wider)
-    for panel in (top, middle):
-        panel.tick_params(bottom=False, labelbottom=False)
+    frequency_axis(panels, axis, *pair)
     legend(middle, loc="best")
-    if edge_hz is not None:
-        for panel in (top, middle, below):
-            panel.axvline(_at(edge_hz, wider, axis), color=_FINE, ls=":", lw=1.5)
+    for panel in panels if edge_hz is not None else ():
+        panel.axvline(at(edge_hz, scheme_a, axis), color=_FINE, ls=":", lw=1.5)
     framed = "" if band is None else f" Framed: band {band} of {pair[row].name}."
     framed += "" if edge_hz is None else f" Dotted: {edge_hz:g} Hz."
     return describe(picture, f"Two schemes over a {axis} axis. {'; '.join(clauses)}.{framed}")

@@ -21,7 +21,7 @@ _DATA_WORDS = {"no": "MUSDB18 only", "yes": "extra training data", "": "training
 _HQ = "MUSDB18-HQ test"
 
 
-def sdr_over_years(rows, title="cSDR of music separation over the years (mean of four stems)"):
+def sdr_over_years(rows):
     """Published averages of one metric over the year of publication; a point is a published value.
 
     rows: `ledger.results` rows of one metric and aggregation, stem "average"; of several quoted
@@ -30,13 +30,11 @@ def sdr_over_years(rows, title="cSDR of music separation over the years (mean of
     dotted line is the best value without extra data so far. Raises UsageError if metric,
     aggregation or stem differ.
     """
-    for column in ("metric", "aggregation", "stem"):
-        if rows[column].nunique() != 1:
-            kinds = ", ".join(map(repr, rows[column].unique())) or "none"
-            raise UsageError(f"rows mix {column} ({kinds}): select one")
+    _alike(rows, "metric", "aggregation", "stem")
     rows = rows[rows["year"].notna()].assign(hq=rows["test_set"] == _HQ)
     rows = rows.sort_values(["value_db", "hq", "extra_data"], ascending=False)
     rows = rows.drop_duplicates("system")
+    title = f"{_metric_words(rows)} of music separation over the years (mean of four stems)"
     picture, axes = figure(title, width=10, height=5)
     for row in rows.itertuples():
         colour = _DATA[row.extra_data]
@@ -50,11 +48,7 @@ def sdr_over_years(rows, title="cSDR of music separation over the years (mean of
     axes.set_xlim(years[0] - 0.5, years[-1] + 1.3)
     axes.set_xlabel("year of publication")
     axes.set_ylabel(f"{_metric_words(rows)} (dB)")
-    marks = [Line2D([], [], marker="o", ls="", color=_DATA[k], label=_DATA_WORDS[k]) for k in _DATA]
-    hollow = {"marker": "o", "ls": "", "mfc": "none", "color": "#555555"}
-    marks.append(
-        Line2D([], [], **hollow, label="hollow: compressed test songs, or not stated which")
-    )
+    marks = _marks(rows, "hollow: compressed test songs, or not stated which")
     legend(axes, handles=marks, loc="lower right")
     top = rows[rows["extra_data"] == "no"].iloc[0]
     return describe(
@@ -112,16 +106,13 @@ def sdr_over_cost(rows, title=None):
     rows without it are left out, of several settings of a system each is drawn. Raises UsageError
     if the rows mix protocols or none has a size.
     """
-    for column in (*PROTOCOL, "stem"):
-        if rows[column].nunique() != 1:
-            kinds = ", ".join(map(repr, rows[column].unique())) or "none"
-            raise UsageError(f"rows mix {column} ({kinds}): select one")
+    _alike(rows, *PROTOCOL, "stem")
     rows = rows[rows["parameters_m"].notna()].sort_values("parameters_m", ignore_index=True)
     if rows.empty:
         raise UsageError("no row has parameters_m: choose another metric or test set")
     first = rows.iloc[0]
     words = f"{_metric_words(rows)}, {first['stem']}, {first['test_set']}"
-    picture, axes = figure(title or words, width=8, height=3.8)
+    picture, axes = figure(words, width=8, height=3.8)
     front = rows.iloc[pareto(list(rows["parameters_m"]), list(rows["value_db"]))]
     axes.step(front["parameters_m"], front["value_db"], where="post", color="#555555", lw=1, ls=":")
     names = set()
@@ -141,15 +132,14 @@ def sdr_over_cost(rows, title=None):
     axes.minorticks_off()
     axes.set_xlim(low / 1.3, high * 2)
     axes.set(xlabel="parameters for all stems (millions)", ylabel=f"{_metric_words(rows)} (dB)")
-    marks = [Line2D([], [], marker="o", ls="", color=_DATA[k], label=_DATA_WORDS[k])
-             for k in _DATA if k in set(rows["extra_data"])]  # fmt: skip
-    marks.append(Line2D([], [], marker="o", ls="", mfc="none", color="#555555",
-                        label="hollow: one network per stem, sizes added"))  # fmt: skip
+    marks = _marks(rows, "hollow: one network per stem, sizes added")
     picture.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
-    on_front = ", ".join(f"{r.system} ({r.parameters_m:.3g} million, {r.value_db:.2f} dB)"
-                         for r in front.itertuples())  # fmt: skip
-    return describe(picture, f"{words}: {len(rows)} published values against size. On the Pareto "
-                    f"front: {on_front}.")  # fmt: skip
+    on_front = ", ".join(
+        f"{row.system} ({row.parameters_m:.3g} million, {row.value_db:.2f} dB)"
+        for row in front.itertuples()
+    )
+    words += f": {len(rows)} published values against size. On the Pareto front: {on_front}."
+    return describe(picture, words)
 
 
 def schemes_ablation(rows):
@@ -158,8 +148,8 @@ def schemes_ablation(rows):
     rows: `ledger.results` rows whose `setting` reads "scheme V4: 23 bands, lowest 100 Hz wide".
     Source: Luo and Yu 2022, arXiv 2209.15174, section V.
     """
-    found = rows["setting"].str.extract(r"scheme (\w+): (\d+) bands, lowest (\d+) Hz")
-    rows = rows.assign(scheme=found[0], bands=found[1], lowest=found[2]).dropna(subset="scheme")
+    pattern = r"scheme (?P<scheme>\w+): (?P<bands>\d+) bands, lowest (?P<lowest>\d+) Hz"
+    rows = rows.join(rows["setting"].str.extract(pattern)).dropna(subset="scheme")
     if rows.empty:
         raise UsageError("no row with a setting like 'scheme V4: 23 bands, lowest 100 Hz wide'")
     rows = rows.sort_values("scheme")
@@ -210,6 +200,21 @@ def save_published(out_dir, pictures=None) -> list[Path]:
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures = pictures or published()
     return [picture.save(out_dir / f"{name}.png") for name, picture in pictures.items()]
+
+
+def _alike(rows, *columns) -> None:
+    for column in columns:
+        if rows[column].nunique() != 1:
+            kinds = ", ".join(map(repr, rows[column].unique())) or "none"
+            raise UsageError(f"rows mix {column} ({kinds}): select one")
+
+
+def _marks(rows, hollow: str) -> list:
+    """Points for a legend: a colour per kind of training data, then what a hollow one means."""
+    dot = {"marker": "o", "ls": ""}
+    kinds = [kind for kind in _DATA if kind in set(rows["extra_data"])]
+    filled = [Line2D([], [], color=_DATA[k], label=_DATA_WORDS[k], **dot) for k in kinds]
+    return [*filled, Line2D([], [], mfc="none", color="#555555", label=hollow, **dot)]
 
 
 def _metric_words(rows) -> str:

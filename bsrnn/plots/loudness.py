@@ -41,8 +41,8 @@ def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=
         right.plot([before, after], [place, place], color=colour, lw=1)
         right.plot(before, place, "o", mfc="white", mec=colour, ms=8)
         right.plot(after, place, "o", color=colour, ms=5)
-        said = [f"{x:.1f}" if x > FLOOR_LUFS else "silent" for x in pair]
-        words.append(f"{name} {said[0]}" if said[0] == said[1] else f"{name} {' to '.join(said)}")
+        levels = [f"{x:.1f}" if x > FLOOR_LUFS else "silent" for x in pair]
+        words.append(f"{name} {' to '.join(dict.fromkeys(levels))}")
     right.set_yticks(range(len(integrated)), list(integrated))
     right.set(title="hollow: before, full: after", xlabel="integrated (LUFS)")
     right.set(xlim=(FLOOR_LUFS - 2, max(top, -20) + 5), ylim=(len(integrated) - 0.5, -0.5))

@@ -10,12 +10,11 @@ import numpy as np
 from matplotlib.patches import Polygon
 
 from bsrnn.common import UsageError
-from bsrnn.plots import style
+from bsrnn.plots import signals, style
 from bsrnn.plots.oracles import draw_mask
 
-FLOOR_DB = -80.0  # of spectra, below the loudest bin
+FLOOR_DB = -75.0  # of spectra, below the loudest bin
 INFLUENCE_DB = -120.0  # weakest influence that is drawn; exactly none stays white
-ROWS = 180  # of a log frequency axis: more than pixels cost bytes and show nothing
 _WIDTH, _HEIGHT, _DEPTH = ("T", "L"), ("F", "K", "W"), ("N",)
 _CHOSEN = style.PALETTE[1]
 
@@ -37,8 +36,7 @@ def tensors(steps, title="The way of the tensors"):
         sizes = dict(zip(step["axes"].split(), step["shape"], strict=True))
         width, height, depth = (_length(sizes, names) for names in (_WIDTH, _HEIGHT, _DEPTH))
         depth *= 0.45  # seen from the side
-        _box(axes, left, width, height, depth)
-        _edges(axes, left, width, height, depth, sizes)
+        _box(axes, left, width, height, depth, sizes)
         _arrow(axes, left, width, height, step.get("along", ""))
         middle = left + (width + depth) / 2
         shape = ", ".join(map(str, step["shape"]))
@@ -59,21 +57,14 @@ def _length(sizes, names) -> float:
     return 0.12 + 0.24 * np.log2(min(size, 1024)) if size > 1 else 0.12
 
 
-def _box(axes, left, width, height, depth):
-    front = [(left, 0), (left + width, 0), (left + width, height), (left, height)]
-    top = [
-        front[3],
-        front[2],
-        (left + width + depth, height + depth),
-        (left + depth, height + depth),
-    ]
-    side = [front[1], (left + width + depth, depth), top[2], front[2]]
+def _box(axes, left, width, height, depth, sizes):
+    """A box seen from the front right, with the letters of `sizes` at its edges."""
+    right, back = left + width, np.array([depth, depth])
+    front = np.array([(left, 0), (right, 0), (right, height), (left, height)])
+    top = [front[3], front[2], front[2] + back, front[3] + back]
+    side = [front[1], front[1] + back, front[2] + back, front[2]]
     for corners, shade in ((front, "#9ecae1"), (top, "#deebf7"), (side, "#6baed6")):
         axes.add_patch(Polygon(corners, facecolor=shade, edgecolor="#33658a", lw=0.8))
-
-
-def _edges(axes, left, width, height, depth, sizes):
-    """The letters of the three drawn axes, at their edges."""
     small = {"fontsize": 7, "color": "#1b3a52"}
     for name in sizes:
         if name in _WIDTH:
@@ -81,8 +72,8 @@ def _edges(axes, left, width, height, depth, sizes):
         elif name in _HEIGHT:
             axes.text(left - 0.08, height / 2, name, ha="right", va="center", **small)
         elif name in _DEPTH:
-            place = left + width + depth / 2 + 0.12
-            axes.text(place, depth / 2 - 0.05, name, ha="left", va="top", **small)
+            place = right + depth / 2 + 0.12, depth / 2 - 0.05
+            axes.text(*place, name, ha="left", va="top", **small)
 
 
 def _arrow(axes, left, width, height, along):
@@ -107,7 +98,12 @@ def tensor_step(title, whole, close, kind, seconds, sample_rate=44100, band=None
     picture, axes = style.figure(title, 1, columns, width=9.5, height=3.1, squeeze=False)
     left, right = axes[0, 0], axes[0, -1]
     if kind == "waveform":
-        _draw_waveform(left, whole, seconds)
+        for channel, colour in zip(whole, style.PALETTE * len(whole), strict=False):
+            look = {"color": colour, "alpha": 0.6}
+            label = f"channel {len(left.collections)}"
+            signals.draw_waveform(left, channel[None], sample_rate, label=label, **look)
+        left.set(xlabel="time (s)", ylabel="amplitude", title="samples")
+        style.legend(left, loc="upper right")
         return picture
     number, low_hz, high_hz = band
     if kind == "features":
@@ -118,11 +114,11 @@ def tensor_step(title, whole, close, kind, seconds, sample_rate=44100, band=None
         _draw_grid(right, np.abs(close), seconds, cmap=mesh.cmap, norm=mesh.norm)
         label = "size of the mask"
     else:
-        mesh = _draw_levels(left, whole, sample_rate, seconds)
-        top = 20 * np.log10(np.abs(whole).max() + 1e-12)
-        level_db = 20 * np.log10(np.abs(close) + 1e-12) - top
-        limits = {"vmin": FLOOR_DB, "vmax": 0, "cmap": style.level_colours()}
-        _draw_grid(right, level_db, seconds, **limits)
+        top = np.abs(whole).max() + 1e-12
+        pixels = signals.pooled(np.square(np.abs(whole) / top), sample_rate)
+        mesh = signals.draw_levels(left, *pixels, seconds, top_db=0, range_db=-FLOOR_DB)
+        level_db = 20 * np.log10(np.abs(close) / top + 1e-12)
+        _draw_grid(right, level_db, seconds, cmap=mesh.cmap, norm=mesh.norm)
         label = "level (dB below the loudest bin)"
     for hz in (low_hz, high_hz):
         left.axhline(max(hz, left.get_ylim()[0]), color="#00d0ff", lw=1.4)
@@ -131,35 +127,6 @@ def tensor_step(title, whole, close, kind, seconds, sample_rate=44100, band=None
     right.set_ylabel("bin in the band")
     picture.colorbar(mesh, ax=axes, label=label, pad=0.01)
     return picture
-
-
-def _draw_waveform(axes, waveform, seconds):
-    step = max(1, waveform.shape[-1] // 2000)
-    for number, channel in enumerate(waveform):
-        count = channel.shape[-1] // step
-        blocks = channel[: count * step].reshape(count, step)
-        time = np.linspace(0, seconds, count)
-        look = {"color": style.PALETTE[number % len(style.PALETTE)], "alpha": 0.6, "lw": 0}
-        label = f"channel {number}"
-        axes.fill_between(time, blocks.min(1), blocks.max(1), label=label, **look)
-    axes.set(xlabel="time (s)", ylabel="amplitude", title="samples")
-    style.legend(axes, loc="upper right")
-
-
-def _draw_levels(axes, spectrum, sample_rate, seconds):
-    """|spectrum| (F, T) in dB on a log frequency axis; bins are picked, not averaged."""
-    bins, top_hz = spectrum.shape[0], sample_rate / 2
-    edges_hz = np.geomspace(30.0, top_hz, ROWS + 1)
-    middle_hz = (edges_hz[1:] + edges_hz[:-1]) / 2
-    rows = np.clip(np.round(middle_hz / top_hz * (bins - 1)), 0, bins - 1).astype(int)
-    level_db = 20 * np.log10(np.abs(spectrum) + 1e-12)
-    mesh = axes.pcolormesh(
-        np.linspace(0, seconds, spectrum.shape[1] + 1), edges_hz, (level_db - level_db.max())[rows],
-        vmin=FLOOR_DB, vmax=0, cmap=style.level_colours(),
-    )  # fmt: skip
-    style.log_hz_axis(axes.yaxis, 30.0, top_hz)
-    axes.grid(False)
-    return mesh
 
 
 def _draw_grid(axes, values, seconds, **look):
@@ -192,20 +159,13 @@ def influence(maps, at, title="Which inputs reach one output?"):
     if not maps:
         raise UsageError("no maps to draw: give a dict label -> influence (K, T)")
     columns = min(3, len(maps))
-    rows = -(-len(maps) // columns)
-    picture, grid = style.figure(
-        title, rows, columns, width=3.1 * columns + 0.6, height=0.6 + 2.0 * rows,
-        sharex=True, sharey=True, squeeze=False,
-    )  # fmt: skip
-    for axes in grid.flat[len(maps) :]:
-        axes.set_axis_off()
+    picture, grid = style.grid(title, maps, columns, width=3.1 * columns + 0.6)
     words = []
-    for axes, (label, values) in zip(grid.flat, maps.items(), strict=False):
+    for axes, (label, values) in zip(grid, maps.items(), strict=True):
         mesh = draw_influence(axes, values, at)
-        axes.set_title(label)
         axes.label_outer()
         words.append(f"{label}: {np.mean(np.asarray(values) > 0):.0%}")
-    picture.colorbar(mesh, ax=grid, label="influence (dB)", pad=0.01)
+    picture.colorbar(mesh, ax=picture.axes, label="influence (dB)", pad=0.01)
     return style.describe(
         picture,
         f"Influence of every band and frame on the output of band {at[0]} in frame {at[1]} "
@@ -229,52 +189,25 @@ def draw_influence(axes, values, at):
     return mesh
 
 
-def layer_cost(parts, values, at, words, title):
-    """What a choice of layers costs and hears: parameters, MACs and memory by part (stacked bars,
-    each as a share of its total), and the influence map (K, T). `parts`: name -> (parameters, macs,
-    bytes); `words` becomes the description."""
-    picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1, 1.2))
-    draw_parts(axes[0], parts)
-    mesh = draw_influence(axes[1], values, at)
-    axes[1].set_title("what one output hears (cross)")
-    picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
-    return style.describe(picture, words)
-
-
-def draw_parts(axes, parts):
+def draw_parts(axes, table):
     """Stacked bars into `axes`: parameters, MACs and activations by part, as shares of each total.
-    `parts`: name -> (parameters, macs, bytes)."""
+
+    table: a frame with these three columns, a row per part and the last for all.
+    """
     kinds = ("parameters", "MACs", "activations")
-    totals = np.array(list(parts.values()), float).sum(axis=0)
+    units = ((1e6, "M"), (1e9, "G"), (1e6, "MB"))
+    totals = table.iloc[-1].to_numpy(float)
     left = np.zeros(len(kinds))
-    for (name, numbers), colour in zip(parts.items(), style.PALETTE, strict=False):
-        share = np.array(numbers) / totals
+    for (name, numbers), colour in zip(table[:-1].iterrows(), style.PALETTE, strict=False):
+        share = numbers.to_numpy(float) / totals
         axes.barh(kinds, share, left=left, color=colour, label=name)
         left += share
-    units = ((1e6, "M"), (1e9, "G"), (1e6, "MB"))
-    counts = [n / size for n, (size, _) in zip(totals, units, strict=True)]
-    texts = [f"{n:,.0f}" if n >= 100 else f"{n:.3g}" for n in counts]
-    texts = [f"{text} {unit}" for text, (_, unit) in zip(texts, units, strict=True)]
-    for place, text in enumerate(texts):
+    for place, (total, (size, unit)) in enumerate(zip(totals, units, strict=True)):
+        count = total / size
+        text = f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
         axes.text(1.02, place, text, va="center", fontsize=8)
     axes.set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
     axes.set_xticks([0, 0.5, 1])
     axes.grid(False)
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
-
-
-def cost_by_length(parts, lengths_s, activation_bytes, at_s, words, title):
-    """What a network costs: parameters, MACs and memory by part, and the memory of activations
-    against the length of a chunk (`activation_bytes` for each of `lengths_s`; `at_s` is marked).
-    `parts`: name -> (parameters, macs, bytes); `words` becomes the description."""
-    picture, axes = style.figure(title, 1, 2, width=9.5, height=3.0, width_ratios=(1.2, 1))
-    draw_parts(axes[0], parts)
-    axes[1].loglog(lengths_s, np.array(activation_bytes) / 1e6, "-", color=style.PALETTE[0])
-    total = sum(part[2] for part in parts.values())
-    axes[1].plot(at_s, total / 1e6, "o", color=style.PALETTE[1], ms=7)
-    axes[1].set(title="outputs of the layers, one mixture", xlabel="chunk (s)", ylabel="MB")
-    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 60) if lengths_s[0] <= t <= lengths_s[-1]]
-    axes[1].set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes[1].xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    return style.describe(picture, words)

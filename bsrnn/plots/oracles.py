@@ -23,7 +23,7 @@ def draw_mask(axes, mask, sample_rate: int, seconds: float):
     top_hz = sample_rate / 2
     edges_hz = np.geomspace(LOW_HZ, top_hz, ROWS + 1)
     middle_hz = (edges_hz[1:] + edges_hz[:-1]) / 2
-    rows = np.clip(np.round(middle_hz / (sample_rate / 2) * (bins - 1)), 0, bins - 1).astype(int)
+    rows = np.clip(np.round(middle_hz / top_hz * (bins - 1)), 0, bins - 1).astype(int)
     columns = np.linspace(0, frames - 1, min(frames, COLUMNS)).round().astype(int)
     colours = mpl.colormaps["gray"].resampled(STEPS).with_extremes(over=OVER, under=UNDER)
     mesh = axes.pcolormesh(
@@ -46,23 +46,15 @@ def masks(masks: dict, sample_rate: int, seconds: float, title="Masks"):
     if not masks:
         raise UsageError("no masks to draw: give a dict label -> mask (F, T)")
     shown = {label: _real(label, mask) for label, mask in masks.items()}
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    picture, grid = style.figure(
-        title, rows, columns, height=0.9 + 1.9 * rows + 0.6 * (rows == 1),
-        sharex=True, sharey=True, squeeze=False,
-    )  # fmt: skip
-    for axes in grid.flat[len(shown) :]:
-        axes.set_axis_off()
+    rows = -(-len(shown) // 3)
+    picture, grid = style.grid(title, shown, 3, height=0.9 + 0.6 * (rows == 1), row_height=1.9)
     words = []
-    for axes, (label, mask) in zip(grid.flat, shown.items(), strict=False):
+    for axes, (label, mask) in zip(grid, shown.items(), strict=True):
         mesh = draw_mask(axes, mask, sample_rate, seconds)
-        axes.set_title(label)
+        axes.set_xlabel("time (s)")
         axes.label_outer()
         words.append(f"{label}: {_outside(mask)}")
-    for axes in grid[-1]:
-        axes.set_xlabel("time (s)")
-    bar = picture.colorbar(mesh, ax=grid, label="mask value", pad=0.01, extend="both")
+    bar = picture.colorbar(mesh, ax=picture.axes, label="mask value", pad=0.01, extend="both")
     bar.set_ticks([0, 0.5, 1])
     return style.describe(
         picture,

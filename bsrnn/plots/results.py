@@ -19,18 +19,11 @@ METRICS = {"usdr": "uSDR", "csdr": "cSDR", "si_sdr": "SI-SDR", "si_snr": "SI-SNR
 def ladder(report, metric: str = "usdr"):
     """Median of every system with its interval: a panel per stem, systems in ladder order."""
     rows, unit = report.aggregate(metric), METRICS[metric]
-    systems, stems = report.systems, report.stems
-    picture, axes = figure(
-        _title(f"The ladder: median {unit} over {_songs(report)}", report),
-        columns=len(stems),
-        height=1.3 + 0.32 * len(systems),
-        sharey=True,
-        squeeze=False,
-    )
+    title = f"The ladder: median {unit} over {_songs(report)}"
+    picture, panels = _panels(report, title, unit, 0.32)
     words = []
-    for ax, stem in zip(axes[0], stems, strict=True):
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        for y, system in enumerate(systems):
+    for stem, ax in panels.items():
+        for y, system in enumerate(report.systems):
             row = rows[(rows["system"] == system) & (rows["stem"] == stem)]
             if row.empty or np.isnan(row["median"].item()):
                 continue
@@ -44,27 +37,16 @@ def ladder(report, metric: str = "usdr"):
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the line at 0
             )  # fmt: skip
             words.append(f"{stem} {system} {median:.1f} dB")
-        _label(ax, stem, f"{unit} (dB)")
-        ax.set_ylim(-0.6, len(systems) - 0.3)
         ax.margins(x=0.12)
-    axes[0][0].set_yticks(range(len(systems)), systems)
     return describe(picture, f"Median {unit} per stem and system: {', '.join(words)}.")
 
 
 def per_song(report, metric: str = "usdr"):
     """Box plots over songs with every song as a point: a panel per stem."""
     values, unit = report.pivot(metric), METRICS[metric]
-    systems, stems = report.systems, report.stems
-    picture, axes = figure(
-        _title(f"{unit} of each of {_songs(report)}", report),
-        columns=len(stems),
-        height=1.3 + 0.42 * len(systems),
-        sharey=True,
-        squeeze=False,
-    )
-    for ax, stem in zip(axes[0], stems, strict=True):
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        for y, system in enumerate(systems):
+    picture, panels = _panels(report, f"{unit} of each of {_songs(report)}", unit, 0.42)
+    for stem, ax in panels.items():
+        for y, system in enumerate(report.systems):
             if (system, stem) not in values:
                 continue
             points = values[system, stem].dropna().to_numpy()
@@ -73,14 +55,28 @@ def per_song(report, metric: str = "usdr"):
             # a fixed spread instead of chance: the same data give the same picture
             offsets = 0.18 * np.sin(2.4 * np.arange(len(points)))
             ax.plot(points, y + offsets, ".", color=colour, alpha=0.7, markersize=4)
-        _label(ax, stem, f"{unit} (dB)")
-        ax.set_ylim(-0.6, len(systems) - 0.4)
-    axes[0][0].set_yticks(range(len(systems)), systems)
     return describe(
         picture,
-        f"Box plots of {unit} over {_songs(report)}, systems {', '.join(systems)}, a panel for "
-        f"each of {', '.join(stems)}; each point is a song, the line in a box is the median.",
+        f"Box plots of {unit} over {_songs(report)}, systems {', '.join(report.systems)}, a panel "
+        f"for each of {', '.join(panels)}; each point is a song, the line in a box is the median.",
     )
+
+
+def _panels(report, title, unit, row_height) -> tuple:
+    """A figure and its panels by stem; systems are the rows, 0 dB is a line."""
+    picture, axes = figure(
+        _title(title, report),
+        columns=len(report.stems),
+        height=1.3 + row_height * len(report.systems),
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, stem in zip(axes[0], report.stems, strict=True):
+        ax.axvline(0, color=GREY, linewidth=0.8)
+        _label(ax, stem, f"{unit} (dB)")
+    axes[0][0].set_yticks(range(len(report.systems)), report.systems)
+    axes[0][0].set_ylim(-0.6, len(report.systems) - 0.3)
+    return picture, dict(zip(report.stems, axes[0], strict=True))
 
 
 def _box(ax, points, y, colour) -> None:
@@ -126,30 +122,38 @@ def paired(report, first, second, other=None, metric: str = "usdr"):
     return describe(picture, f"Median gain of {second} over {first}: {', '.join(words)}.")
 
 
+def draw_band_error(axes, scheme, error, colour, label=None) -> tuple:
+    """Draw a `metrics.BandError` into two axes, SDR inside each band and share of the whole error.
+
+    Returns (share in percent, low_hz, high_hz) of the band with most of it."""
+    step = scheme.sample_rate / scheme.n_fft
+    low, high = np.array([(max(lo, 0.5) * step, hi * step) for lo, hi in scheme.ranges]).T
+    total = error.error.sum() + error.outside[1]
+    share = 100 * error.error / (total or 1.0)  # (K,)
+    words = ("SDR in the band (dB)", "share of the error (%)")
+    for ax, values, ylabel in zip(axes, (error.sdr_db, share), words, strict=True):
+        ax.hlines(values, low, high, color=colour, linewidth=2.5, label=label)
+        ax.set_ylabel(ylabel)
+        log_hz_axis(ax.xaxis, high_hz=min(20000.0, scheme.sample_rate / 2))
+    axes[0].set_title(f"{len(scheme)} bands of {scheme.name}", fontsize=9)
+    axes[0].axhline(0, color=GREY, linewidth=0.8)
+    k = int(np.argmax(share))
+    return share[k], low[k], high[k]
+
+
 def error_per_band(scheme, errors: dict, title: str = "Where the error sits"):
     """SDR inside each band, and share of the whole error, for estimates by label.
 
     errors: label -> `metrics.BandError` of the same scheme.
     """
     picture, axes = figure(title, rows=2, height=4.6, sharex=True)
-    step = scheme.sample_rate / scheme.n_fft
-    edges = np.array([max(lo, 0.5) * step for lo, _ in scheme.ranges])
-    ends = np.array([hi * step for _, hi in scheme.ranges])
     words = []
-    for number, (label, error) in enumerate(errors.items()):
-        colour = PALETTE[number % len(PALETTE)]
-        share = 100 * error.error / max(error.error.sum() + error.outside[1], 1e-300)
-        for ax, values in zip(axes, (error.sdr_db, share), strict=True):
-            ax.hlines(values, edges, ends, color=colour, linewidth=2.5, label=label)
-        worst = int(np.argmax(share))
+    for (label, error), colour in zip(errors.items(), PALETTE * len(errors), strict=False):
+        share, low_hz, high_hz = draw_band_error(axes, scheme, error, colour, label)
         words.append(
-            f"{label} has {share[worst]:.0f} % of its error between {edges[worst]:.0f} and "
-            f"{ends[worst]:.0f} Hz"
+            f"{label} has {share:.0f} % of its error between {low_hz:.0f} and {high_hz:.0f} Hz"
         )
-    axes[0].axhline(0, color=GREY, linewidth=0.8)
-    _label(axes[0], f"{len(scheme)} bands of {scheme.name}", ylabel="SDR in the band (dB)")
-    _label(axes[1], "", ylabel="share of the error (%)")
-    log_hz_axis(axes[1].xaxis, high_hz=min(20000.0, scheme.sample_rate / 2))
+    axes[0].set_xlabel("")
     legend(axes[0], loc="lower right")
     return describe(picture, f"SDR and share of the error per band: {'; '.join(words)}.")
 
@@ -193,14 +197,14 @@ def training_curves(history, title: str = "Training"):
     return describe(picture, "; ".join(" ".join(part.split()) for part in words) + ".")
 
 
-def transfer_curves(runs: dict, column: str = "valid_usdr", title: str = "Transfer learning"):
+def transfer_curves(runs: dict, title: str = "Transfer learning", ax=None):
     """Mean over seeds with a band from the worst to the best seed: label -> list of histories."""
-    picture, ax = figure(title, height=3.4)
+    picture, ax = figure(title, height=3.4, ax=ax)
     words = []
     for number, (label, histories) in enumerate(runs.items()):
-        known = [h.dropna(subset=[column]).set_index("step")[column] for h in histories]
+        known = [h.set_index("step")["valid_usdr"].dropna() for h in histories]
         if not known or any(series.empty for series in known):
-            raise UsageError(f"{label}: a history has no {column}: train with validation songs")
+            raise UsageError(f"{label}: a history has no valid_usdr: train with validation songs")
         steps = sorted(set.intersection(*(set(series.index) for series in known)))
         values = np.stack([series.loc[steps].to_numpy() for series in known])  # (seeds, steps)
         colour = PALETTE[number % len(PALETTE)]
@@ -211,7 +215,7 @@ def transfer_curves(runs: dict, column: str = "valid_usdr", title: str = "Transf
         spread = f"{last.min():.1f} to {last.max():.1f}, " if len(values) > 1 else ""
         words.append(f"{label} ends at {last.mean():.1f} dB ({spread}{seeds})")
     ax.axhline(0, color=GREY, linewidth=0.8)
-    _label(ax, "mean over seeds, band from worst to best", "step", "validation uSDR (dB)")
+    ax.set(xlabel="step (mean over seeds, band from worst to best)", ylabel="validation uSDR (dB)")
     legend(ax)
     return describe(picture, f"{title}: {'; '.join(words)}.")
 

@@ -9,176 +9,102 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import NullLocator
 
 from bsrnn.common import choose
+from bsrnn.plots import signals
 from bsrnn.plots.style import (
     PALETTE,
     describe,
     figure,
     hz_text,
     legend,
-    level_colours,
     log_hz_axis,
     stem_colour,
 )
 
 AXES = ("linear", "log", "piano")
 PAIR = (PALETTE[0], PALETTE[1])
+LINES = ("-", "--", "-.", ":")
+LEAK_FLOOR_DB = -40.0
 
 
-def _midi(hz):
-    return 69 + 12 * np.log2(np.asarray(hz) / 440)
-
-
-def _place(scheme, axis):
-    """(low, high) of every band on the axis, (K, 2); 0 Hz stands at half a bin on log and piano."""
-    return _at(scheme.spans_hz, scheme, axis)  # (K, 2)
-
-
-def _at(hz, scheme, axis):
-    """Where frequencies stand on the axis of a scheme."""
+def at(hz, scheme, axis):
+    """Where frequencies stand on the axis of a scheme; 0 Hz at half a bin on log and piano."""
     if axis == "linear":
         return np.asarray(hz) / 1000
     hz = np.maximum(hz, scheme.sample_rate / scheme.n_fft / 2)
-    return hz if axis == "log" else _midi(hz)
+    return hz if axis == "log" else 69 + 12 * np.log2(hz / 440)
 
 
-def _frequency_axis(axes, axis, scheme, label=True):
-    """Scale, limits, ticks and label of the x axis."""
+def frequency_axis(panels, axis, *schemes):
+    """Scale, limits, ticks and label of the x axis that `panels` share; the last one shows it."""
     choose(axis, AXES, "frequency axis")
-    low, high = _place(scheme, axis)[[0, -1], [0, 1]]
+    for panel in panels[:-1]:
+        panel.tick_params(bottom=False, labelbottom=False)
+    scheme = max(schemes, key=lambda s: s.n_fft / s.sample_rate)
+    low, high = at(scheme.spans_hz, scheme, axis)[[0, -1], [0, 1]]
     if axis == "log":
-        log_hz_axis(axes.xaxis, low, high, label="frequency (Hz)" if label else "")
+        log_hz_axis(panels[-1].xaxis, low, high)
         return
-    axes.set_xlim(low, high)
-    if axis == "linear":
-        axes.set_xlabel("frequency (kHz)" if label else "")
-        return
-    octaves = [m for m in range(0, 144, 12) if low <= m <= high]  # C-1, C0, ... C10
-    axes.set_xticks(octaves, [f"C{m // 12 - 1}\n{hz_text(_short_hz(m))}" for m in octaves])
-    axes.set_xlabel("note, and its frequency (Hz)" if label else "")
+    panels[-1].set_xlim(low, high)
+    panels[-1].set_xlabel("frequency (kHz)")
+    if axis == "piano":
+        octaves = [m for m in range(0, 144, 12) if low <= m <= high]  # C-1, C0, ... C10
+        short_hz = [float(f"{440 * 2 ** ((m - 69) / 12):.3g}") for m in octaves]
+        names = [f"C{m // 12 - 1}\n{hz_text(hz)}" for m, hz in zip(octaves, short_hz, strict=True)]
+        panels[-1].set_xticks(octaves, names)
+        panels[-1].set_xlabel("note, and its frequency (Hz)")
 
 
-def _short_hz(midi):
-    """The frequency of a note to three digits."""
-    return float(f"{440 * 2 ** ((midi - 69) / 12):.3g}")
-
-
-def _lanes(scheme):
-    """Lane (0, 1, ...) of each band such that bands in one lane do not overlap."""
+def draw_bands(axes, scheme, axis, colour, base=0.0, height=1.0):
+    """Boxes with alternating shades; overlapping bands are stacked in lanes."""
     ends, lanes = [], []
-    for lo, hi in scheme.ranges:
+    for lo, hi in scheme.ranges:  # the first lane that is free where the band begins
         lane = next((i for i, end in enumerate(ends) if end <= lo), len(ends))
         ends[lane : lane + 1] = [hi]
         lanes.append(lane)
-    return lanes
-
-
-def _draw_bands(axes, scheme, axis, colour, base=0.0, height=1.0):
-    """Boxes with alternating shades; overlapping bands are stacked in lanes."""
-    lanes = _lanes(scheme)
-    step = height / (max(lanes) + 1)
+    step = height / len(ends)
     boxes, shades = [], []
-    for k, ((lo, hi), lane) in enumerate(zip(_place(scheme, axis), lanes, strict=True)):
+    spans = at(scheme.spans_hz, scheme, axis)  # (K, 2)
+    for k, ((lo, hi), lane) in enumerate(zip(spans, lanes, strict=True)):
         bottom = base + lane * step
         boxes.append([(lo, bottom), (hi, bottom), (hi, bottom + step), (lo, bottom + step)])
-        parity = (k // (max(lanes) + 1)) % 2 if scheme.overlapping else k % 2
-        shades.append((colour, 0.75 if parity else 0.3))
+        shades.append((colour, 0.75 if (k // len(ends)) % 2 else 0.3))
     axes.add_collection(PolyCollection(boxes, facecolors=shades, edgecolors="white", lw=0.4))
 
 
-def _words(scheme):
+def words_of(scheme):
     """One clause about a scheme, for descriptions and titles."""
     widths = scheme.widths
     return f"{scheme.name}: {len(scheme)} bands of {min(widths)} to {max(widths)} bins"
 
 
-def _steps(axes, scheme, axis, values, colour, label=None, style="-"):
+def draw_steps(axes, scheme, axis, values, colour, label=None, style="-"):
     """A horizontal bar at each band's value, joined where bands follow each other."""
-    place = _place(scheme, axis)
+    spans = at(scheme.spans_hz, scheme, axis)  # (K, 2)
     if scheme.overlapping:
-        x = np.sqrt(place[:, 0] * place[:, 1]) if axis == "log" else place.mean(axis=1)
+        x = np.sqrt(spans[:, 0] * spans[:, 1]) if axis == "log" else spans.mean(axis=1)
         axes.plot(x, values, color=colour, ls=style, marker="o", ms=2.5, lw=1, label=label)
     else:
-        edges = [*place[:, 0], place[-1, 1]]
+        edges = [*spans[:, 0], spans[-1, 1]]
         axes.stairs(values, edges, baseline=None, color=colour, ls=style, lw=1.5, label=label)
 
 
-def scheme(scheme, axis="log"):
-    """One scheme: its bands over frequency, and bins and semitones of each band.
-
-    axis: "linear", "log" or "piano".
-    """
-    choose(axis, AXES, "frequency axis")
-    picture, (top, below) = figure(
-        f"{_words(scheme)} ({scheme.sample_rate / 1000:g} kHz, n_fft {scheme.n_fft})",
-        rows=2, height=4.0, sharex=True, height_ratios=[1, 2],
-    )  # fmt: skip
-    _draw_bands(top, scheme, axis, PALETTE[0])
-    top.set_ylim(0, 1)
-    top.yaxis.set_major_locator(NullLocator())
-    top.set_ylabel("bands")
-    top.grid(False)
-    _steps(below, scheme, axis, scheme.widths, PALETTE[0], "bins")
-    _steps(below, scheme, axis, scheme.semitones, PALETTE[1], "semitones", style="--")
-    below.set_yscale("log")
-    below.set_ylim(top=3 * below.get_ylim()[1])  # room for the legend
-    _plain_log(below.yaxis)
-    below.set_ylabel("width of the band")
-    _frequency_axis(below, axis, scheme)
-    top.tick_params(bottom=False, labelbottom=False)
-    legend(below, loc="upper center", ncols=2)
-    low, high = min(scheme.semitones), max(scheme.semitones)
-    return describe(
-        picture,
-        f"{_words(scheme)}, {low:.1f} to {high:.1f} semitones wide, drawn over a {axis} frequency "
-        f"axis; below, the width of each band in bins (solid) and in semitones (dashed).",
-    )
+def plain_log(axis):
+    """Ticks 1, 3, 10, 30 ... as plain numbers."""
+    low, high = axis.get_view_interval()
+    ticks = [m * 10.0**e for e in range(-2, 6) for m in (1, 3)]
+    axis.set_ticks([t for t in ticks if low <= t <= high], minor=False)
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
-def compare(scheme_a, scheme_b, axis="log"):
-    """Two schemes face to face: bands, bins per band, width in Hz (linear axis) or semitones."""
-    choose(axis, AXES, "frequency axis")
-    unit = "Hz" if axis == "linear" else "semitones"
-    picture, (top, middle, below) = figure(
-        f"{scheme_a.name} ({len(scheme_a)} bands) and {scheme_b.name} ({len(scheme_b)} bands)",
-        rows=3, height=5.2, sharex=True, height_ratios=[1.1, 1.4, 1.4],
-    )  # fmt: skip
-    for base, one, colour, style in zip(
-        (1.08, 0), (scheme_a, scheme_b), PAIR, ("-", "--"), strict=True
-    ):
-        _draw_bands(top, one, axis, colour, base)
-        name = f"{one.name}"
-        _steps(middle, one, axis, one.widths, colour, name, style)
-        hz = [hi - lo for lo, hi in one.spans_hz]
-        _steps(below, one, axis, hz if unit == "Hz" else one.semitones, colour, name, style)
-    top.set_ylim(0, 2.08)
-    top.set_yticks([1.58, 0.5], [scheme_a.name, scheme_b.name])
-    top.grid(False)
-    for panel, label in ((middle, "bins"), (below, unit)):
-        panel.set_yscale("log")
-        _plain_log(panel.yaxis)
-        panel.set_ylabel(f"width ({label})")
-    wider = max((scheme_a, scheme_b), key=lambda one: one.n_fft / one.sample_rate)
-    _frequency_axis(below, axis, wider)
-    for panel in (top, middle):
-        panel.tick_params(bottom=False, labelbottom=False)
-    legend(middle, loc="best")
-    return describe(
-        picture,
-        f"Two band schemes face to face over a {axis} frequency axis. {_words(scheme_a)}; "
-        f"{_words(scheme_b)}. Below, bins per band and width in {unit} of both.",
-    )
-
-
-def coverage(scheme, axis="log"):
+def coverage(scheme):
     """Overlap of a scheme: weights of every band, and how many bands hold each bin."""
-    choose(axis, AXES, "frequency axis")
     picture, (top, below) = figure(
         f"{scheme.name}: weights and coverage of {scheme.bins} bins", rows=2, height=4.0,
         sharex=True, height_ratios=[1.5, 1],
     )  # fmt: skip
-    step_hz = scheme.sample_rate / scheme.n_fft
-    hz = np.maximum(np.arange(scheme.bins) * step_hz, step_hz / 2)
-    x = {"linear": hz / 1000, "log": hz, "piano": _midi(hz)}[axis]  # (F,)
+    hz = np.arange(scheme.bins) * scheme.sample_rate / scheme.n_fft
+    x = at(hz, scheme, "log")  # (F,)
     for k, (lo, hi) in enumerate(scheme.ranges):
         weight = scheme.matrix[k, lo:hi]  # (W,)
         mark = "o" if hi - lo == 1 else None
@@ -195,98 +121,73 @@ def coverage(scheme, axis="log"):
         legend(below, loc="best")
     below.set_ylim(0, max(2, count.max()) * 1.12)
     below.set_ylabel("bands per bin")
-    _frequency_axis(below, axis, scheme)
-    top.tick_params(bottom=False, labelbottom=False)
+    frequency_axis((top, below), "log", scheme)
     gap = f"in no band: {len(scheme.uncovered)}" if scheme.uncovered else "no bin left out"
     return describe(
         picture,
-        f"{_words(scheme)}: weight of each bin in its bands above, number of bands per bin below "
+        f"{words_of(scheme)}: weight of each bin in its bands above, number of bands per bin below "
         f"(up to {count.max()}, on average {count.mean():.2f}, {gap}).",
     )
 
 
-def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, axis="log", floor_db=-80.0):
+def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, floor_db=-80.0, ax=None):
     """The borders of a scheme over a spectrogram (F, T) in dB; `hop_s` seconds between frames.
 
-    Without `hop_s` time is in frames. axis "piano" draws the log axis.
+    Without `hop_s` time is in frames.
     """
-    choose(axis, AXES, "frequency axis")
-    spectrum_db = np.asarray(spectrum_db)  # (F, T)
-    top_db = float(spectrum_db.max())
-    picture, axes = figure(f"{_words(scheme)}, over a spectrogram", height=4.0)
-    step_hz = scheme.sample_rate / scheme.n_fft
-    hz = (np.arange(scheme.bins + 1) - 0.5) * step_hz  # borders of bins, (F + 1,)
-    hz[0] = step_hz / 4
-    time = np.arange(spectrum_db.shape[1] + 1) * (hop_s or 1)
-    mesh = axes.pcolormesh(
-        time, hz, np.maximum(spectrum_db, top_db + floor_db), cmap=level_colours(), rasterized=True
-    )  # fmt: skip
+    power = 10 ** (np.asarray(spectrum_db) / 10)  # (F, T)
+    picture, axes = figure(f"{words_of(scheme)}, over a spectrogram", height=4.0, ax=ax)
+    level_db, edges_hz = signals.pooled(power, scheme.sample_rate)
+    end = power.shape[1] * (hop_s or 1)
+    mesh = signals.draw_levels(axes, level_db, edges_hz, end, range_db=-floor_db)
     picture.colorbar(mesh, ax=axes, label="level (dB)", pad=0.01)
     for lo, _ in scheme.ranges[1:]:
-        axes.axhline((lo - 0.5) * step_hz, color="white", lw=0.5, alpha=0.4)
-    axes.grid(False)
+        border_hz = (lo - 0.5) * scheme.sample_rate / scheme.n_fft
+        axes.axhline(border_hz, color="white", lw=0.5, alpha=0.4)
     axes.set_xlabel("time (s)" if hop_s else "time (frames)")
-    if axis == "linear":
-        axes.set_ylim(0, scheme.sample_rate / 2)
-        axes.set_ylabel("frequency (Hz)")
-    else:
-        log_hz_axis(axes.yaxis, step_hz / 2, scheme.sample_rate / 2)
     return describe(
         picture,
-        f"Spectrogram from {top_db + floor_db:.0f} to {top_db:.0f} dB with the lower border of "
-        f"each band as a white line. {_words(scheme)}.",
+        f"Spectrogram from {level_db.max() + floor_db:.0f} to {level_db.max():.0f} dB with the "
+        f"lower border of each band as a white line. {words_of(scheme)}.",
     )
 
 
-def energy_per_band(schemes, energies, axis="log"):
-    """Energy per band of each stem, in dB below that stem's total: one panel per scheme.
+def energy_per_band(scheme, energies, ax=None):
+    """Energy per band of each stem, in dB below that stem's total.
 
-    schemes: one BandScheme or a list; energies: stem -> array (K,), or for a list of schemes, one
-    such dict per scheme (see `bsrnn.bands.energy_per_band`).
+    energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`).
     """
-    choose(axis, AXES, "frequency axis")
-    if not isinstance(schemes, list | tuple):
-        schemes, energies = [schemes], [energies]
-    picture, panels = figure(
-        "Energy per band", rows=len(schemes), height=1.2 + 2.2 * len(schemes), sharex=True,
-        sharey=True, squeeze=False,
-    )  # fmt: skip
-    styles = ("-", "--", "-.", ":")
+    picture, panel = figure(f"Energy per band. {words_of(scheme)}", height=3.4, ax=ax)
     clauses = []
-    for panel, one, held in zip(panels[:, 0], schemes, energies, strict=True):
-        for number, (stem, energy) in enumerate(held.items()):
-            energy = np.asarray(energy, dtype=float)  # (K,)
-            share = energy / max(energy.sum(), np.finfo(float).tiny)
-            level = 10 * np.log10(np.maximum(share, 1e-9))
-            _steps(panel, one, axis, level, stem_colour(stem), stem, styles[number % 4])
-            if energy.sum() > 0:
-                lo, hi = one.spans_hz[int(energy.argmax())]
-                clauses.append(f"{stem} most between {lo:.0f} and {hi:.0f} Hz ({one.name})")
-            else:
-                clauses.append(f"{stem} silent ({one.name})")
-        panel.set_title(_words(one), fontsize=9)
-        panel.set_ylabel("share of the stem (dB)")
-    panels[0, 0].set_ylim(bottom=max(panels[0, 0].get_ylim()[0], -80))
-    _frequency_axis(panels[-1, 0], axis, schemes[0])
-    panels[0, 0].legend(fontsize=8, ncols=4, loc="lower left", framealpha=0.85, edgecolor="#dddddd")
+    for number, (stem, energy) in enumerate(energies.items()):
+        energy = np.asarray(energy, dtype=float)  # (K,)
+        share = energy / max(energy.sum(), np.finfo(float).tiny)
+        level = 10 * np.log10(np.maximum(share, 1e-9))
+        draw_steps(panel, scheme, "log", level, stem_colour(stem), stem, LINES[number % 4])
+        lo, hi = scheme.spans_hz[int(energy.argmax())]
+        where = f"most between {lo:.0f} and {hi:.0f} Hz" if share.any() else "silent"
+        clauses.append(f"{stem} {where} ({scheme.name})")
+    panel.set_ylabel("share of the stem (dB)")
+    panel.set_ylim(bottom=max(panel.get_ylim()[0], -80))
+    frequency_axis([panel], "log", scheme)
+    legend(panel, ncols=4, loc="lower left")
     return describe(picture, f"Energy per band of each stem: {'; '.join(clauses)}.")
 
 
-def band_owners(scheme, energies, axis="log", title=None):
+def band_owners(scheme, energies, title=None):
     """Which stem owns each band: shares of the band's energy, stacked; below, the band's level.
 
     energies: stem -> array (K,) (see `bsrnn.bands.energy_per_band`). Shares are of the sum of the
     stems' energies; a band in which all stems are silent stays white. Lesson 01.
     """
-    choose(axis, AXES, "frequency axis")
     names = list(energies)
     energy = np.array([np.asarray(energies[name], float) for name in names])  # (S, K)
     total = energy.sum(axis=0)  # (K,)
     share = energy / np.where(total > 0, total, 1)  # (S, K)
-    place = _place(scheme, axis)
-    edges = np.append(place[:, 0], place[-1, 1])
+    spans = at(scheme.spans_hz, scheme, "log")  # (K, 2)
+    edges = np.append(spans[:, 0], spans[-1, 1])
     if scheme.overlapping:  # borders halfway between the centres of neighbours
-        centre = place.mean(axis=1)
+        centre = spans.mean(axis=1)
         edges[1:-1] = (centre[1:] + centre[:-1]) / 2
     picture, (top, below) = figure(
         title or f"Who owns each of the {len(scheme)} bands of {scheme.name}?", rows=2,
@@ -294,10 +195,8 @@ def band_owners(scheme, energies, axis="log", title=None):
     )  # fmt: skip
     floor = np.zeros(len(scheme))
     for name, part in zip(names, share, strict=True):
-        top.stairs(
-            floor + part, edges, baseline=floor, fill=True, color=stem_colour(name), label=name,
-            ec="white", lw=0.4,
-        )  # fmt: skip
+        look = {"color": stem_colour(name), "label": name, "ec": "white", "lw": 0.4}
+        top.stairs(floor + part, edges, baseline=floor, fill=True, **look)
         floor = floor + part
     top.set_ylim(0, 1)
     top.set_ylabel("share of the energy")
@@ -307,8 +206,7 @@ def band_owners(scheme, energies, axis="log", title=None):
     below.stairs(np.maximum(level, -90), edges, baseline=-90, fill=True, color="#999999")
     below.set_ylim(-90, 0)
     below.set_ylabel("band (dB of all)")
-    _frequency_axis(below, axis, scheme)
-    top.tick_params(bottom=False, labelbottom=False)
+    frequency_axis((top, below), "log", scheme)
     heard = total > 0
     owned = {name: int((share.argmax(axis=0)[heard] == i).sum()) for i, name in enumerate(names)}
     words = ", ".join(f"{name} {count}" for name, count in owned.items())
@@ -319,15 +217,14 @@ def band_owners(scheme, energies, axis="log", title=None):
     )
 
 
-def leakage(scheme, leak, axis="log", floor_db=-40.0):
+def leakage(scheme, leak):
     """What the estimates hold in each band: the stems' parts and the rest, one panel per estimate.
 
     leak: a `leakage.BandLeakage` of the scheme. In dB of the estimate's energy in the band; 0 dB is
-    all of it. Parts below `floor_db`, and negative ones, are not drawn. Lesson 04.
+    all of it. Parts below -40 dB, and negative ones, are not drawn. Lesson 04.
     """
-    choose(axis, AXES, "frequency axis")
     picture, panels = figure(
-        f"What is in the bands of each estimate? ({_words(scheme)})", rows=len(leak.estimates),
+        f"What is in the bands of each estimate? ({words_of(scheme)})", rows=len(leak.estimates),
         height=1.2 + 1.8 * len(leak.estimates), sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
     clauses = []
@@ -336,52 +233,39 @@ def leakage(scheme, leak, axis="log", floor_db=-40.0):
         named = dict(zip(leak.stems, leak.parts[number], strict=True))
         for order, (stem, part) in enumerate([*named.items(), ("rest", leak.rest[number])]):
             share = part / energy  # (K,)
-            seen = share > 10 ** (floor_db / 10)
+            seen = share > 10 ** (LEAK_FLOOR_DB / 10)
             level = 10 * np.log10(np.where(seen, share, np.nan))
             colour = "#999999" if stem == "rest" else stem_colour(stem)
-            _steps(panel, scheme, axis, level, colour, stem, ("-", "--", "-.", ":")[order % 4])
+            draw_steps(panel, scheme, "log", level, colour, stem, LINES[order % 4])
         panel.set_title(label, fontsize=9)
         panel.set_ylabel("in the band (dB)")
-        whole = dict(zip((*leak.stems, "the rest"), leak.shares[number], strict=True))
-        ranked = sorted(whole.items(), key=lambda item: -item[1])
+        shares = dict(zip((*leak.stems, "the rest"), leak.shares[number], strict=True))
+        ranked = sorted(shares.items(), key=lambda item: -item[1])
         clauses.append(f"{label}: " + ", ".join(f"{stem} {part:.0%}" for stem, part in ranked))
-    panels[0, 0].set_ylim(floor_db, 3)
-    _frequency_axis(panels[-1, 0], axis, scheme)
-    for panel in panels[:-1, 0]:
-        panel.tick_params(bottom=False, labelbottom=False)
+    panels[0, 0].set_ylim(LEAK_FLOOR_DB, 3)
+    frequency_axis(panels[:, 0], "log", scheme)
     drawn = panels[0, 0].get_legend_handles_labels()
     picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
 
 
-def cost_per_band(scheme, parameters, macs, axis="log"):
+def cost_per_band(scheme, parameters, macs):
     """Parameters and MACs of each band (two arrays (K,)): what a scheme spends, and where."""
-    choose(axis, AXES, "frequency axis")
     parameters, macs = np.asarray(parameters, float), np.asarray(macs, float)
     picture, panels = figure(
         f"{scheme.name}: cost of each of {len(scheme)} bands", rows=2, height=4.0, sharex=True
     )
-    rows = ((parameters, "parameters"), (macs, "multiply-accumulates"))
-    for panel, (values, label), colour in zip(panels, rows, PAIR, strict=True):
+    rows = ((parameters, "parameters", "parameters"), (macs, "multiply-accumulates", "MACs"))
+    for panel, (values, label, short), colour in zip(panels, rows, PAIR, strict=True):
         unit, word = (1e6, "M") if values.max() >= 1e6 else (1e3, "k")
-        _steps(panel, scheme, axis, values / unit, colour)
+        draw_steps(panel, scheme, "log", values / unit, colour)
         panel.set_ylim(0, values.max() / unit * 1.12)
-        panel.set_ylabel(f"{label} ({word})" if label == "parameters" else f"MACs ({word})")
+        panel.set_ylabel(f"{short} ({word})")
         panel.set_title(f"{label}: {values.sum() / unit:,.4g} {word} in all bands", fontsize=9)
-    _frequency_axis(panels[-1], axis, scheme)
-    panels[0].tick_params(bottom=False, labelbottom=False)
+    frequency_axis(panels, "log", scheme)
     dear = int(parameters.argmax())
     return describe(
         picture,
-        f"Parameters and multiply-accumulates per band of {_words(scheme)}. The dearest band is "
+        f"Parameters and multiply-accumulates per band of {words_of(scheme)}. The dearest band is "
         f"number {dear} with {parameters[dear] / parameters.sum():.0%} of the parameters.",
     )
-
-
-def _plain_log(axis):
-    """Ticks 1, 3, 10, 30 ... as plain numbers."""
-    low, high = axis.get_view_interval()
-    ticks = [m * 10.0**e for e in range(-2, 6) for m in (1, 3)]
-    axis.set_ticks([t for t in ticks if low <= t <= high], minor=False)
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_locator(NullLocator())

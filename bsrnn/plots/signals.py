@@ -3,19 +3,26 @@
 Conventions:
     `sounds` is a dict label -> waveform (C, L) float32; a label that is a stem's name gets the
     stem's colour. 0 dB is a full-scale sine in spectra and spectrograms, and a full-scale square
-    wave in levels (dBFS of the RMS). Every function returns a figure with its own description.
+    wave in levels (dBFS of the RMS). Every function returns a figure with its own description;
+    `draw_...` draw into the axes that they are given.
 
 Lesson 01 uses all of them; lessons 02 and 04 the spectrograms.
 """
 
 import numpy as np
 
+from bsrnn.bands.frames import hann
+from bsrnn.bands.frames import spectra as spectra_of
 from bsrnn.common import UsageError, choose
 from bsrnn.plots import style
 
-SILENT_DB = -60.0  # 100 ms below this count as silence
+AXES = ("log", "linear", "mel")
+LEVEL = "level (dB re full-scale sine)"
+MEL_TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
+WINDOW_S = 0.1  # of levels
+SILENT_DB = -60.0  # windows below this count as silence
 FLOOR_DB = -90.0
-COLUMNS = 640  # more points than pixels cost bytes and show nothing
+COLUMNS, ROWS, FRAMES = 640, 200, 500  # more points than pixels cost bytes and show nothing
 
 
 def _checked(sounds: dict) -> dict:
@@ -35,12 +42,20 @@ def _db(power) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, 1e-12))
 
 
-def rms_over_time(sound: np.ndarray, sample_rate: int, window_s: float = 0.1) -> np.ndarray:
-    """RMS level in dBFS of consecutive windows: (C, L) -> (windows,)."""
-    size = min(sound.shape[1], max(1, int(window_s * sample_rate)))
+def rms_over_time(sound: np.ndarray, sample_rate: int) -> np.ndarray:
+    """RMS level in dBFS of consecutive 100 ms: (C, L) -> (windows,)."""
+    size = min(sound.shape[1], max(1, int(WINDOW_S * sample_rate)))
     count = sound.shape[1] // size
     blocks = sound[:, : count * size].reshape(len(sound), count, size)  # (C, windows, samples)
     return _db(np.mean(blocks**2, axis=(0, 2)))
+
+
+def draw_waveform(axes, sound, sample_rate: int, columns=COLUMNS, **look) -> None:
+    """Fill the outline of a waveform (C, L) over time, all channels as one, into `axes`."""
+    edges = np.linspace(0, sound.shape[1], min(columns, sound.shape[1]) + 1).astype(int)[:-1]
+    low = np.minimum.reduceat(sound.min(axis=0), edges)
+    high = np.maximum.reduceat(sound.max(axis=0), edges)
+    axes.fill_between(edges / sample_rate, low, high, lw=0.4, **look)
 
 
 def waveforms(sounds: dict, sample_rate: int, title="Waveforms"):
@@ -57,10 +72,7 @@ def waveforms(sounds: dict, sample_rate: int, title="Waveforms"):
     top = max(np.abs(sound).max() for sound in sounds.values()) or 1.0
     words = []
     for axis, (label, sound) in zip(axes[:, 0], sounds.items(), strict=True):
-        edges = np.linspace(0, sound.shape[1], min(COLUMNS, sound.shape[1]) + 1).astype(int)[:-1]
-        low = np.minimum.reduceat(sound.min(axis=0), edges)
-        high = np.maximum.reduceat(sound.max(axis=0), edges)
-        axis.fill_between(edges / sample_rate, low, high, color=style.stem_colour(label), lw=0.4)
+        draw_waveform(axis, sound, sample_rate, color=style.stem_colour(label))
         axis.set_ylabel(label)
         axis.set_ylim(-1.05 * top, 1.05 * top)
         peak = np.abs(sound).max()
@@ -81,11 +93,8 @@ def power_spectrum(sound, sample_rate: int, n_fft=2048, frames=None):
     hop = n_fft // 4
     if frames:
         hop = max(hop, (sound.shape[1] - n_fft) // frames)
-    view = np.lib.stride_tricks.sliding_window_view(sound, n_fft, axis=1)[:, ::hop]  # (C, T, n_fft)
-    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
-    power = sum(np.abs(np.fft.rfft(channel * window)) ** 2 for channel in view) / len(
-        view
-    )  # (T, F)
+    window = hann(n_fft).astype(np.float32)
+    power = np.mean([np.abs(spectra_of(channel, window, hop)) ** 2 for channel in sound], axis=0)
     return np.fft.rfftfreq(n_fft, 1 / sample_rate), (power / (n_fft / 4) ** 2).T  # (F, T)
 
 
@@ -100,12 +109,12 @@ def _pool(power, frequencies_hz, edges_hz) -> np.ndarray:
     return np.diff(cumulative, axis=0)
 
 
-def spectra(sounds: dict, sample_rate: int, title="Long-term spectra", per_octave: int = 6):
-    """The long-term average spectrum of each sound: level per 1/`per_octave` octave, log axis."""
+def spectra(sounds: dict, sample_rate: int, title="Long-term spectra", ax=None):
+    """The long-term average spectrum of each sound: level per sixth of an octave."""
     sounds = _checked(sounds)
-    picture, axis = style.figure(title, height=3.4)
+    picture, axis = style.figure(title, height=3.4, ax=ax)
     top_hz = min(20000, sample_rate / 2)
-    edges = 25 * 2 ** np.arange(0, np.log2(top_hz / 25), 1 / per_octave)
+    edges = 25 * 2 ** np.arange(0, np.log2(top_hz / 25), 1 / 6)
     words, top = [], FLOOR_DB
     for label, sound in sounds.items():
         hz, power = power_spectrum(sound, sample_rate, 8192, frames=2000)
@@ -118,7 +127,7 @@ def spectra(sounds: dict, sample_rate: int, title="Long-term spectra", per_octav
             words.append(f"{label} is strongest near {middle[level.argmax()]:.0f} Hz")
     style.log_hz_axis(axis.xaxis, 30, top_hz)
     axis.set_ylim(top - 70, top + 5)
-    axis.set_ylabel(f"level per 1/{per_octave} octave (dB)")
+    axis.set_ylabel("level per 1/6 octave (dB)")
     style.legend(axis, ncols=2)
     return style.describe(picture, f"Long-term spectra: {', '.join(words) or 'all silent'}.")
 
@@ -145,54 +154,67 @@ def _rows(axis: str, top_hz: float, count: int) -> np.ndarray:
     return np.linspace(0, top_hz, count + 1)
 
 
-def _scale_frequency(axes, axis: str, top_hz: float) -> None:
+def pooled(power, sample_rate: int, axis="log", top_hz=None) -> tuple:
+    """A power spectrogram (F, T) as pixels: (level_db (rows, T), their edges_hz (rows + 1,)).
+
+    A row is the mean of its bins; of more frames than pixels the loudest are kept.
+    """
+    if power.shape[1] > FRAMES:
+        starts = np.linspace(0, power.shape[1], FRAMES, endpoint=False).astype(int)
+        power = np.maximum.reduceat(power, starts, axis=1)
+    hz = np.fft.rfftfreq(2 * (len(power) - 1), 1 / sample_rate)
+    edges_hz = _rows(axis, min(top_hz or np.inf, sample_rate / 2), ROWS)
+    bins = np.diff(edges_hz)[:, None] / hz[1]
+    return _db(_pool(power, hz, edges_hz) / bins), edges_hz
+
+
+def levels_grid(sound, sample_rate: int, n_fft=2048, axis="log", top_hz=None) -> tuple:
+    """The spectrogram of a waveform (C, L) as pixels: (level_db, edges_hz) as `pooled`."""
+    return pooled(power_spectrum(sound, sample_rate, n_fft, FRAMES)[1], sample_rate, axis, top_hz)
+
+
+def draw_levels(axes, level_db, edges_hz, seconds, axis="log", top_db=None, range_db=75.0):
+    """Draw the pixels (rows, T) of `pooled` over `seconds` into `axes`; returns the mesh.
+
+    The y axis is then in Hz. `top_db` is the brightest level (default: the loudest).
+    """
+    top_db = level_db.max() if top_db is None else top_db
+    times_s = np.linspace(0, seconds, level_db.shape[1] + 1)
+    mesh = axes.pcolormesh(
+        times_s, edges_hz, level_db, cmap=style.level_colours(), vmin=top_db - range_db, vmax=top_db
+    )
     if axis == "log":
-        style.log_hz_axis(axes.yaxis, 30, top_hz)
-        return
-    if axis == "mel":
-        axes.set_yscale("function", functions=(hz_to_mel, mel_to_hz))
-        axes.set_yticks([hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16000) if hz <= top_hz])
-    axes.set_ylim(0, top_hz)
-    axes.yaxis.set_major_formatter(style.hz_text)
-    axes.set_ylabel("frequency (Hz)" if axis == "linear" else "frequency (Hz, mel axis)")
-
-
-def levels_grid(sound, sample_rate, n_fft=2048, axis="log", top_hz=None, rows=200, columns=500):
-    """A spectrogram pooled to pixels: (times_s edges, frequency edges_hz, level_db (rows, T))."""
-    hz, power = power_spectrum(sound, sample_rate, n_fft, frames=columns)
-    edges_hz = _rows(axis, min(top_hz or np.inf, sample_rate / 2), rows)
-    width = np.diff(edges_hz)[:, None] / hz[1]
-    level = _db(_pool(power, hz, edges_hz) / np.minimum(width, 1e9))  # mean per bin
-    times_s = np.linspace(0, sound.shape[1] / sample_rate, level.shape[1] + 1)
-    return times_s, edges_hz, level
+        style.log_hz_axis(axes.yaxis, edges_hz[0], edges_hz[-1])
+    else:
+        if axis == "mel":
+            axes.set_yscale("function", functions=(hz_to_mel, mel_to_hz))
+            axes.set_yticks([hz for hz in MEL_TICKS_HZ if hz <= edges_hz[-1]])
+        axes.set_ylim(0, edges_hz[-1])
+        axes.yaxis.set_major_formatter(style.hz_text)
+        axes.set_ylabel("frequency (Hz)" if axis == "linear" else "frequency (Hz, mel axis)")
+    axes.grid(False)
+    return mesh
 
 
 def draw_spectrogram(
     axes, sound, sample_rate, n_fft=2048, axis="log", top_hz=None, top_db=None, range_db=75.0
 ):
-    """Draw one spectrogram into `axes`, whose y axis is then in Hz up to `top_hz` (default: half
-    the sample rate); returns the mesh. `top_db` is the brightest level (default: the loudest).
-    """
-    choose(axis, ("log", "linear", "mel"), "frequency axis")
-    times_s, edges_hz, level = levels_grid(sound, sample_rate, n_fft, axis, top_hz)
-    top_db = level.max() if top_db is None else top_db
-    mesh = axes.pcolormesh(
-        times_s, edges_hz, level, cmap=style.level_colours(), vmin=top_db - range_db, vmax=top_db
-    )
-    _scale_frequency(axes, axis, edges_hz[-1])
-    axes.grid(False)
-    return mesh
+    """Draw the spectrogram of a waveform (C, L) into `axes`; as `draw_levels`, up to `top_hz`
+    (default: half the sample rate)."""
+    choose(axis, AXES, "frequency axis")
+    pixels = levels_grid(sound, sample_rate, n_fft, axis, top_hz)
+    return draw_levels(axes, *pixels, sound.shape[1] / sample_rate, axis, top_db, range_db)
 
 
 def spectrogram(
-    waveform, sample_rate: int, n_fft=2048, axis="log", title="Spectrogram", top_hz=None
+    waveform, sample_rate: int, n_fft=2048, axis="log", title="Spectrogram", top_hz=None, ax=None
 ):
     """The power spectrogram of a waveform (C, L), mean over channels; axis log, linear or mel."""
     sound = _checked({"waveform": waveform})["waveform"]
-    picture, axes = style.figure(title, height=3.2)
+    picture, axes = style.figure(title, height=3.2, ax=ax)
     mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, top_hz)
     axes.set_xlabel("time (s)")
-    picture.colorbar(mesh, ax=axes, label="level (dB re full-scale sine)", pad=0.01)
+    picture.colorbar(mesh, ax=axes, label=LEVEL, pad=0.01)
     return style.describe(
         picture,
         f"Spectrogram of {sound.shape[1] / sample_rate:.1f} s with a {n_fft}-point window on a "
@@ -205,36 +227,26 @@ def spectrograms(
 ):
     """One spectrogram per sound in a grid of two columns, all on one dB scale."""
     sounds = _checked(sounds)
-    choose(axis, ("log", "linear", "mel"), "frequency axis")
-    columns = 1 if len(sounds) == 1 else 2
-    rows = -(-len(sounds) // columns)
-    picture, grid = style.figure(
-        title, rows, columns, height=0.6 + 1.75 * rows, sharex=True, sharey=True, squeeze=False
-    )
-    tops = {}
-    for label, sound in sounds.items():
-        tops[label] = levels_grid(sound, sample_rate, n_fft, axis, top_hz)[2].max()
-    for axes in grid.flat[len(sounds) :]:
-        axes.set_axis_off()
-    for axes, (label, sound) in zip(grid.flat, sounds.items(), strict=False):
-        mesh = draw_spectrogram(axes, sound, sample_rate, n_fft, axis, top_hz, max(tops.values()))
-        axes.set_title(label)
-        axes.label_outer()
-    for axes in grid[-1]:
+    choose(axis, AXES, "frequency axis")
+    picture, grid = style.grid(title, sounds, 2, row_height=1.75)
+    pixels = [levels_grid(sound, sample_rate, n_fft, axis, top_hz) for sound in sounds.values()]
+    tops = [level_db.max() for level_db, _ in pixels]
+    for axes, sound, part in zip(grid, sounds.values(), pixels, strict=True):
+        mesh = draw_levels(axes, *part, sound.shape[1] / sample_rate, axis, max(tops))
         axes.set_xlabel("time (s)")
-    picture.colorbar(mesh, ax=grid, label="level (dB re full-scale sine)", pad=0.01)
-    loudest = max(tops, key=tops.get)
+        axes.label_outer()
+    picture.colorbar(mesh, ax=picture.axes, label=LEVEL, pad=0.01)
     return style.describe(
         picture,
         f"Spectrograms of {', '.join(sounds)} on one scale of 75 dB, {n_fft}-point window; "
-        f"the loudest point is in {loudest}.",
+        f"the loudest point is in {list(sounds)[np.argmax(tops)]}.",
     )
 
 
 # ---------------------------------------------------------------------------- level, stereo
 
 
-def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: float = 0.1):
+def levels(sounds: dict, sample_rate: int, title="Levels over time"):
     """RMS level of each sound over time; the bars below show where it sounds, gaps are silence."""
     sounds = _checked(sounds)
     picture, (top, bottom) = style.figure(
@@ -242,13 +254,13 @@ def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: f
     )
     words = []
     for row, (label, sound) in enumerate(sounds.items()):
-        level = rms_over_time(sound, sample_rate, window_s)
-        start = np.arange(len(level)) * window_s
+        level = rms_over_time(sound, sample_rate)
+        start = np.arange(len(level)) * WINDOW_S
         colour = style.stem_colour(label)
-        top.plot(start + window_s / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
+        top.plot(start + WINDOW_S / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
         active = level > SILENT_DB
         bottom.broken_barh(
-            [(s, window_s) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
+            [(s, WINDOW_S) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
         )
         words.append(f"{label} silent {100 * (1 - active.mean()):.0f} %")
     top.set_ylim(SILENT_DB, 0)
@@ -259,7 +271,7 @@ def levels(sounds: dict, sample_rate: int, title="Levels over time", window_s: f
     bottom.set_xlabel(f"time (s); a gap is silence: below {SILENT_DB:.0f} dBFS")
     return style.describe(
         picture,
-        f"Level per {1000 * window_s:.0f} ms; share of time in silence: {', '.join(words)}.",
+        f"Level per {1000 * WINDOW_S:.0f} ms; share of time in silence: {', '.join(words)}.",
     )
 
 
@@ -310,12 +322,12 @@ def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
     return style.describe(picture, f"Stereo width (side over mid): {', '.join(words)}.")
 
 
-def stem_correlation(matrix, labels, title="Correlation of the stems"):
+def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
     """A correlation matrix (S, S), values -1 to 1, with its numbers."""
     matrix = np.asarray(matrix, float)
     if matrix.shape != (len(labels), len(labels)):
         raise UsageError(f"matrix {matrix.shape} does not fit {len(labels)} labels: give (S, S)")
-    picture, axes = style.figure(title, width=4.6, height=3.6)
+    picture, axes = style.figure(title, width=4.6, height=3.6, ax=ax)
     mesh = axes.imshow(matrix, cmap=style.DIVERGING, vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(matrix):
         axes.text(

@@ -12,7 +12,6 @@ Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color
 
 import base64
 import io
-import os
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,6 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
+
+from bsrnn.common import whole
 
 DPI = 80  # 8 x 3 inches are 640 x 240 pixels: readable on GitHub, below 80 kB
 PALETTE = (
@@ -57,26 +58,23 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The figure as a 256-colour PNG at `DPI`, the same bytes for the same data."""
         from PIL import Image  # Pillow comes with matplotlib
+        from PIL.PngImagePlugin import PngInfo
 
         canvas, small = FigureCanvasAgg(self), io.BytesIO()
         canvas.draw()
         self.set_layout_engine("none")  # a second layout pass would move things by a pixel
         drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
         picture = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        words = _png_words(self.description)
+        words = PngInfo()
+        words.add_itxt("Description", self.description)
         picture.save(small, format="PNG", optimize=True, pnginfo=words)
         return small.getvalue()
 
     def save(self, path) -> Path:
         """Write the PNG to `path` in one step (nothing half-written is left behind)."""
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            unfinished.write_bytes(self.png())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+        with whole(path) as part:
+            part.write_bytes(self.png())
+        return Path(path)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         data = {
@@ -86,31 +84,40 @@ class Picture(Figure):
         return data, {"image/png": {"alt": self.description}}
 
 
-def _png_words(text: str):
-    from PIL.PngImagePlugin import PngInfo
-
-    words = PngInfo()
-    words.add_itxt("Description", text)
-    return words
-
-
-def figure(title, rows=1, columns=1, width=8.0, height=3.0, **share):
+def figure(title, rows=1, columns=1, width=8.0, height=3.0, ax=None, **share):
     """An empty house-style figure: `(figure, axes)`.
 
     `width` and `height` are those of the whole figure in inches; `share` goes to
     `Figure.subplots` (`sharex`, `sharey`, `squeeze`, `width_ratios`, ...). `axes` is one Axes for
-    1 x 1, else an array as `subplots` gives it.
+    1 x 1, else an array as `subplots` gives it. With `ax`, an Axes to draw into, it is that one
+    and its figure.
 
     >>> picture, axes = figure("Two rows", rows=2, sharex=True)
     >>> len(axes)
     2
     """
+    if ax is not None:
+        ax.set_title(title)
+        return ax.figure, ax
     with mpl.rc_context(_RC):
         picture = Picture(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
         axes = picture.subplots(rows, columns, **share)
     if title:
         picture.suptitle(title, fontsize=11)
     return picture, axes
+
+
+def grid(title, labels, columns, width=8.0, height=0.6, row_height=2.0):
+    """`(figure, axes)` with one panel per label, in rows of up to `columns`, on common axes."""
+    columns = min(columns, len(labels))
+    rows = -(-len(labels) // columns)
+    size = {"width": width, "height": height + row_height * rows}
+    picture, axes = figure(title, rows, columns, **size, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(labels) :]:
+        ax.set_axis_off()
+    for ax, label in zip(axes.flat, labels, strict=False):
+        ax.set_title(label)
+    return picture, list(axes.flat[: len(labels)])
 
 
 def describe(picture: Figure, text: str) -> Figure:
@@ -130,9 +137,9 @@ def stem_colour(stem: str) -> str:
     return PALETTE[sum(map(ord, stem)) % len(PALETTE)]
 
 
-def level_colours(steps: int = 24) -> ListedColormap:
-    """Magma in `steps` equal steps: uniform to the eye, and it keeps PNGs of spectrograms small."""
-    return ListedColormap(mpl.colormaps["magma"].resampled(steps)(range(steps)), name="level")
+def level_colours() -> ListedColormap:
+    """Magma in 24 equal steps: uniform to the eye, and it keeps PNGs of spectrograms small."""
+    return ListedColormap(mpl.colormaps["magma"].resampled(24)(range(24)), name="level")
 
 
 def hz_text(hz: float, _position=None) -> str:

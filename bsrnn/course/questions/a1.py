@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bsrnn.course.questions import numbers, same
+from bsrnn.course.questions import numbers, same, truth
 
 
 def _window(n_fft: int, cosines: int) -> np.ndarray:
@@ -32,17 +32,18 @@ def _sizes(rng):
     return n_fft, hop, int(rng.integers(3, 8)) * n_fft + int(rng.integers(1, hop))
 
 
-def grid(answer, rng):
+def grid(answer, rng, part):
     """Bin in Hz, frame and step in ms, for random rates and hops."""
     for n_fft in (512, 2048, 3000):
         rate, hop = int(rng.integers(8000, 96000)), int(rng.integers(100, 500))
-        got = numbers(answer(rate, n_fft, hop), "grid")
         want = np.array([rate / n_fft, 1000 * n_fft / rate, 1000 * hop / rate])
         kilo = want / [1, 1000, 1000]
-        same(got, want, "grid", hints=[(kilo, "frame and step are wanted in ms, not in s")])
+        with part("units"):
+            got = numbers(answer(rate, n_fft, hop), "grid")
+            same(got, want, "grid", hints=[(kilo, "frame and step are wanted in ms, not in s")])
 
 
-def frames_of(answer, rng):
+def frames_of(answer, rng, part):
     """Frames (T, n_fft) equal slices of the signal (L,) between zeros, every hop samples."""
     for _ in range(5):
         n_fft, hop, length = _sizes(rng)
@@ -50,18 +51,22 @@ def frames_of(answer, rng):
         padded = np.concatenate([np.zeros(n_fft // 2), x, np.zeros(n_fft)])  # (L + 1.5 n_fft,)
         count = 1 + length // hop
         want = np.stack([padded[t * hop : t * hop + n_fft] for t in range(count)])  # (T, n_fft)
-        got = numbers(answer(x.copy(), n_fft, hop), "frames_of")
-        same(got, want, "frames_of", hints=[(want.T, "(T, n_fft): each row one frame")])
+        late = padded[n_fft // 2 :]  # as if frame t began at sample t * hop
+        shifted = np.stack([late[t * hop : t * hop + n_fft] for t in range(count)])
+        hints = [(want.T, "(T, n_fft): each row one frame")]
+        hints.append((shifted, "frame t is centred at sample t * hop"))
+        with part("frames"):
+            got = numbers(answer(x.copy(), n_fft, hop), "frames_of")
+            same(got, want, "frames_of", hints=hints)
 
 
-def my_stft(answer, rng):
+def my_stft(answer, rng, part):
     """(L,) to (F, T) equals a sum per frame, for windows that are not symmetric."""
     for cosines in (0, 1, 2):
         n_fft, hop, length = _sizes(rng)
-        window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
+        window = _window(n_fft, cosines) + min(cosines, 1) * 0.1 * rng.random(n_fft)
         x = rng.standard_normal(length)
         want = _spectrum(x, window, hop)  # (F, T)
-        got = numbers(answer(x.copy(), window.copy(), hop), "my_stft")
         bare, late = _spectrum(x, np.ones(n_fft), hop), _spectrum(x, window[::-1], hop)
         hints = [
             (bare, "the window is not applied"),
@@ -69,27 +74,30 @@ def my_stft(answer, rng):
             (want.T, "(F, T): bins first"),
             (want.conj(), "the conjugate: the exponent is -2 pi i f n / N"),
         ]
-        same(got, want, "my_stft", 1e-8, hints)
+        with part("windows" if cosines else "transform"):
+            got = numbers(answer(x.copy(), window.copy(), hop), "my_stft")
+            same(got, want, "my_stft", 1e-8, hints)
 
 
-def my_istft(answer, rng):
+def my_istft(answer, rng, part):
     """The round trip of (L,), and the least-squares signal of an (F, T) that is no STFT."""
     for cosines in (1, 2, 1):
         n_fft, hop, length = _sizes(rng)
         window = _window(n_fft, cosines) + 0.1 * rng.random(n_fft)
         x = rng.standard_normal(length)
         spectrum = _spectrum(x, window, hop)
-        got = numbers(answer(spectrum.copy(), window.copy(), hop, length), "my_istft")
-        assert got.shape == (length,), f"my_istft: {length} samples wanted, yours {got.shape}"
         inner = slice(0, hop * (length // hop))
-        same(got[inner], x[inner], "my_istft: the round trip", 1e-7)
+        with part("round trip"):
+            got = numbers(answer(spectrum.copy(), window.copy(), hop, length), "my_istft")
+            assert got.shape == (length,), f"my_istft: {length} samples wanted, yours {got.shape}"
+            same(got[inner], x[inner], "my_istft: the round trip", 1e-7)
         shape = spectrum.shape
         changed = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)  # of no signal
         changed[[0, -1]] = changed[[0, -1]].real
         want = _nearest(changed, window, hop, length)
-        got = answer(changed.copy(), window.copy(), hop, length)
         words = "my_istft: a spectrogram that was changed (window twice, then divide by sum w^2)"
-        same(got, want, words, 1e-7)
+        with part("least squares"):
+            same(answer(changed.copy(), window.copy(), hop, length), want, words, 1e-7)
 
 
 def _nearest(spectrum, window, hop, length):
@@ -103,16 +111,18 @@ def _nearest(spectrum, window, hop, length):
     return signal[part] / np.where(weight[part] > 1e-10, weight[part], 1)
 
 
-def is_cola(answer, rng):
+def is_cola(answer, rng, part):
     """Sums of w^2 of cosine windows: constant from a known overlap on, not if shuffled."""
     cases = [(0, 1), (0, 2), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5), (2, 6)]
     for cosines, share in rng.permutation(cases):
         n_fft = 60 * int(rng.integers(1, 6))
         window = rng.uniform(0.2, 3) * _window(n_fft, cosines)
         constant = share > 2 * cosines
-        got = answer(window, n_fft // share)
         words = f"{('rectangular', 'Hann', 'Blackman')[cosines]}, hop N/{share}"
-        assert got is not None, "is_cola: nothing comes back, is there a `return`?"
-        assert bool(got) == constant, f"is_cola: {words} is {constant}: do you add w or w ** 2?"
+        with part("cosine windows"):
+            got = truth(answer(window, n_fft // share), "is_cola")
+            assert got == constant, f"is_cola: {words} is {constant}: do you add w or w ** 2?"
     window = rng.permutation(_window(60, 1))
-    assert not answer(window, 15), "is_cola: samples of Hann in random order are not COLA"
+    with part("other windows"):
+        got = truth(answer(window, 15), "is_cola")
+        assert not got, "is_cola: samples of Hann in random order are not COLA"

@@ -15,7 +15,7 @@ def _complex(rng, *shape) -> torch.Tensor:
     return torch.complex(_normal(rng, *shape), _normal(rng, *shape))
 
 
-def norm(answer, rng):
+def norm(answer, rng, part):
     """(M, S, N) equals torch's group norm over S and N together, for small and large eps."""
     for eps in (1e-7, 1e-2, float(rng.uniform(0.1, 1))):
         rows, steps, features = (int(n) for n in rng.integers(2, 9, 3))
@@ -33,10 +33,11 @@ def norm(answer, rng):
             (unbiased, "the variance is the mean of squares, not divided by n - 1"),
             (outside * gain + offset, "epsilon belongs under the root"),
         ]
-        same(answer(x.clone(), gain, offset, eps), want, "norm", 2e-5, hints)
+        with part("values"):
+            same(answer(x.clone(), gain, offset, eps), want, "norm", 2e-5, hints)
 
 
-def band_input(answer, rng):
+def band_input(answer, rng, part):
     """(B, F, T) complex to (B, T, 2 W) real, number by number."""
     for _ in range(3):
         items, frames = (int(n) for n in rng.integers(2, 6, 2))
@@ -54,10 +55,11 @@ def band_input(answer, rng):
             (want.swapaxes(1, 2), "(B, T, 2 W): frames before numbers"),
             (scrambled, "transpose, do not reshape"),
         ]
-        same(answer(spectrum.clone(), lo, lo + width), want, "band_input", 1e-6, hints)
+        with part("numbers"):
+            same(answer(spectrum.clone(), lo, lo + width), want, "band_input", 1e-6, hints)
 
 
-def along(answer, rng):
+def along(answer, rng, part):
     """(B, K, T, N): the layer sees rows (M, S, N) along the axis; what it returns is added to z."""
     for axis in ("time", "bands"):
         items, bands, frames, features = (int(n) for n in rng.permutation([2, 3, 4, 5]))
@@ -70,17 +72,19 @@ def along(answer, rng):
             shapes.append(tuple(x.shape))
             return x.cumsum(1) * scale + x[:, :1]  # every place hears those before it
 
-        got = answer(z.clone(), layer, axis)
         wanted = [(rows, steps, features)]
-        assert shapes == wanted, f"along {axis}: the layer wants rows {wanted[0]}, saw {shapes}"
+        with part("rows"):
+            got = answer(z.clone(), layer, axis)
+            assert shapes == wanted, f"along {axis}: the layer wants rows {wanted[0]}, saw {shapes}"
         place = 2 if axis == "time" else 1
         heard = z.movedim(place, 2)  # the sequence third
         added = (heard.cumsum(2) * scale + heard[:, :, :1]).movedim(2, place)
         hints = [(added, "the layer returns what is to be added: add z")]
-        same(got, z + added, f"along {axis}", 1e-5, hints)
+        with part(axis):
+            same(got, z + added, f"along {axis}", 1e-5, hints)
 
 
-def gated_mask(answer, rng):
+def gated_mask(answer, rng, part):
     """(B, T, 4 W) to complex (B, W, T): values times the sigmoid of gates."""
     for _ in range(3):
         items, frames, width = (int(n) for n in rng.integers(2, 7, 3))
@@ -95,10 +99,11 @@ def gated_mask(answer, rng):
             (want.transpose(1, 2), "(B, W, T): bins before frames"),
             (want.conj().resolve_conj(), "the imaginary part has the wrong sign"),
         ]
-        same(answer(y.clone()), want, "gated_mask", 1e-5, hints)
+        with part("mask"):
+            same(answer(y.clone()), want, "gated_mask", 1e-5, hints)
 
 
-def apply_bands(answer, rng):
+def apply_bands(answer, rng, part):
     """Masks (B, W, T) of bands apart and overlapping, weighted, added, times (B, F, T)."""
     for overlapping in (False, True, True):
         items, frames, bins = (int(n) for n in rng.integers(2, 5, 3) * [1, 1, 8])
@@ -110,9 +115,9 @@ def apply_bands(answer, rng):
         spectrum = _complex(rng, items, bins, frames)
         want, last, plain = np.zeros((3, items, bins, frames), np.complex64)
         for mask, (lo, hi), weight in zip(masks, ranges, weights, strict=True):
-            part = (mask * weight[:, None]).numpy()
-            want[:, lo:hi] += part
-            last[:, lo:hi] = part
+            weighted = (mask * weight[:, None]).numpy()
+            want[:, lo:hi] += weighted
+            last[:, lo:hi] = weighted
             plain[:, lo:hi] += mask.numpy()
         x = spectrum.numpy()
         hints = [
@@ -121,4 +126,5 @@ def apply_bands(answer, rng):
             (want, "that is the mask: multiply the spectrum by it"),
         ]
         arguments = ([m.clone() for m in masks], ranges, weights, spectrum.clone())
-        same(answer(*arguments), want * x, "apply_bands", 1e-5, hints)
+        with part("overlap" if overlapping else "apart"):
+            same(answer(*arguments), want * x, "apply_bands", 1e-5, hints)

@@ -5,104 +5,124 @@ import numpy as np
 from bsrnn.course.questions import numbers, same
 
 
-def starts_of(answer, rng):
+def starts_of(answer, rng, part):
     """First samples of chunks: rising, a hop apart, the last ends with the sound."""
     for _ in range(12):
         chunk = int(rng.integers(2, 40))
         hop, samples = int(rng.integers(1, chunk + 1)), int(rng.integers(1, 200))
         for length in (samples, chunk, chunk + 2 * hop, max(1, chunk - 1)):
-            got = [int(start) for start in answer(length, chunk, hop)]
             what = f"starts_of({length}, {chunk}, {hop})"
-            assert got and got[0] == 0, f"{what}: the first chunk begins at 0"
-            assert got == sorted(set(got)), f"{what}: no chunk twice, in rising order"
-            assert got[-1] == max(0, length - chunk), f"{what}: the last chunk ends with the sound"
-            steps = np.diff(got[:-1])
-            assert (steps == hop).all(), f"{what}: a chunk every {hop} samples, yours {got}"
-            assert np.all(np.diff(got[-2:]) <= hop), f"{what}: samples are left out, yours {got}"
+            with part("ends"):
+                got = [int(start) for start in answer(length, chunk, hop)]
+                assert got and got[0] == 0, f"{what}: the first chunk begins at 0"
+                last = max(0, length - chunk)
+                assert got[-1] == last, f"{what}: the last chunk ends with the sound"
+            with part("steps"):
+                assert got == sorted(set(got)), f"{what}: no chunk twice, in rising order"
+                steps = np.diff(got[:-1])
+                assert (steps == hop).all(), f"{what}: a chunk every {hop} samples, yours {got}"
+                left = np.any(np.diff(got[-2:]) > hop)
+                assert not left, f"{what}: samples are left out, yours {got}"
 
 
-def join(answer, rng):
+def join(answer, rng, part):
     """(S, C, L1) and (S, C, L2) crossfaded linearly over `fade` samples, also over none."""
     for fade in (0, 1, int(rng.integers(2, 9)), int(rng.integers(9, 12))):
         shape = tuple(rng.integers(1, 4, 2))
         first = rng.standard_normal((*shape, int(rng.integers(12, 20))))
         second = rng.standard_normal((*shape, int(rng.integers(20, 30))))
-        got = numbers(answer(first.copy(), second.copy(), fade), "join")
         length = first.shape[-1] + second.shape[-1] - fade
-        assert got.shape == (*shape, length), f"join: {length} samples wanted, yours {got.shape}"
         up = np.interp(np.arange(length), [first.shape[-1] - fade - 1, first.shape[-1]], [0, 1])
         early, late = np.zeros((2, *shape, length))
         early[..., : first.shape[-1]], late[..., -second.shape[-1] :] = first, second
         swapped = early * up + late * (1 - up)
         want = early * (1 - up) + late * up
-        same(got, want, f"join over {fade} samples", 1e-9, [(swapped, "the fades are swapped")])
+        with part("length"):
+            got = numbers(answer(first.copy(), second.copy(), fade), "join")
+            right = got.shape == (*shape, length)
+            assert right, f"join: {length} samples wanted, yours {got.shape}"
+        with part("fade"):
+            hints = [(swapped, "the fades are swapped")]
+            same(got, want, f"join over {fade} samples", 1e-9, hints)
 
 
-def separate_long(answer, rng):
+def separate_long(answer, rng, part):
     """(C, L) to (S, C, L) for songs of several chunks, and for one shorter than a chunk."""
     for _ in range(3):
         chunk = int(rng.integers(8, 20))
         samples = int(rng.integers(1, 6)) * chunk + int(rng.integers(1, chunk))
         hop = int(rng.integers(2, chunk))
         starts = [*range(0, samples - chunk, hop), samples - chunk]
-        _separate_once(answer, rng, samples, starts, chunk)
-    _separate_once(answer, rng, chunk - 3, [0], chunk)
+        _separate_once(answer, rng, part, samples, starts, chunk)
+    _separate_once(answer, rng, part, chunk - 3, [0], chunk)
 
 
-def _separate_once(answer, rng, samples, starts, chunk):
+def _separate_once(answer, rng, part, samples, starts, chunk):
     """One song: what the model is given, then what is made of its answers."""
     x = rng.standard_normal((2, samples))
     gains = rng.standard_normal((3, 1, 1))
     bumps = rng.standard_normal((3, 2, chunk))
     calls = []
 
-    def model(part):
-        calls.append(np.array(part))
-        return gains * part + bumps[..., : part.shape[-1]]  # worse than linear: places matter
+    def model(piece):
+        calls.append(np.array(piece))
+        return gains * piece + bumps[..., : piece.shape[-1]]  # worse than linear: places matter
 
-    got = numbers(answer(model, x.copy(), list(starts), chunk), "separate_long")
-    assert len(calls) == len(starts), f"separate_long: {len(starts)} calls, yours {len(calls)}"
-    for start, part in zip(starts, calls, strict=True):
-        same(part, x[:, start : start + chunk], "separate_long: what the model is given")
-    assert got.shape == (3, 2, samples), f"separate_long: (S, C, L), yours {got.shape}"
+    with part("calls"):
+        got = numbers(answer(model, x.copy(), list(starts), chunk), "separate_long")
+        assert len(calls) == len(starts), f"separate_long: {len(starts)} calls, yours {len(calls)}"
+        for start, piece in zip(starts, calls, strict=True):
+            same(piece, x[:, start : start + chunk], "separate_long: what the model is given")
+    with part("level"):
+        assert got.shape == (3, 2, samples), f"separate_long: (S, C, L), yours {got.shape}"
+        loudest = abs(got - gains * x).max()
+        assert loudest < 10 * abs(bumps).max(), "separate_long: the level is wrong"
+    with part("overlap"):
+        _overlap(got, x, gains, bumps, starts, chunk)
+
+
+def _overlap(got, x, gains, bumps, starts, chunk):
+    """The estimates (S, C, L) are added up with a triangle's weights."""
+    samples = x.shape[1]
     offset = got - gains * x
     size = min(chunk, samples)
     triangle = np.concatenate([np.arange(size)[: (size + 1) // 2], np.arange(size // 2)[::-1]]) + 1
     share = np.zeros((len(starts), samples))
     for row, start in zip(share, starts, strict=True):
         row[start : start + size] = triangle
-    assert abs(offset).max() < 10 * abs(bumps).max(), "separate_long: the level is wrong"
     flat, share = (share > 0) / (share > 0).sum(axis=0), share / share.sum(axis=0)
     want, even = np.zeros((2, 3, 2, samples))
     for start, row, equal in zip(starts, share, flat, strict=True):
-        part = slice(start, start + size)
-        want[..., part] += row[part] * bumps[..., :size]
-        even[..., part] += equal[part] * bumps[..., :size]
+        place = slice(start, start + size)
+        want[..., place] += row[place] * bumps[..., :size]
+        even[..., place] += equal[place] * bumps[..., :size]
     hints = [(even, "the middle of a chunk counts more: weight by the triangle")]
     same(offset, want, "separate_long: the overlap", 1e-7, hints)
 
 
-def any_channels(answer, rng):
+def any_channels(answer, rng, part):
     """(C, L) to (S, C, L): one call of the model with (1, L) per channel, none mixed."""
     for channels in (1, 2, 6):
         x = rng.standard_normal((channels, int(rng.integers(4, 30))))
         gains = rng.standard_normal((int(rng.integers(1, 5)), 1, 1))
         calls = []
 
-        def model(part, gains=gains, calls=calls):
-            part = np.array(part)
-            assert part.ndim == 2 and len(part) == 1, "any_channels: the model takes (1, L)"
-            calls.append(part)
-            return gains * np.cumsum(part, axis=-1)
+        def model(piece, gains=gains, calls=calls):
+            piece = np.array(piece)
+            assert piece.ndim == 2 and len(piece) == 1, "any_channels: the model takes (1, L)"
+            calls.append(piece)
+            return gains * np.cumsum(piece, axis=-1)
 
-        got = answer(model, x.copy())
-        assert len(calls) == channels, f"any_channels: {channels} calls, yours {len(calls)}"
+        with part("calls"):
+            got = answer(model, x.copy())
+            assert len(calls) == channels, f"any_channels: {channels} calls, yours {len(calls)}"
         want = gains * np.cumsum(x, axis=-1)  # (S, C, L)
         hints = [(want.swapaxes(0, 1), "(S, C, L): stems first")]
-        same(got, want, f"any_channels of {channels}", 1e-9, hints)
+        with part("values"):
+            same(got, want, f"any_channels of {channels}", 1e-9, hints)
 
 
-def karaoke(answer, rng):
+def karaoke(answer, rng, part):
     """(C, L) minus vocals at three levels: scaled by its peak only where that is above 1."""
     for level in (0.05, 1.0, 3.0):
         mixture, vocals = rng.uniform(-1, 1, (2, 2, int(rng.integers(30, 90)))) * [[[1.0], [0.3]]]
@@ -118,4 +138,5 @@ def karaoke(answer, rng):
             (rest, "the peak is above 1"),
             (mixture + vocals, "minus the vocals"),
         ]
-        same(answer(mixture.copy(), vocals.copy()), want, "karaoke", 1e-9, hints)
+        with part("loud" if peak > 1 else "quiet"):
+            same(answer(mixture.copy(), vocals.copy()), want, "karaoke", 1e-9, hints)

@@ -13,7 +13,7 @@ import pandas
 
 from bsrnn import listen, metrics
 from bsrnn.common import DataError, UsageError, choose
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.plots import signals, style
 
 HEAR = ("estimate", "target", "error", "everything")
@@ -66,17 +66,33 @@ def loss_view(run, listening: Listening, step=None, hear="estimate", smoothing: 
         raise UsageError(f"nothing was kept at step {step}: choose one of {listening.steps}")
     if smoothing < 1:
         raise UsageError(f"smoothing is {smoothing}: give at least 1 row of the log")
-    estimate = listening.estimates[step]
+    target, estimate = listening.target, listening.estimates[step]
     kept = {
         "estimate": {f"estimate at step {step}": estimate},
-        "target": {f"target: {listening.stem}": listening.target},
-        "error": {f"error at step {step}": estimate - listening.target},
+        "target": {f"target: {listening.stem}": target},
+        "error": {f"error at step {step}": estimate - target},
     }
     kept["everything"] = kept["target"] | kept["estimate"]
     shown = "estimate" if hear == "everything" else hear
-    picture = _picture(history, listening, step, next(iter(kept[shown].items())), smoothing)
+    picture, axes = style.figure(f"Step {step}", 2, 2, width=9.6, height=4.8)
+    words = [
+        _draw_loss(axes[0, 0], history, smoothing),
+        _draw_sdr(axes[1, 0], history, listening, step),
+    ]
+    for ax in axes[:, 0]:
+        ax.axvline(step, color=style.PALETTE[1], lw=1.2, ls="--")
+    rate = listening.sample_rate
+    top_db = signals.levels_grid(listening.mixture, rate)[0].max()
+    below = next(iter(kept[shown].items()))
+    for ax, (label, sound) in zip(axes[:, 1], (*kept["target"].items(), below), strict=True):
+        mesh = signals.draw_spectrogram(ax, sound, rate, top_db=top_db)
+        ax.set_title(label)
+    axes[1, 1].set_xlabel("time (s)")
+    picture.colorbar(mesh, ax=axes[:, 1], label=signals.LEVEL, pad=0.01)
+    words.append(f"Spectrograms: the target above, {label} below.")
+    style.describe(picture, " ".join(words))
     sounds = {"mixture": listening.mixture} | kept[hear]
-    return [picture, listen.players(sounds, listening.sample_rate, max_s=MAX_S)]
+    return [picture, listen.players(sounds, rate, max_s=MAX_S)]
 
 
 def loss_board(run, listening: Listening) -> Panel:
@@ -90,15 +106,15 @@ def loss_board(run, listening: Listening) -> Panel:
     >>> sorted(board.controls)
     ['hear', 'smoothing', 'step']
     """
-    history = _history(run)
-    steps = listening.steps
-    slider = widgets.SelectionSlider(options=steps, value=steps[-1], description="checkpoint: step")
+    history, steps = _history(run), listening.steps
     return Panel(
-        lambda step, hear, smoothing: loss_view(history, listening, step, hear, smoothing),
+        lambda **values: loss_view(history, listening, **values),
         "Loss board",
-        step=slider,
-        hear=widgets.Dropdown(options=HEAR, description="hear and see"),
-        smoothing=widgets.IntSlider(1, 1, MAX_SMOOTHING, description="smoothing (rows)"),
+        step=widgets.SelectionSlider(
+            options=steps, value=steps[-1], description="checkpoint: step"
+        ),
+        hear=choice("hear and see", HEAR),
+        smoothing=slider("smoothing (rows)", 1, 1, MAX_SMOOTHING),
     )
 
 
@@ -114,48 +130,30 @@ def _history(run) -> pandas.DataFrame:
     return run
 
 
-def _picture(history, listening, step, shown, smoothing):
-    picture, axes = style.figure(f"Step {step}", 2, 2, width=9.6, height=4.8, squeeze=False)
+def _draw_loss(ax, history, smoothing) -> str:
     smooth = history["loss"].rolling(smoothing, min_periods=1).mean()
-    axes[0][0].plot(history["step"], history["loss"], color="#999999", lw=0.8)
-    axes[0][0].plot(history["step"], smooth, color=style.PALETTE[0], lw=1.8)
+    ax.plot(history["step"], history["loss"], color="#999999", lw=0.8)
+    ax.plot(history["step"], smooth, color=style.PALETTE[0], lw=1.8)
     words = "every row" if smoothing == 1 else f"mean over {smoothing} rows"
-    axes[0][0].set(title=f"training loss, {words}", xlabel="step", ylabel="loss")
-    found = _excerpt_sdr(axes[1][0], history, listening)
-    for curve in (axes[0][0], axes[1][0]):
-        curve.axvline(step, color=style.PALETTE[1], lw=1.2, ls="--")
-    rate = listening.sample_rate
-    top_db = signals.levels_grid(listening.mixture, rate)[2].max()
-    label, sound = shown
-    for ax, name, wave in (
-        (axes[0][1], f"target: {listening.stem}", listening.target),
-        (axes[1][1], label, sound),
-    ):
-        mesh = signals.draw_spectrogram(ax, wave, rate, top_db=top_db)
-        ax.set_title(name)
-    axes[1][1].set_xlabel("time (s)")
-    picture.colorbar(mesh, ax=axes[:, 1], label="level (dB re full-scale sine)", pad=0.01)
-    return style.describe(
-        picture,
+    ax.set(title=f"training loss, {words}", xlabel="step", ylabel="loss")
+    return (
         f"Training loss ({words}) from {smooth.iloc[0]:.3g} to {smooth.iloc[-1]:.3g} after "
-        f"{history['step'].iloc[-1]} steps; {listening.stem} of the excerpt has {found[step]:.1f} "
-        f"dB uSDR at step {step}. Spectrograms: the target above, {label} below.",
+        f"{history['step'].iloc[-1]} steps;"
     )
 
 
-def _excerpt_sdr(ax, history, listening) -> dict:
-    """Draw the uSDR of the excerpt at every kept step, with validation; step -> dB."""
-    found = {
-        step: float(metrics.usdr(listening.target, listening.estimates[step]))
-        for step in listening.steps
+def _draw_sdr(ax, history, listening, step) -> str:
+    """The uSDR of the excerpt at every kept step, beside that of the validation."""
+    sdr_db = {
+        kept: float(metrics.usdr(listening.target, listening.estimates[kept]))
+        for kept in listening.steps
     }
     ax.axhline(0, color="#888888", lw=0.8)
-    ax.plot(list(found), list(found.values()), "o-", color=style.PALETTE[1], label="this excerpt")
+    ax.plot(sdr_db.keys(), sdr_db.values(), "o-", color=style.PALETTE[1], label="this excerpt")
     if "valid_usdr" in history and history["valid_usdr"].notna().any():
         known = history.dropna(subset=["valid_usdr"])
-        ax.plot(
-            known["step"], known["valid_usdr"], "s-", color=style.PALETTE[2], label="validation"
-        )
+        look = {"color": style.PALETTE[2], "label": "validation"}
+        ax.plot(known["step"], known["valid_usdr"], "s-", **look)
     ax.set(title="uSDR; 0 dB is what silence gets", xlabel="step", ylabel="uSDR (dB)")
     style.legend(ax, loc="lower right")
-    return found
+    return f"{listening.stem} of the excerpt has {sdr_db[step]:.1f} dB uSDR at step {step}."

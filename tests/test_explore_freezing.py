@@ -1,7 +1,6 @@
 """The freeze board: what it says learns is what training lets learn, and every control works."""
 
 import itertools
-import time
 from dataclasses import replace
 
 import pytest
@@ -75,21 +74,6 @@ def test_view_says_what_learns():
     assert picture.png() and table["parameters"].sum() == cost.cost(BASE).parameters
     picture, _ = explore.freeze_view(BASE, "frozen", "frozen", "frozen")
     assert picture.description.startswith("Nothing learns")
-
-
-def test_every_control_over_its_range_changes_what_is_shown():
-    board = explore.freeze_board(BASE)
-    for name, control in board.controls.items():
-        if isinstance(control, widgets.Dropdown):
-            values = [value for _, value in control._options_full]
-        else:
-            values = range(control.min, control.max + 1)
-        for value in [v for v in values if v != control.value]:
-            before, began = board.output.outputs, time.process_time()
-            control.value = value
-            assert time.process_time() - began < 5, f"{name}: slow"  # a guard; about 0.5 s alone
-            assert board.output.outputs[0]["data"] != before[0]["data"], f"{name} = {value}: dead"
-    assert set(board.controls) == {"split", "sequence", "masks", "scheme", "stems"}
 
 
 def test_every_combination_of_states_has_words():

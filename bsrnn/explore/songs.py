@@ -1,7 +1,7 @@
-"""A desk for your own song: upload it, separate it, move the faders, download the result.
+"""Your own song: upload it, separate it, move the faders, download the result.
 
-`song_stems` separates the beginning of a song; `song_view` is the static twin of the desk: the same
-words, picture, players and links from fixed settings. Lesson 08.
+`song_stems` separates the beginning of a song; `song_view` is the static twin of `song_desk`: the
+same words, picture, players and links from fixed settings. Lesson 08.
 """
 
 import base64
@@ -17,12 +17,12 @@ import numpy as np
 from bsrnn import audio, separation
 from bsrnn.common import DataError, UsageError, choose
 from bsrnn.explore import mixer
-from bsrnn.explore.panel import Panel
+from bsrnn.explore.panel import Panel, choice, row, slider
 
 MAX_S = 30.0  # of a song: seconds of work on any machine
 DOWNLOADS = ("nothing", "mix", "mix and stems")
 FORMATS = {"flac": (".flac", "PCM_24"), "wav": (".wav", "FLOAT")}
-OWN = "your file"
+YOURS = "your file"
 
 
 class SongStems(NamedTuple):
@@ -40,9 +40,9 @@ class Links:
         self.text = "\n".join(f"{name}: {len(data) / 1e6:.1f} MB" for name, data in files.items())
         rows = []
         for name, data in files.items():
-            said, held = html.escape(name), base64.b64encode(data).decode()
+            name, content = html.escape(name), base64.b64encode(data).decode()
             rows.append(
-                f'<li><a download="{said}" href="data:audio/{kind};base64,{held}">{said}</a> '
+                f'<li><a download="{name}" href="data:audio/{kind};base64,{content}">{name}</a> '
                 f"({len(data) / 1e6:.1f} MB)</li>"
             )
         self.html = f"<ul>{''.join(rows)}</ul>"
@@ -139,7 +139,7 @@ def uploaded(value) -> dict:
 
 
 def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
-    """The desk as a widget: song, model, faders, downloads.
+    """Upload, faders and downloads as a widget: song, model, faders, downloads.
 
     models: name -> separator. examples: name -> (waveform (C, L), sample rate) or path: songs to
     choose without an upload. max_s: of a song at most. A file that cannot be separated is reported
@@ -149,98 +149,84 @@ def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
     connection. For larger ones give the path of a file that the kernel can read.
     """
     if not models or not examples:
-        raise UsageError("a desk needs models and examples: give a dict of at least one each")
-    return _Desk(models, examples, max_s).panel
+        raise UsageError("nothing to choose: give models and examples, a dict of at least one each")
+    songs, taken, status = dict(examples), {}, widgets.HTML()
+    latest = max(0.0, max_s - mixer.MAX_S)
+    plain = {
+        "song": choice("song", songs),
+        "upload": widgets.FileUpload(description="upload", multiple=False),
+        "path": widgets.Text(description="or its path", placeholder="song.mp3"),
+        "model": choice("model", models),
+        "seconds": slider("first seconds", float(max_s), 1.0, max(max_s, 1.0)),
+        "start_s": slider("listen from (s)", 0.0, 0.0, latest),
+        "show": choice("view", mixer.VIEWS),
+        "download": choice("download", DOWNLOADS),
+        "suffix": choice("format", FORMATS),
+    }
+    stems = list(dict.fromkeys(stem for model in models.values() for stem in model.stems))
+    faders = mixer.faders(stems)
+    rows = [row(*(faders[name] for name in names)) for names in mixer.rows_of(stems)]
 
+    @functools.lru_cache(maxsize=4)
+    def separated(song, model, seconds) -> SongStems:
+        return _separated(songs[song], models[model], seconds, status)
 
-class _Desk:
-    """Controls of the desk, and what was uploaded and separated so far."""
-
-    def __init__(self, models, examples, max_s):
-        self.models, self.songs, self.taken = models, dict(examples), {}
-        self.stems = list(dict.fromkeys(stem for m in models.values() for stem in m.stems))
-        self.separated = functools.lru_cache(maxsize=4)(self._separated)
-        self.status = widgets.HTML()
-        self.controls = self._controls(max_s) | mixer.faders(self.stems)
-        self.rows = mixer.fader_rows(self.stems, self.controls)
-        self.panel = Panel(self.view, "Your own song", self.prepare, **self.controls)
-        plain = [c for name, c in self.controls.items() if " " not in name]
-        flow = widgets.Layout(flex_flow="row wrap")
-        desk = widgets.VBox([widgets.HBox(plain, layout=flow), *self.rows.values()])
-        self.panel.children = (self.panel.children[0], desk, self.status, self.panel.output)
-
-    def _controls(self, max_s) -> dict:
-        return {
-            "song": widgets.Dropdown(options=list(self.songs), description="song"),
-            "upload": widgets.FileUpload(description="upload", multiple=False),
-            "path": widgets.Text(description="or its path", placeholder="song.mp3"),
-            "model": widgets.Dropdown(options=list(self.models), description="model"),
-            "seconds": widgets.FloatSlider(
-                max_s, min=1.0, max=max(max_s, 1.0), step=1.0, description="first seconds"
-            ),
-            "start_s": widgets.FloatSlider(
-                0.0, min=0.0, max=max(0.0, max_s - mixer.MAX_S), step=1.0,
-                description="listen from (s)",
-            ),
-            "show": widgets.Dropdown(options=mixer.VIEWS, description="view"),
-            "download": widgets.Dropdown(options=DOWNLOADS, description="download"),
-            "suffix": widgets.Dropdown(options=list(FORMATS), description="format"),
-        }  # fmt: skip
-
-    def prepare(self):
+    def prepare():
         """A new file becomes the song; only faders of the model's stems are seen."""
-        path, files = self.controls["path"].value.strip(), uploaded(self.controls["upload"].value)
-        arrived = {"path": path, "upload": files}
-        for way in arrived:
-            if arrived[way] and arrived[way] != self.taken.get(way):
-                self.songs[OWN] = Path(path) if way == "path" else files
-                self.separated.cache_clear()
-                self.controls["song"].options = list(self.songs)
-                self.controls["song"].value = OWN
-        self.taken = arrived
-        known = self.models[self.controls["model"].value].stems
-        for name, row in self.rows.items():
-            row.layout.display = None if name in known else "none"
+        path, files = plain["path"].value.strip(), uploaded(plain["upload"].value)
+        arrived = {"path": path and Path(path), "upload": files}
+        for way, source in arrived.items():
+            if source and source != taken.get(way):
+                songs[YOURS] = source
+                separated.cache_clear()
+                plain["song"].options = list(songs)
+                plain["song"].value = YOURS
+        taken.update(arrived)
+        for stem, part in zip(stems, rows, strict=True):
+            known = stem in models[plain["model"].value].stems
+            part.layout.display = None if known else "none"
 
-    def view(self, song, model, seconds, start_s, show, download, suffix, **values):
+    def view(song, upload, path, model, seconds, start_s, show, download, suffix, **values):
         try:
-            found = self.separated(song, model, seconds)
-            length_s = next(iter(found.stems.values())).shape[-1] / found.sample_rate
-            self.controls["start_s"].disabled = length_s <= mixer.MAX_S  # all of it is heard
-            setting = mixer.setting(found.stems, values)
-            return song_view(
-                found, **setting, start_s=start_s, view=show, download=download, suffix=suffix
-            )
+            made = separated(song, model, seconds)
         except UsageError as error:
-            self.status.value = ""
+            status.value = ""
             return f"{song} was not separated. {error}"
+        length_s = next(iter(made.stems.values())).shape[-1] / made.sample_rate
+        plain["start_s"].disabled = length_s <= mixer.MAX_S  # all of it is heard
+        setting = mixer.setting(made.stems, values)
+        return song_view(
+            made, **setting, start_s=start_s, view=show, download=download, suffix=suffix
+        )
 
-    def _separated(self, song, model, seconds) -> SongStems:
-        source, separator = self.songs[song], self.models[model]
-        shown = _Progress(self.status, seconds)
-        if not isinstance(source, dict):
-            return shown.done(song_stems(source, separator, seconds, shown))
-        ((name, data),) = source.items()
-        with tempfile.TemporaryDirectory() as folder:
+    rows_of_all = [list(plain), *rows, status]
+    return Panel(view, "Your own song", prepare, rows=rows_of_all, **plain, **faders)
+
+
+def _separated(source, separator, seconds, status) -> SongStems:
+    """Stems of an example, a path or an uploaded file {name: bytes}; progress into `status`."""
+    progress = _Progress(status, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        path, name = source, ""
+        if isinstance(source, dict):
+            ((name, data),) = source.items()
             path = Path(folder) / Path(name.replace("\\", "/")).name
             path.write_bytes(data)
-            try:
-                return shown.done(song_stems(path, separator, seconds, shown))
-            except DataError as error:  # of the name that the user knows
-                raise DataError(str(error).replace(str(path), name)) from error
+        try:
+            stems = song_stems(path, separator, seconds, progress)
+        except DataError as error:  # of the name that the user knows
+            raise DataError(str(error).replace(str(path), name or str(path))) from error
+    status.value = f"separated {progress.done_s:.1f} s"
+    return stems
 
 
 class _Progress:
     """Counts seconds of sound in words on the page, as a tqdm bar would."""
 
     def __init__(self, status, seconds: float):
-        self.status, self.seconds, self.have = status, seconds, 0.0
+        self.status, self.seconds, self.done_s = status, seconds, 0.0
         self.update(0.0)
 
     def update(self, seconds: float):
-        self.have += seconds
-        self.status.value = f"separating: {self.have:.0f} of at most {self.seconds:.0f} s"
-
-    def done(self, found):
-        self.status.value = f"separated {self.have:.1f} s"
-        return found
+        self.done_s += seconds
+        self.status.value = f"separating: {self.done_s:.0f} of at most {self.seconds:.0f} s"

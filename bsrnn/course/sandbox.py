@@ -1,0 +1,281 @@
+"""The examiner's end of a submission: `Sandbox` starts the student's world and asks it.
+
+The student's code runs in one process (`student.py`) with limits on CPU time, waiting, memory and
+file size, a folder of its own and no terminal. It receives inputs and returns arrays and text; the
+checker, its reference and the seed stay here. Whatever comes back is bounded and validated. Where
+bubblewrap is installed there is no network either, and nothing of the repository is mounted.
+"""
+
+import contextlib
+import functools
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bsrnn.common import ROOT, UsageError
+from bsrnn.course import student
+from bsrnn.course.student import ARRAY_BYTES, HEADER, JSON_BYTES, Faulty
+
+PATIENCE = 3  # waiting costs no CPU: a call may take so many times its seconds by the clock
+START_S = 120  # that numpy or torch may take to be imported, on a busy machine
+NOTEBOOK_BYTES = 20 * 2**20
+HELPERS, HELPER_BYTES = 20, 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one call of a submitted function."""
+
+    seconds: int = 10  # of CPU time
+    megabytes: int = 1024  # of memory, beyond what the libraries need
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if type(value) is not int or not 1 <= value <= 10**6:
+                raise UsageError(f"{name} is {value!r}: give a whole number of 1 or more")
+
+
+class StudentError(Exception):
+    """What a submitted function did instead of returning; the words are for its author."""
+
+
+class Sandbox:
+    """One submission in its process: `functions`, `call`, `flags`.
+
+    cells: sources of code cells, or the bytes of a notebook. helpers: file name -> bytes of the
+    modules beside it. modules: libraries that are imported before the limits are set. After a call
+    that had to be stopped, a new process takes the others.
+    """
+
+    def __init__(self, cells, helpers=None, modules=(), limits=None, calls: int = 10):
+        if not hasattr(os, "fork"):
+            raise UsageError("grading needs Linux or macOS: on Windows use WSL or Colab")
+        self.cells, self.helpers = cells, dict(helpers or {})
+        self.modules, self.limits, self.calls = tuple(modules), limits or Limits(), calls
+        self.process, self.folder = None, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def functions(self) -> list[str]:
+        """Names of the functions that the notebook defines. Raises StudentError: no notebook."""
+        names = self._start()
+        return [name for name in names if isinstance(name, str)]
+
+    def call(self, name: str, *arguments):
+        """What the function `name` returns; functions among the arguments run here.
+
+        Arrays come back as arrays, tensors as tensors, other things as `student.Opaque`.
+        Raises StudentError, one line.
+        """
+        self._start()
+        return self._ask("call", {"name": name, "arguments": list(arguments)}, name)
+
+    def train(self, name: str, **case):
+        """(result, gain, calls, gradients) of a training loop on a witness (`student.py`)."""
+        self._start()
+        return self._ask("train", {"name": name, **case}, name)
+
+    def flags(self, name: str, forbidden=()) -> list[str]:
+        """What the function `name` uses, or tried to, that the assignment does not allow."""
+        self._start()
+        with contextlib.suppress(StudentError):
+            told = self._ask("flags", {"name": name, "forbidden": list(forbidden)}, name)
+            if isinstance(told, list):
+                return [str(flag)[:100] for flag in told[:20]]
+        return ["its process could not be asked"]
+
+    def close(self):
+        """End the process and all that it started; remove its folder."""
+        if self.process is not None:
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+            self.process = None
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def _start(self):
+        """Start the process if there is none; the names of the functions."""
+        if self.process is not None:
+            return self.names
+        self.folder = tempfile.mkdtemp(prefix="bsrnn-student-")
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+        env = {**kept, "HOME": self.folder, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+        self.process = subprocess.Popen(
+            [*_prison(self.folder), sys.executable, "-I", "-B", student.__file__],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=self.folder, env=env, start_new_session=True, bufsize=0,
+        )  # fmt: skip
+        notebook = isinstance(self.cells, bytes)
+        value = {
+            "cells": None if notebook else [str(cell) for cell in self.cells],
+            "notebook": np.frombuffer(self.cells, np.uint8) if notebook else None,
+            "helpers": {n: np.frombuffer(b, np.uint8) for n, b in self.helpers.items()},
+            "modules": list(self.modules),
+            "seconds": self.limits.seconds,
+            "total_seconds": self.limits.seconds * (self.calls + 1) + START_S,
+            "megabytes": self.limits.megabytes,
+        }
+        self.names = self._ask("load", value, "the notebook", START_S)
+        self.names = self.names if isinstance(self.names, list) else []
+        return self.names
+
+    def _ask(self, what: str, value, name: str, seconds: float | None = None):
+        """The reply to one request; the process ends with anything but a reply."""
+        functions: list = []
+        token = secrets.token_hex(8)  # a reply that was written by somebody else lacks it
+        end = time.monotonic() + (seconds or PATIENCE * self.limits.seconds)
+        try:
+            self._send(student.frame({"do": what, "token": token}, value, functions), end)
+            while True:
+                message, reply = self._receive(end)
+                if message.get("token") != token:
+                    raise Faulty("not to what was asked")
+                if "call" not in message:
+                    break
+                self._send(self._called(functions, message["call"], reply), end)
+        except TimeoutError:
+            self._ended()
+            words = f"stopped after {self.limits.seconds} s: is there a loop without an end?"
+            raise StudentError(words) from None
+        except (OSError, EOFError):
+            raise StudentError(self._ended()) from None
+        except Faulty as error:
+            self._ended()
+            raise StudentError(f"its process wrote what is no answer ({error})") from None
+        except BaseException:  # interrupted: a late answer must not meet the next question
+            self.close()
+            raise
+        if "error" in message:
+            raise StudentError(self._told(str(message["error"]), str(message.get("words", ""))))
+        return reply
+
+    def _called(self, functions: list, place, arguments) -> bytes:
+        """Run one of the checker's functions for the student, on what came through the pipe."""
+        try:
+            if not isinstance(place, int) or not isinstance(arguments, list):
+                raise ValueError("a function takes arrays by position")
+            return student.frame({"done": True}, functions[place](*arguments))
+        except AssertionError as error:
+            self.broken = str(error)
+            return student.frame({"error": str(error)[:200]})
+        except Exception as error:  # of arguments that do not fit
+            return student.frame({"error": f"{type(error).__name__}: {str(error)[:200]}"})
+
+    def _told(self, kind: str, words: str) -> str:
+        words = clean(words)
+        known = {
+            "memory": f"used more than {self.limits.megabytes} MB of memory",
+            "exit": "the function ended the program: return a value instead",
+            "missing": words,
+            "NotImplementedError": "not answered yet",
+            "NameError": f"NameError: {words}",
+        }
+        return known.get(kind, f"the function raised {clean(kind)[:40]}: {words}")
+
+    def _ended(self) -> str:
+        """Close; how the process ended, in words."""
+        status = self.process.poll()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(0.5)
+        self.close()
+        if status in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+            return f"stopped after {self.limits.seconds} s: is there a loop without an end?"
+        if status is None:
+            return "the function closed its connection"
+        end = f"signal {-status}" if status < 0 else f"exit code {status}"
+        return f"the function ended its own process ({end})"
+
+    def _send(self, data: bytes, end: float) -> None:
+        pipe, view = self.process.stdin.fileno(), memoryview(data)
+        while view:
+            if not select.select([], [pipe], [], max(0, end - time.monotonic()))[1]:
+                raise TimeoutError
+            view = view[os.write(pipe, view[:65536]) :]
+
+    def _receive(self, end: float):
+        """(message, value) of the next frame. Raises TimeoutError, EOFError, Faulty."""
+        text, blob = HEADER.unpack(self._read(HEADER.size, end))
+        if text > JSON_BYTES or blob > ARRAY_BYTES:
+            raise Faulty("more than an answer may hold")
+        message = student.parsed(self._read(text, end))
+        return message, student.unpacked(message.pop("value"), self._read(blob, end))
+
+    def _read(self, size: int, end: float) -> bytes:
+        pipe, parts = self.process.stdout.fileno(), []
+        while size:
+            if not select.select([pipe], [], [], max(0, end - time.monotonic()))[0]:
+                raise TimeoutError
+            part = os.read(pipe, min(size, 2**20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def clean(text: str, length: int = 300) -> str:
+    """One line that can be printed anywhere: no control characters, no lone surrogates.
+
+    >>> clean("a" + chr(27) + "[2Jb" + chr(10) + "c")
+    'a[2Jb c'
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8", "replace")
+    text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return " ".join(text.split())[:length]
+
+
+@functools.lru_cache(maxsize=1)
+def _bubblewrap() -> str:
+    """The path of a bubblewrap that works here, else ""."""
+    path = shutil.which("bwrap")
+    probe = [path, "--unshare-all", "--ro-bind", "/", "/", "true"] if path else ["false"]
+    return path if subprocess.run(probe, capture_output=True).returncode == 0 else ""
+
+
+def _prison(folder: str) -> list[str]:
+    """The command that hides network and repository from what follows it; empty without one."""
+    if not _bubblewrap():
+        return []
+    prefix = Path(sys.prefix)
+    shown = [prefix] if ROOT in prefix.parents else []
+    words = [_bubblewrap(), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
+    words += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", str(ROOT)]
+    for path in [*shown, Path(student.__file__)]:
+        words += ["--ro-bind", str(path), str(path)]
+    return [*words, "--bind", folder, folder, "--chdir", folder]
+
+
+def read_submission(path) -> tuple[bytes, dict[str, bytes]]:
+    """(bytes of the notebook, helper modules beside it: name -> bytes). Raises DataError."""
+    from bsrnn.common import DataError
+
+    path = Path(path)
+    try:
+        if path.stat().st_size > NOTEBOOK_BYTES:
+            raise DataError(f"{path.name} has over {NOTEBOOK_BYTES >> 20} MB: clear its outputs")
+        data = path.read_bytes()
+        beside = [p for p in sorted(path.parent.glob("*.py")) if p.stat().st_size <= HELPER_BYTES]
+        return data, {p.name: p.read_bytes() for p in beside[:HELPERS] if p.stem.isidentifier()}
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read ({error.strerror})") from None

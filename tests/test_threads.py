@@ -1,0 +1,59 @@
+"""How torch's threads wait is settled by the load of the machine, before torch is loaded."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bsrnn import threads
+
+ABOUT_TO_LOAD = "import bsrnn, importlib.util; importlib.util.find_spec('torch')"
+SHOW = "; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
+
+
+def policy(imports: str, **more) -> str:
+    """OMP_WAIT_POLICY of a new process after these imports."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run(
+        [sys.executable, "-c", imports + SHOW],
+        capture_output=True, text=True, check=True, env={**kept, **more},
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def busy():
+    """As many processes that only compute as there are cores."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count()):
+            burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(burner.wait)
+            stack.callback(burner.kill)
+        yield
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the threads that run")
+def test_threads_sleep_beside_other_work(busy):
+    assert policy(ABOUT_TO_LOAD) == "PASSIVE"
+    assert policy("import bsrnn") == "None", "nothing is decided before torch comes"
+    assert policy("import torch, bsrnn") == "None", "too late: OpenMP has read its settings"
+
+
+def test_a_setting_of_the_user_stays(busy):
+    assert policy(ABOUT_TO_LOAD, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+    assert policy(ABOUT_TO_LOAD, GOMP_SPINCOUNT="1000") == "None"
+
+
+def test_threads_spin_on_an_idle_machine(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(threads, "others", lambda: 0.2)
+    threads.settle()
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the threads that run")
+def test_the_number_of_threads_does_not_depend_on_the_load(busy):
+    count = "import bsrnn, torch; print(torch.get_num_threads())"
+    assert policy(count, OMP_NUM_THREADS="2").split() == ["2", "PASSIVE"]
