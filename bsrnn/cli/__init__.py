@@ -31,9 +31,10 @@ def parser() -> argparse.ArgumentParser:
     )
     places = {"": top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)}
     for group, summary in GROUPS.items():
+        example = next(words for name, _, words, *_ in COMMANDS if name.startswith(f"{group} "))
         inner = places[""].add_parser(
             group, help=summary, description=summary, formatter_class=shape,
-            epilog=f"example: python -m bsrnn {group} --help",
+            epilog=f"example: python -m bsrnn {example}",
         )  # fmt: skip
         places[group] = inner.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name, summary, example, add, function in COMMANDS:
