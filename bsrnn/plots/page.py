@@ -4,18 +4,34 @@ The page holds everything inside itself: it opens offline and can be sent by mai
 """
 
 import base64
-import html
 from pathlib import Path
 
 from bsrnn.common import write_text
 from bsrnn.plots import results
 from bsrnn.plots.tracks import ranked, track_view
 
-STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.2em .6em;"
-    "text-align:right}img{max-width:100%}code{background:#f4f4f4}"
-)
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ card.name }}</title><style>
+body {font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222}
+table {border-collapse: collapse; margin: 1em 0} .text {text-align: left}
+td, th {border: 1px solid #ccc; padding: .2em .6em; text-align: right}
+img {max-width: 100%} code {background: #f4f4f4}
+</style></head><body>
+<h1>Evaluation of {{ card.name }}</h1>
+{% if note %}<p><b>{{ note }}</b></p>{% endif %}
+{% for title, shown in sections %}
+<h2>{{ title }}</h2>
+{% for item in shown %}
+{% if "text/html" in item %}{{ item["text/html"] | safe }}
+{% else %}<p>{{ item["text/plain"] }}</p>{% endif %}
+{% endfor %}{% endfor %}
+<h2>Protocol</h2>
+<table>{% for key, value in card.protocol.items() %}
+<tr><th>{{ key }}</th><td class="text">{{ value }}</td></tr>{% endfor %}
+</table>
+<p>bsrnn {{ card.version }}</p>
+</body></html>
+"""
 
 
 def report_page(report, path, dataset=None, separator=None) -> Path:
@@ -25,43 +41,23 @@ def report_page(report, path, dataset=None, separator=None) -> Path:
     also error per band and sound of the worst and the best song of each stem.
     Raises UsageError as `track_view`, OSError if `path` cannot be written.
     """
-    card = report.card
-    parts = [f"<h1>Evaluation of {html.escape(card['name'])}</h1>"]
-    if report.note:
-        parts.append(f"<p><b>{html.escape(report.note)}</b></p>")
+    from jinja2 import Environment
+
+    card, sections = report.card, []
     for metric in card["protocol"]["metrics"]:
-        parts += [f"<h2>{metric}</h2>", report.table(metric).round(2).to_html(na_rep="undefined")]
-        shown = (results.ladder(report, metric), results.per_song(report, metric))
-        parts += map(_shown, shown)
-    if dataset is not None and card["name"] in report.systems:
-        parts += _songs(report, dataset, separator)
-    rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td style='text-align:left'>{html.escape(str(value))}</td>"
-        for key, value in card["protocol"].items()
-    )
-    parts.append(f"<h2>Protocol</h2><table>{rows}</table><p>bsrnn {card['version']}</p>")
-    head = f'<meta charset="utf-8"><title>{html.escape(card["name"])}</title><style>{STYLE}</style>'
-    write_text(Path(path), f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>'
-               f"{''.join(parts)}</body></html>")  # fmt: skip
+        table = {"text/html": report.table(metric).round(2).to_html(na_rep="undefined")}
+        figures = (results.ladder(report, metric), results.per_song(report, metric))
+        sections.append((metric, [table, *map(mime, figures)]))
+    stems = report.stems if dataset is not None and card["name"] in report.systems else []
+    for stem in stems:
+        values = ranked(report, stem, card["name"]).dropna()
+        for word, songs in {"Worst": values.index[:1], "Best": values.index[1:][-1:]}.items():
+            for song in songs:
+                shown = track_view(report, dataset, separator, song, stem, card["name"])
+                sections.append((f"{word} {stem}: {song}", [mime(item) for item in shown]))
+    page = Environment(autoescape=True).from_string(_PAGE)
+    write_text(Path(path), page.render(card=card, note=report.note, sections=sections))
     return Path(path)
-
-
-def _songs(report, dataset, separator) -> list:
-    """Worst and best song of each stem, seen and heard."""
-    parts = []
-    for stem in report.stems:
-        values = ranked(report, stem, report.card["name"]).dropna()
-        for word, song in {"Worst": values.index[:1], "Best": values.index[1:][-1:]}.items():
-            for name in song:
-                parts.append(f"<h2>{word} {stem}: {html.escape(name)}</h2>")
-                shown = track_view(report, dataset, separator, name, stem, report.card["name"])
-                parts += map(_shown, shown)
-    return parts
-
-
-def _shown(item) -> str:
-    data = mime(item)
-    return data.get("text/html") or f"<p>{html.escape(data['text/plain'])}</p>"
 
 
 def mime(item) -> dict:
