@@ -108,16 +108,17 @@ def test_resume_refuses_other_settings_and_songs_and_returns_a_finished_run(tmp_
     again = train(tmp_path, resume=True)
     assert equal(weights(done.separator), weights(again.separator))
     assert len(again.history) == len(done.history)
-    with pytest.raises(UsageError, match="batch 2 there, 3 now"):
+    with pytest.raises(UsageError, match="train.batch 2 there, 3 now"):
         train(tmp_path, dataclasses.replace(QUICK, batch=3), resume=True)
     with pytest.raises(UsageError, match="features"):
         train(tmp_path, model=dataclasses.replace(TINY, features=4), resume=True)
-    for count, words in ((2, "'tone 2' is gone"), (4, "'tone 3' is new")):
-        with pytest.raises(UsageError, match=f"song {words} since: .*overwrite"):
+    lost, new = r"songs.tone 2 \d+ there, missing now", r"songs.tone 3 missing there, \d+ now"
+    for count, words in ((2, lost), (4, new)):
+        with pytest.raises(UsageError, match=f"{words}.*overwrite"):
             train(tmp_path, data=songs(train=count, valid=0), resume=True)
     other = songs(valid=0)
     other.songs[1].samples -= 1
-    with pytest.raises(UsageError, match="song 'tone 1' changed since"):
+    with pytest.raises(UsageError, match="songs.tone 1 66150 there, 66149 now"):
         train(tmp_path, data=other, resume=True)
 
 

@@ -145,33 +145,27 @@ class Run(Counters):
         return self.rows[-1]
 
     def require_sound(self, batch: dict, targets) -> None:
-        """Stop at data with NaN or infinite samples, and keep the batch."""
-        if torch.isfinite(batch["mixture"]).all() and torch.isfinite(targets).all():
-            return
-        place = self.mixer.blame(batch["index"]) or self._first_source(batch)
-        name = self._keep_batch(batch)
-        raise DataError(
-            f"NaN or infinite samples in {place}: repair or remove the file (batch kept in {name})"
-        )
+        """Stop at data with NaN or infinite samples."""
+        if not (torch.isfinite(batch["mixture"]).all() and torch.isfinite(targets).all()):
+            place = self.mixer.blame(batch["index"]) or self._first_source(batch)
+            self._refuse(batch, f"NaN or infinite samples in {place}: repair or remove the file")
 
     def require_finite(self, value, what: str, batch: dict) -> None:
-        """Stop a run whose numbers broke although its data are sound, and keep the batch."""
-        if torch.isfinite(value):
-            return
-        name = self._keep_batch(batch)
-        raise DataError(
-            f"{what} is not finite at step {self.step + 1} (first source: "
-            f"{self._first_source(batch)}; batch kept in {name}): lower lr and resume"
-        )
+        """Stop a run whose numbers broke although its data are sound."""
+        if not torch.isfinite(value):
+            place = f"step {self.step + 1} (first source: {self._first_source(batch)})"
+            self._refuse(batch, f"{what} is not finite at {place}: lower lr and resume")
 
     def _first_source(self, batch: dict) -> str:
         """Song, stem and second of the first source of a batch."""
         return self.mixer.describe(self.mixer.picks(int(batch["index"][0]))[0])
 
-    def _keep_batch(self, batch: dict) -> str:
-        tensors = {name: value.cpu() for name, value in batch.items()}
-        self.folder.write({"bad_batch.pt": lambda path: torch.save(tensors, path)})
-        return "bad_batch.pt"
+    def _refuse(self, batch: dict, words: str):
+        """Keep the batch to be looked at, and stop."""
+        name = "bad_batch.pt"
+        tensors = {key: value.cpu() for key, value in batch.items()}
+        self.folder.write({name: lambda path: torch.save(tensors, path)})
+        raise DataError(f"{words} (batch kept in {name})")
 
     # Checkpoints
 
@@ -229,7 +223,6 @@ class Run(Counters):
         state = {
             "format": _STATE_FORMAT,
             "identity": json.dumps(self._identity()),
-            "songs": self._songs(),
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(Counters)},
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -253,8 +246,7 @@ class Run(Counters):
         with self.folder.reading():
             if state["format"] != _STATE_FORMAT:
                 raise UsageError(f"{STATE} is of another version: begin anew with overwrite")
-            self._require_same_songs(state.get("songs"))
-            self._require_same_settings(json.loads(state["identity"]))
+            self._require_same(json.loads(state["identity"]))
             for field in dataclasses.fields(Counters):
                 setattr(self, field.name, state[field.name])
             self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
@@ -275,39 +267,28 @@ class Run(Counters):
             if "random_gpu" in state and self.fabric.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_gpu"], self.fabric.device)
 
-    def _songs(self) -> dict[str, int]:
-        """Samples of every song that examples are drawn from, by name."""
-        labelled = {song.name: song.samples for song in self.mixer.songs}
-        files = getattr(self.mixer, "files", {})  # those without stems
-        return labelled | {path.name: samples for path, samples in files.items()}
-
-    def _require_same_songs(self, theirs: dict | None) -> None:
-        ours = self._songs()
-        if theirs in (None, ours):  # None: states had no songs before
-            return
-        name = next(n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n))
-        change = "is new" if name not in theirs else "is gone" if name not in ours else "changed"
-        raise UsageError(
-            f"{self.folder.path / STATE}: song {name!r} {change} since: resume with the songs it "
-            "was trained on, or begin anew with overwrite"
-        )
-
     def _identity(self) -> dict:
         """What a resume must share with the run it continues."""
         train = dataclasses.asdict(self.config)
-        for name in _FREE:
-            del train[name]
-        model = json.loads(self.separator.config.to_json())
-        return {"train": train, "model": model, "freeze": list(self.frozen)} | self.facts
+        files = getattr(self.mixer, "files", {})  # those without stems
+        samples = {song.name: song.samples for song in self.mixer.songs}
+        samples |= {path.name: length for path, length in files.items()}
+        identity = {
+            "train": {name: value for name, value in train.items() if name not in _FREE},
+            "model": json.loads(self.separator.config.to_json()),
+            "freeze": self.frozen,
+            "songs": samples,
+        }
+        return json.loads(json.dumps(identity | self.facts))
 
-    def _require_same_settings(self, theirs: dict) -> None:
-        ours = json.loads(json.dumps(self._identity()))
+    def _require_same(self, theirs: dict) -> None:
+        ours = self._identity()
+        theirs.setdefault("songs", ours["songs"])  # older states do not name them
         kind = type(self.separator.config)  # reads what older versions wrote
-        model = kind.from_json(json.dumps(theirs["model"]))
-        theirs = {**theirs, "model": json.loads(model.to_json())}
+        theirs["model"] = json.loads(kind.from_json(json.dumps(theirs["model"])).to_json())
         if theirs != ours:
             raise UsageError(
-                f"{self.folder.path / STATE} is a run with other settings "
+                f"{self.folder.path / STATE} is a run with other settings or songs "
                 f"({_difference(theirs, ours)}): use those, or begin anew with overwrite"
             )
 
@@ -351,13 +332,12 @@ class Run(Counters):
         }
 
 
-def _difference(theirs: dict, ours: dict) -> str:
-    """Words for the first setting in which two nested dicts differ."""
-    for name in sorted(theirs.keys() | ours.keys()):
-        there, now = theirs.get(name), ours.get(name)
-        if there == now:
-            continue
-        if isinstance(there, dict) and isinstance(now, dict):
-            return _difference(there, now)
-        return f"{name} {there} there, {now} now"
-    return "none"
+def _difference(theirs, ours, name: str = "") -> str:
+    """Words for the first value in which two nested dicts differ, by its dotted name."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return f"{name} {theirs} there, {ours} now"
+    for key in {**theirs, **ours}:
+        there, now = theirs.get(key, "missing"), ours.get(key, "missing")
+        if there != now:
+            return _difference(there, now, f"{name}.{key}".lstrip("."))
+    return ""
