@@ -7,6 +7,7 @@ nothing broke.
 import dataclasses
 import os
 import signal
+import time
 from multiprocessing import resource_sharer
 from pathlib import Path
 
@@ -29,9 +30,10 @@ from tones import (
     unbroken,
 )
 
-from bsrnn import data, losses
-from bsrnn.common import DataError, UsageError
+from bsrnn import cli, data, losses
+from bsrnn.common import DataError, UsageError, stopping_signals
 from bsrnn.data import mixing, toyband
+from bsrnn.training.run import Run
 
 CONFIG = dataclasses.replace(QUICK, steps=6, recipe="plain")
 
@@ -256,3 +258,60 @@ def test_bad_input_is_one_line_with_the_fix(tmp_path, change, words):
         train(tmp_path, **{"data": songs()} | change)
     assert "\n" not in str(caught.value)
     assert not any(tmp_path.glob("*.safetensors"))
+
+
+# -- the command line, signals --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_command_as_ctrl_c_does(number):
+    cleaned = []
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=signal.Signals(number).name), stopping_signals():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), number)  # a second one does not disturb the cleaning
+            cleaned.append(True)
+    assert cleaned and signal.getsignal(number) is before
+    signal.signal(number, signal.SIG_IGN)  # nohup
+    try:
+        with stopping_signals():
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_command_stops_resumes_and_refuses(tmp_path, monkeypatch, capsys):
+    toyband.make(tmp_path / "songs", seconds=3, train=2, test=1, seed=1)
+    words = ["train", "tiny", "--dataset", tmp_path / "songs", "--stems", "vocals", "--steps", 3]
+    words += ["-p", "batch", 1, "-p", "seconds_per_segment", 0.3, "--device", "cpu"]
+
+    def run(*more, out="run"):
+        code = cli.main([str(word) for word in (*words, "--out", tmp_path / out, *more)])
+        return code, capsys.readouterr().err.splitlines()[-1]
+
+    count = Run.count
+
+    def stop(run, loss):
+        count(run, loss)
+        if run.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "count", stop)
+        assert run() == (130, "bsrnn: interrupted after step 2: resume goes on from there")
+    code, line = run()
+    assert code == 2 and "holds a run (last.safetensors)" in line and "overwrite" in line
+    code, line = run("--resume")
+    assert code == 0 and line.startswith("step 3/3")
+    code, line = run("--resume", out="other")
+    assert code == 2 and "no state.pt" in line
+    cut(tmp_path / "run" / "state.pt")
+    code, line = run("--resume")
+    assert code == 1 and f"{tmp_path / 'run' / 'state.pt'} is damaged" in line
+    code, line = run("--overwrite", "--minutes", "nan")
+    assert code == 2 and "max_minutes is nan" in line
+    code, line = run("--overwrite", "--initial", tmp_path / "run" / "best.safetensors")
+    assert code == 2 and "would be replaced" in line

@@ -5,12 +5,11 @@ import pathlib
 
 import pandas
 import torch
-from lightning.fabric.loggers import TensorBoardLogger
 
 from bsrnn import models
 from bsrnn.common import UsageError, optional
 from bsrnn.training import check as checks
-from bsrnn.training import loop, machine
+from bsrnn.training import machine
 from bsrnn.training.config import TrainConfig
 from bsrnn.training.examples import mixer_for
 from bsrnn.training.folder import BEST, FILES, STATE, claim
@@ -75,6 +74,8 @@ def fit(
     or is being trained in, a damaged state or one of other settings or songs. Ctrl-C, SIGTERM and
     SIGHUP save the state after the running step, then raise KeyboardInterrupt. Lessons 07 and 10.
     """
+    from bsrnn.training import loop  # here: Lightning takes long to load, losses do without
+
     place = machine.find(device, devices)
     place.require(train_config)
     first = machine.rank() == 0
@@ -134,6 +135,8 @@ def _loggers(folder: pathlib.Path, tensorboard: bool) -> list:
     if not tensorboard:
         return []
     optional("tensorboard")
+    from lightning.fabric.loggers import TensorBoardLogger
+
     return [TensorBoardLogger(folder, name="tensorboard", version="")]
 
 

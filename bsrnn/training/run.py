@@ -115,6 +115,7 @@ class Run(Counters):
             self.teacher.separator.to(fabric.device)
         if self.loaded is not None:
             self._restore_device(self.loaded)
+            self.loaded = None
         elif self.teacher:  # the first teacher is what a student must beat
             self.best = self._validate(self.teacher.separator)[self.config.monitor]
             self.save(best=self.teacher.separator)
