@@ -53,7 +53,7 @@ def run_two(tmp_path):
     script.write_text(textwrap.dedent(text))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=300,
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=600,
         env=environment | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

@@ -153,4 +153,4 @@ def run_script(text, **options):
     """A Python process that runs `text`, with these tests and the package on its path."""
     head = f"import sys\nsys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
     words = [sys.executable, "-c", head + textwrap.dedent(text)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(words, capture_output=True, text=True, timeout=600, **options)
