@@ -6,11 +6,14 @@ An error that a user is meant to read is one line that says what is wrong and th
 import contextlib
 import dataclasses
 import json
+import numbers
 import os
 import secrets
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -118,6 +121,12 @@ def writable(folder, name: str) -> Path:
     return Path(folder)
 
 
+def synced(path) -> None:
+    """The content of the file is on the disk: a rename that follows cannot overtake it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def whole(path):
     """A path beside `path` to write to; it takes the place of `path` when the block ends well.
@@ -129,6 +138,7 @@ def whole(path):
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield part
+        synced(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -275,3 +285,54 @@ def configured(configs, given: dict) -> list:
         own = {f.name for f in dataclasses.fields(config)} & set(values)
         made.append(dataclasses.replace(config, **{name: values[name] for name in own}))
     return made
+
+
+def in_range(name: str, value, low, high):
+    """`value` if it is a number from `low` to `high` of the kind of `low`: bool, whole, or any.
+
+    >>> in_range("steps", 3, 1, 10), in_range("lr", 1, 0.0, 10.0)
+    (3, 1)
+
+    Raises:
+        UsageError: it lies outside, is not a number (NaN), or not of that kind.
+    """
+    kinds = {bool: bool, int: numbers.Integral, float: numbers.Real}
+    kind = kinds[type(low)]
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if fits and low <= value <= high:
+        return value
+    words = {bool: "true or false", int: "a whole number", float: "a number"}[type(low)]
+    bounds = "" if kind is bool else f" from {low:g} to {high:g}"
+    raise UsageError(f"{name} is {value!r}: give {words}{bounds}")
+
+
+# Signals
+
+
+@contextlib.contextmanager
+def stopping_signals(stop=None):
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up behind itself.
+
+    With `stop`, the first of the three calls it instead; the second is as if it were not given.
+    A signal that is ignored (nohup) stays so; outside the main thread nothing changes.
+    """
+
+    def handle(number, frame):
+        signal.signal(number, before[number] if stop else signal.SIG_IGN)
+        if stop is None:
+            raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+        stop()
+
+    names = ["SIGTERM", "SIGHUP", "SIGINT"] if stop else ["SIGTERM", "SIGHUP"]
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in known}
+    before = {n: each for n, each in before.items() if each not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
