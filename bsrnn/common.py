@@ -81,17 +81,24 @@ def writable(folder, name: str) -> Path:
     return Path(folder)
 
 
+def unfinished(path) -> Path:
+    """A path beside `path` to write to first; its folder is made.
+
+    The name does not hold the file's, which may be as long as names can be; it holds who writes,
+    so that `sweep` can tell what a killed process left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
 @contextlib.contextmanager
 def whole(path):
     """A path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    A reader or a kill meets the old file or the new one, never a half. Folders are made. The name
-    of the part does not hold the file's, which may be as long as names can be; it holds who
-    writes, so that `sweep` can tell what a killed process left.
+    A reader or a kill meets the old file or the new one, never a half. Folders are made.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = unfinished(path)
     try:
         yield part
         os.replace(part, path)
@@ -148,7 +155,7 @@ def file_name(name: str) -> str:
 
 
 def file_names(names) -> list[str]:
-    """`file_name` of each; the later ones get a number where two are equal or differ only in case or
+    """`file_name` of each; later ones get a number where two are equal, or differ only in case or
     in how Unicode composes a letter, which some systems do not tell apart.
 
     >>> file_names(["Song", "song", "tune"])

@@ -13,11 +13,11 @@ Lessons 00 and 08.
 """
 
 from bsrnn.audio.converting import Resampler, resample, resampled_length, to_channels
-from bsrnn.audio.reading import AV_SUFFIXES, SUFFIXES, AudioInfo, Reader, info, read
+from bsrnn.audio.reading import SUFFIXES, AudioInfo, Reader, info, read
 from bsrnn.audio.tags import TAGS
 from bsrnn.audio.writing import FORMATS, Writer, write
 
 __all__ = [
-    "AV_SUFFIXES", "FORMATS", "SUFFIXES", "TAGS", "AudioInfo", "Reader", "Resampler", "Writer",
+    "FORMATS", "SUFFIXES", "TAGS", "AudioInfo", "Reader", "Resampler", "Writer",
     "info", "read", "resample", "resampled_length", "to_channels", "write",
 ]  # fmt: skip

@@ -1,26 +1,54 @@
-"""Read audio files in blocks: libsndfile first, FFmpeg's libraries for the rest."""
+"""Read audio files in blocks: libsndfile where it is exact, FFmpeg's libraries for all others.
 
+Sample 0 is the first that can be decoded, in every format, and the length is what can be decoded. A
+length that a header declares is compared with it and never believed: it cuts nothing, refuses
+nothing and is only warned about. Channels come in wav's order.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+import mmap
 import os
-import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bsrnn.audio import tags
-from bsrnn.audio.converting import resample, to_channels
+from bsrnn.audio.arrays import MOST_CHANNELS, RATES_HZ
+from bsrnn.audio.converting import XIPH_ORDER, resample, to_channels
 from bsrnn.common import DataError, UsageError
 
-AV_SUFFIXES = (".m4a", ".mp4", ".m4b", ".aac", ".mov", ".mkv", ".webm", ".wma")
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)
-# Samples decoded and dropped after a seek, because lossy frames need their predecessors: an MP3
-# frame draws on 511 bytes before it, up to 9 frames of 1152 samples at 32 kbit/s.
-_PREROLL = 1 << 14
+log = logging.getLogger(__name__)
+SUFFIXES = (
+    ".wav", ".flac", ".aif", ".aiff", ".aifc", ".w64", ".caf", ".au", ".ogg", ".oga", ".opus",
+    ".mp3", ".m4a", ".mp4", ".m4b", ".aac", ".mov", ".mkv", ".mka", ".webm", ".wma", ".ac3", ".wv",
+    ".tta", ".avi", ".mp2",
+)  # fmt: skip
+# How files begin that libsndfile reads: RIFF, AIFF, FLAC, W64, CAF, AU, Ogg; and what it seeks.
+_SNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd", b"OggS")
+_PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+# Containers whose frames are found by their own marks: what lies between is no fault of the sound.
+_MARKED = ("mp3", "aac", "ac3", "eac3", "dts", "mpegts")
+_BLOCK = 1 << 16
+_TOLD_S = 0.1  # a declared length this far from the true one is worth a line
+_NOT_SOUND = {  # how a file begins -> what it is, and what to do
+    b"version https://git-lfs": "is a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype html": "is a web page, not the file: download it again, from the link itself",
+    b"<html": "is a web page, not the file: download it again, from the link itself",
+    b"pk\x03\x04": "is a zip archive: unpack it first",
+    b"rar!": "is a rar archive: unpack it first",
+    b"7z\xbc\xaf": "is a 7z archive: unpack it first",
+    b"\x1f\x8b": "is a gzip archive: unpack it first",
+}
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says. `samples` counts per channel; `format` is e.g. "WAV/PCM_16"."""
+    """What a file holds. `samples` counts per channel; `format` is e.g. "WAV/PCM_16"."""
 
     samples: int
     sample_rate: int
@@ -32,89 +60,299 @@ class AudioInfo:
         return self.samples / self.sample_rate
 
 
-class _SoundFile:
-    def __init__(self, path: Path):
-        import soundfile
+@functools.lru_cache(maxsize=4096)
+def warn_once(text: str):
+    """Log a warning, the first time only: files are opened more than once in a run."""
+    log.warning("%s", text)
 
-        self.file, self.position = soundfile.SoundFile(path), 0
-        kind = f"{self.file.format}/{self.file.subtype}"
-        self.exact = self.file.format not in ("MP3", "MPEG", "OGG")
-        self.info = AudioInfo(self.file.frames, self.file.samplerate, self.file.channels, kind)
+
+def _once(function):
+    """Keep what a function of a file gives until the file changes."""
+
+    @functools.lru_cache(maxsize=4096)
+    def kept(path, size, time_ns, *more):
+        return function(path, *more)
+
+    @functools.wraps(function)
+    def call(path: Path, *more):
+        status = path.stat()
+        return kept(path, status.st_size, status.st_mtime_ns, *more)
+
+    return call
+
+
+class _SoundFile:
+    """libsndfile: plain numbers and FLAC, which it seeks to the sample, and Ogg Vorbis, whose ends
+    it alone trims right; there its seeks are not exact, so none is made."""
+
+    def __init__(self, path: Path):
+        self.path, self.position = path, 0
+        self._start()
+        kind, encoding = self.file.format, self.file.subtype
         self.tags = tags.known(self.file.copy_metadata())
-        said = re.search(r"\bdata : (\d+) \(should be (\d+)\)", self.file.extra_info)
-        if said and int(said[2]) < int(said[1]) < 0x7FFFFFFF:  # above: a streaming writer's marker
-            raise DataError(f"{path}: truncated, {said[2]} of {said[1]} bytes: copy it again")
+        self.exact = kind != "OGG"
+        samples = self.file.frames
+        if kind == "OGG" and encoding == "VORBIS" and not _second(path, b"\x01vorbis"):
+            samples = _count_vorbis(path)
+        elif not encoding.startswith(_PLAIN) or kind == "FLAC" and not _flac_agrees(path):
+            samples = 0
+        if not samples:
+            self.file.close()
+            raise RuntimeError("FFmpeg counts it")
+        declared, first, order = _declared(path)
+        if declared is not None:
+            rate, channels = self.file.samplerate, self.file.channels
+            self.file.close()
+            sound = _From(path, first)
+            self.file = soundfile().SoundFile(sound, "r", rate, channels, encoding, order, "RAW")
+            samples = self.file.frames
+            warn_once(
+                f"{path}: its header declares {declared} bytes of sound, but {samples} samples "
+                "follow: all are read"
+            )
+        self.info = AudioInfo(
+            samples, self.file.samplerate, self.file.channels, f"{kind}/{encoding}"
+        )
+
+    def _start(self):
+        self.file = soundfile().SoundFile(self.path)
+        if self.file.format == "OGG":
+            self.file.seekable = lambda: False  # else soundfile seeks in every read
 
     def seek(self, start: int):
-        self.position = start
+        if self.exact:
+            self.file.seek(start)
+            return
+        if start < self.position:
+            self.close()
+            self._start()
+            self.position = 0
+        while self.position < start and self.read(min(_BLOCK, start - self.position)).size:
+            pass
 
     def read(self, samples: int) -> np.ndarray:
-        # soundfile seeks in every read, so lossy files need their pre-roll in each call.
-        before = 0 if self.exact else min(self.position, _PREROLL)
-        if self.file.tell() != self.position - before:
-            self.file.seek(self.position - before)
-        block = self.file.read(before + samples, dtype="float32", always_2d=True)  # (L, C)
-        self.position += len(block) - before
-        return block[before:].T  # (C, L)
+        block = self.file.read(samples, dtype="float32", always_2d=True).T  # (L, C) -> (C, L)
+        self.position += block.shape[-1]
+        order = None if self.exact else XIPH_ORDER.get(len(block))
+        return block[np.argsort(order)] if order else block
 
     def close(self):
         self.file.close()
 
 
-class _AvFile:
-    """One audio stream of an MP4-like container. Its length is what the container declares, so the
-    encoder's padding is dropped (musdb keeps it: 152 samples on MUSDB18's previews)."""
+def soundfile():
+    """The package; here, so that `import bsrnn.audio` stays light."""
+    import soundfile
 
-    def __init__(self, path: Path, stream: int):
-        import av
+    return soundfile
 
-        self.container = av.open(str(path))
-        streams = self.container.streams.audio
-        if stream >= len(streams):
-            self.container.close()
-            raise DataError(f"{path}: has no audio stream {stream}: convert it to wav or flac")
-        self.stream = streams[stream]
-        rate, context = self.stream.rate, self.stream.codec_context
-        if "mp4" in self.container.format.name and self.stream.duration:
-            samples = round(self.stream.duration * self.stream.time_base * rate)
-        else:  # containers that only estimate their length: count
-            samples = sum(frame.samples for frame in self.container.decode(self.stream))
-        self.info = AudioInfo(samples, rate, context.channels, f"MP4/{context.name}")
-        self.tags = tags.known({**self.stream.metadata, **self.container.metadata})
+
+def _second(path: Path, mark: bytes) -> bool:
+    """Whether another stream begins within the file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(mark, data.find(mark) + 1) > 0
+
+
+@_once
+def _count_vorbis(path: Path) -> int:
+    with soundfile().SoundFile(path) as file:
+        file.seekable = lambda: False
+        return sum(iter(lambda: len(file.read(_BLOCK, dtype="float32")), 0))
+
+
+class _From(io.FileIO):
+    """A file without its first bytes."""
+
+    def __init__(self, path: Path, first: int):
+        super().__init__(path)
+        self.first = first
         self.seek(0)
 
-    def seek(self, start: int):
-        # Below zero where need be: an encoder's priming frames carry negative times.
-        target = (start - _PREROLL) / self.info.sample_rate / self.stream.time_base
-        self.container.seek(int(target), stream=self.stream)
-        self.position, self.held = start, np.zeros((self.info.channels, 0), np.float32)
-        self.frames = self._frames()
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return super().seek(offset + (0 if whence else self.first), whence) - self.first
 
-    def _frames(self):  # (first sample, (C, n) float32)
+    def tell(self) -> int:
+        return super().tell() - self.first
+
+
+def _declared(path: Path):
+    """(bytes declared, first byte, byte order) of the sound in a RIFF or AIFF file whose chunks do
+    not fill the file; (None, 0, "") where all is well."""
+    size, place, sound = path.stat().st_size, 12, None
+    with path.open("rb") as file:
+        form = file.read(12)
+        endian = {b"RIFF": "<", b"RIFX": ">", b"FORM": ">"}.get(form[:4])
+        while endian and place + 8 <= size:
+            file.seek(place)
+            name, length = struct.unpack(f"{endian}4sI", file.read(8))
+            if not (name.isascii() and name.decode("ascii").isprintable()):
+                break
+            if name in (b"data", b"SSND"):
+                ahead = 8 if name == b"SSND" else 0  # offset and block size come first
+                sound = length - ahead, place + 8 + ahead
+            place += 8 + length + length % 2
+            if sound and sound[0] <= 0:
+                break
+    if sound is None or sound[0] > 0 and abs(place - size) < 8:
+        return None, 0, ""
+    little = endian == "<" or form[8:] == b"AIFC" and b"sowt" in path.read_bytes()[:4096]
+    return *sound, "LITTLE" if little else "BIG"
+
+
+@_once
+def _flac_agrees(path: Path) -> bool:
+    """Whether the last frame ends where the header says, and no second stream follows."""
+    import av
+
+    if _second(path, b"fLaC"):
+        return False
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            if not stream.duration or stream.time_base * stream.rate != 1:
+                return False
+            container.seek(stream.duration - 1, stream=stream)
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            return packets[-1].pts + packets[-1].duration == stream.duration
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+class _Decoded:
+    """One audio stream through FFmpeg. A seek decodes what lies before, so that a part equals the
+    same part of the whole: encoders' states, estimated indices and clocks of milliseconds make
+    every other way inexact."""
+
+    def __init__(self, path: Path, stream: int):
+        self.path, self.number = path, stream
+        self.info = _count(path, stream)
+        self._start()
+        self.tags = tags.known({**self.stream.metadata, **self.container.metadata})
+
+    def _start(self):
         import av
 
-        resampler = av.AudioResampler(format="fltp")  # converts the sample format only
-        for decoded in self.container.decode(self.stream):
-            for frame in resampler.resample(decoded):
-                yield round(frame.pts * frame.time_base * frame.rate), frame.to_ndarray()
+        self.container, self.stream = _opened(self.path, self.number)
+        self.resampler = av.AudioResampler(format="fltp")  # converts the sample format only
+        self.frames, self.position = _frames(self.container, self.stream, self.path), 0
+        self.held = np.zeros((self.info.channels, 0), np.float32)
+
+    def seek(self, start: int):
+        if start < self.position:
+            self.close()
+            self._start()
+        while self.position + self.held.shape[-1] < start:
+            self.position += self.held.shape[-1]
+            self.held = self._block()
+        self.held = self.held[:, start - self.position :]
+        self.position = start
+
+    def _block(self) -> np.ndarray:
+        """The next samples (C, n); none at the end."""
+        for frame, samples in self.frames:
+            (floats,) = self.resampler.resample(frame)
+            return floats.to_ndarray()[:, :samples]
+        return self.held[:, :0]
 
     def read(self, samples: int) -> np.ndarray:
-        samples = min(samples, self.info.samples - self.position)
         parts, have = [self.held], self.held.shape[-1]
-        while have < samples:
-            first, block = next(self.frames, (None, None))
-            if block is None:
-                break
-            block = block[:, max(0, self.position + have - first) :]  # drop what precedes the start
+        while have < samples and (block := self._block()).shape[-1]:
             parts.append(block)
             have += block.shape[-1]
         joined = np.concatenate(parts, axis=-1)  # (C, >= L)
         self.held = joined[:, samples:]
-        self.position += min(samples, joined.shape[-1])
+        self.position += min(samples, have)
         return joined[:, :samples]
 
     def close(self):
         self.container.close()
+
+
+def _opened(path: Path, number: int):
+    import av
+
+    container = av.open(str(path))
+    streams = container.streams.audio
+    if number < len(streams):
+        return container, streams[number]
+    container.close()
+    raise DataError(f"{path}: has no audio stream {number}: convert it to wav or flac")
+
+
+def _frames(container, stream, path: Path):
+    """(frame, samples of it that count): fewer in the last, where the container's clock counts
+    samples and says how many of them are the encoder's padding."""
+    import av
+
+    marked = container.format.name in _MARKED
+    first = last = None
+    for packet in container.demux(stream):
+        try:
+            decoded = packet.decode()
+        except av.InvalidDataError:
+            if not marked:
+                raise
+            continue
+        for frame in decoded:
+            if last is not None:
+                yield last, last.samples
+            first, last = first or frame, frame
+            if (frame.rate, frame.layout.nb_channels) != (first.rate, first.layout.nb_channels):
+                raise DataError(
+                    f"{path}: changes from {first.rate} Hz, {first.layout.nb_channels} channels to "
+                    f"{frame.rate} Hz, {frame.layout.nb_channels}: cut it there"
+                )
+    if last is None:
+        return
+    samples = last.samples
+    if stream.time_base * last.rate == 1 and 0 < (last.duration or 0) < samples:
+        samples = last.duration
+    declared = (stream.duration or 0) + (stream.start_time or 0) - (last.pts or 0)
+    if "mp4" in container.format.name and 0 < declared < samples:
+        samples = declared
+    yield last, samples
+
+
+def _listed(container, stream, size: int) -> int:
+    """Samples of AAC by MP4's table, which lists every frame: for data sets of hours, in a
+    hundredth of the time. 0 where the table and the header disagree, or the file ends before."""
+    plain = "mp4" in container.format.name and stream.codec_context.name == "aac"
+    listed = [entry for entry in stream.index_entries if not entry.is_discard] if plain else []
+    if len(listed) < 2 or stream.time_base * stream.rate != 1 or not stream.duration:
+        return 0
+    times = np.array([entry.timestamp for entry in listed])
+    step, end = times[1] - times[0], stream.start_time + stream.duration
+    over = times[-1] + step - end  # the encoder's padding
+    if (np.diff(times) != step).any() or times[0] != stream.start_time or not 0 <= over < step:
+        return 0
+    if max(entry.pos + entry.size for entry in listed) > size:
+        return 0
+    container.seek(int(times[-1]), stream=stream)
+    last = [packet for packet in container.demux(stream) if packet.size][-1]
+    return int(min(end, last.pts + last.duration) - stream.start_time)
+
+
+@_once
+def _count(path: Path, number: int) -> AudioInfo:
+    """Decode a stream to its end and say what it holds."""
+    container, stream = _opened(path, number)
+    with container:
+        rate, channels = stream.rate, stream.codec_context.channels
+        samples = _listed(container, stream, path.stat().st_size)
+        if samples:
+            return AudioInfo(samples, rate, channels, f"MP4/{stream.codec_context.name}")
+        for frame, counted in _frames(container, stream, path):
+            samples += counted
+            rate, channels = frame.rate, frame.layout.nb_channels
+        kind = container.format.name
+        kind = "MP4" if "mp4" in kind else kind.split(",")[0].upper()
+        declared_s = float((stream.duration or 0) * stream.time_base)
+        if declared_s and abs(declared_s - samples / rate) > _TOLD_S:
+            warn_once(
+                f"{path}: its header declares {declared_s:.2f} s, all "
+                f"{samples / rate:.2f} s that can be decoded are read"
+            )
+        return AudioInfo(samples, rate, channels, f"{kind}/{stream.codec_context.name}")
 
 
 class Reader:
@@ -122,18 +360,29 @@ class Reader:
 
     `.info` is an AudioInfo, `.tags` holds title, artist and so on (`TAGS`), `.read(n)` gives the
     next n samples (fewer only at the end), `.seek(n)` goes to n. Raises DataError (one line) for
-    files that are missing, empty, truncated, not audio, or that hold NaN or infinite samples.
-    `stream` chooses a stream of a `.stem.mp4`.
+    files that are missing, empty, not audio, that the decoder calls damaged, or that hold NaN or
+    infinite samples. `stream` chooses a stream of a `.stem.mp4`.
     """
 
     def __init__(self, path, stream: int = 0):
-        self.path = Path(path)
-        self.file = _open(self.path, stream)
+        self.path, self.position = Path(path), 0
+        self.file = self._guard(_open, self.path, stream)
         self.info, self.tags = self.file.info, self.file.tags
-        if self.info.samples <= 0:
-            self.file.close()
-            raise DataError(f"{self.path}: holds no samples: leave it out or copy it again")
-        self.position = 0
+        low, high = RATES_HZ
+        for broken, what in (
+            (self.info.samples <= 0, "holds no samples: leave it out or copy it again"),
+            (
+                not low <= self.info.sample_rate <= high,
+                f"declares {self.info.sample_rate} Hz, no rate of sound: repair its header",
+            ),
+            (
+                self.info.channels > MOST_CHANNELS,
+                f"declares {self.info.channels} channels: repair its header",
+            ),
+        ):
+            if broken:
+                self.file.close()
+                raise DataError(f"{self.path}: {what}")
 
     def seek(self, start: int):
         if not 0 <= start <= self.info.samples:
@@ -145,10 +394,7 @@ class Reader:
         wanted = min(samples, self.info.samples - self.position)
         block = self._guard(self.file.read, wanted)
         if block.shape[-1] < wanted:
-            raise DataError(
-                f"{self.path}: truncated, {self.position + block.shape[-1]} of "
-                f"{self.info.samples} samples can be decoded: copy the file again"
-            )
+            raise self._damaged()
         if not np.isfinite(block).all():
             raise DataError(
                 f"{self.path}: NaN or infinite samples near "
@@ -157,14 +403,20 @@ class Reader:
         self.position += wanted
         return block
 
-    def _guard(self, action, argument):
+    def _guard(self, action, *arguments):
+        """Whatever a decoder raises, as one line; memory and interrupts pass."""
         try:
-            return action(argument)
-        except (RuntimeError, OSError, ValueError, EOFError) as error:
-            raise DataError(
-                f"{self.path}: cannot be decoded beyond "
-                f"{self.position / self.info.sample_rate:.2f} s: copy or convert the file again"
-            ) from error
+            return action(*arguments)
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._damaged() from error
+
+    def _damaged(self) -> DataError:
+        return DataError(
+            f"{self.path}: damaged or truncated, it cannot be decoded whole: copy it again, or "
+            "convert it"
+        )
 
     def __enter__(self):
         return self
@@ -174,7 +426,7 @@ class Reader:
 
 
 def _open(path: Path, stream: int):
-    """The decoder for this file. libsndfile first, except for the suffixes it never reads."""
+    """The decoder for this file."""
     for broken, what in (
         (path.is_dir(), "is a folder: name an audio file in it"),
         (not path.exists(), "no such file: check the path"),
@@ -182,23 +434,32 @@ def _open(path: Path, stream: int):
     ):
         if broken:
             raise DataError(f"{path}: {what}")
-    if path.stat().st_size == 0:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
         raise DataError(f"{path}: empty file: copy it again")
-    if path.suffix.lower() not in AV_SUFFIXES and stream == 0:
-        try:
+    for begin, what in _NOT_SOUND.items():
+        if head.lstrip().lower().startswith(begin):
+            raise DataError(f"{path}: {what}")
+    import av
+
+    if stream == 0 and head.startswith(_SNDFILE):
+        with contextlib.suppress(RuntimeError):  # FFmpeg may know it
             return _SoundFile(path)
-        except RuntimeError:  # not a libsndfile format: FFmpeg may know it
-            pass
     try:
-        return _AvFile(path, stream)
-    except UsageError:
-        raise
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
-        raise DataError(f"{path}: not audio, or damaged: convert it to wav or flac") from error
+        _opened(path, stream)[0].close()
+    except (av.FFmpegError, ValueError) as error:
+        what = "not audio, or damaged: convert it to wav or flac"
+        if head[4:8] == b"ftyp":
+            what = "its index (moov) is missing, as in half a download: copy it again"
+        elif not head.strip(b"\0"):
+            what = "holds zeros only, as in half a download: copy it again"
+        raise DataError(f"{path}: {what}") from error
+    return _Decoded(path, stream)
 
 
 def info(path, stream: int = 0) -> AudioInfo:
-    """What the header says; same errors as `Reader`."""
+    """What the file holds, counted; same errors as `Reader`."""
     with Reader(path, stream) as file:
         return file.info
 
