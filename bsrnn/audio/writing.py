@@ -11,7 +11,7 @@ import numpy as np
 from bsrnn.audio import tags as names
 from bsrnn.audio.arrays import check_rate, waveform
 from bsrnn.audio.converting import XIPH_ORDER, Resampler, to_channels
-from bsrnn.audio.reading import warn_once
+from bsrnn.audio.decoding import warn_once
 from bsrnn.common import DataError, UsageError, unfinished
 
 
@@ -67,8 +67,11 @@ def fit(suffix: str, sample_rate: int, channels: int) -> tuple[int, int]:
 class _SoundFile:
     """libsndfile's encoder."""
 
-    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags):
+    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
         import soundfile
+
+        if len(streams) > 1:
+            raise ValueError("it holds one stream")
 
         self.encoding = encoding
         self.order = XIPH_ORDER.get(channels) if container == "OGG" else None
@@ -79,7 +82,7 @@ class _SoundFile:
             with contextlib.suppress(RuntimeError):  # a format without this tag
                 setattr(self.file, name, value)
 
-    def write(self, block: np.ndarray):
+    def write(self, block: np.ndarray, number: int):
         if self.order:
             block = block[list(self.order)]  # libsndfile leaves the order to its caller
         frames = _pcm(block.T, self.encoding)  # (L, C)
@@ -90,29 +93,28 @@ class _SoundFile:
         self.file.close()
 
 
-class AacFile:
+class _AacFile:
     """FFmpeg's AAC encoder in an MP4 container, through PyAV; several streams make a `.stem.mp4`.
 
     AAC codes frames of 1024 samples after one of priming. The container's edit list says where the
     sound begins and how long it is: in samples, because its clock is set to the sample rate.
     """
 
-    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, titles=("",)):
+    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
         import av
 
         self.rate, self.layout = sample_rate, _LAYOUTS[channels]
         clock = {"movie_timescale": str(sample_rate)}
         self.container = av.open(str(path), "w", format=container, options=clock)
         self.container.metadata.update(names.for_av(tags))
-        self.streams, self.positions = [], [0] * len(titles)
-        for title in titles:
+        self.streams, self.positions = [], [0] * len(streams)
+        for name in streams:
             stream = self.container.add_stream("aac", rate=sample_rate, layout=self.layout)
             stream.bit_rate = channels * min(_AAC_BITS, 6 * sample_rate)
-            if title:
-                stream.metadata.update(title=title, handler_name=title)
+            stream.metadata.update({"handler_name": name} if name else {})
             self.streams.append(stream)
 
-    def write(self, waveform: np.ndarray, number: int = 0):
+    def write(self, waveform: np.ndarray, number: int):
         import av
 
         for first in range(0, waveform.shape[-1], _BLOCK):
@@ -139,30 +141,34 @@ class Writer:
     rate or channels that it cannot hold are resampled and folded, which `fit` warns about. Integer
     formats round to the nearest step; they clip beyond full scale, see `.clips`. `samples`, if
     known, selects the 64-bit wav header where 4 GB would not do. tags: title, artist ... (`TAGS`),
-    as `Reader.tags` gives them; kept where the format has them.
+    as `Reader.tags` gives them; kept where the format has them. streams: names, where an mp4 holds
+    several; `write` says which.
     """
 
     def __init__(
-        self, path, sample_rate: int, channels: int, subtype=None, samples: int = 0, tags=None
-    ):
+        self, path, sample_rate: int, channels: int, subtype=None, samples: int = 0, tags=None,
+        streams=("",),
+    ):  # fmt: skip
         self.path, self.channels = Path(path), channels
         if self.path.suffix.lower() not in FORMATS:
             raise UsageError(f"cannot write {self.path.name}: end it in {', '.join(FORMATS)}")
         form = FORMATS[self.path.suffix.lower()]
         rate, self.width = fit(self.path.suffix, sample_rate, channels)
-        same = rate == sample_rate
-        self.resampler = None if same else Resampler(sample_rate, rate, self.width)
+        self.resamplers = []
+        if rate != sample_rate:
+            self.resamplers = [Resampler(sample_rate, rate, self.width) for _ in streams]
         self.subtype = subtype or form.encoding
         container = form.container
         if container == "WAV" and samples * channels * 4 > 4e9:
             container = "RF64"
         self.peak, self.finished = 0.0, False
-        encoder = AacFile if form.encoding == "AAC" else _SoundFile
+        encoder = _AacFile if form.encoding == "AAC" else _SoundFile
         try:
             self.temporary = unfinished(self.path)
             self.file = encoder(
-                self.temporary, container, self.subtype, rate, self.width, names.known(tags or {})
-            )
+                self.temporary, container, self.subtype, rate, self.width,
+                names.known(tags or {}), streams,
+            )  # fmt: skip
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             with contextlib.suppress(OSError, AttributeError):
                 self.temporary.unlink()
@@ -178,18 +184,18 @@ class Writer:
     def _failure(self, what, fix: str) -> DataError:
         return DataError(f"cannot write {self.path} ({what}): {fix}")
 
-    def write(self, block: np.ndarray):
+    def write(self, block: np.ndarray, stream: int = 0):
         """Append (C, L). Refuses NaN and infinities."""
         block = waveform(block, f"the sound for {self.path}").astype(np.float32, copy=False)
         if block.shape[0] != self.channels:
             raise UsageError(f"waveforms must be ({self.channels}, L), not {block.shape}")
         block = to_channels(block, self.width)
         self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
-        self._encode(self.resampler.push(block) if self.resampler else block)
+        self._encode(self.resamplers[stream].push(block) if self.resamplers else block, stream)
 
-    def _encode(self, block: np.ndarray):
+    def _encode(self, block: np.ndarray, stream: int):
         try:
-            self.file.write(block)
+            self.file.write(block, stream)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._failure(error, "free some disk space") from error
 
@@ -199,8 +205,8 @@ class Writer:
             return
         self.finished = True
         try:
-            if self.resampler:
-                self._encode(self.resampler.finish())
+            for stream, resampler in enumerate(self.resamplers):
+                self._encode(resampler.finish(), stream)
         finally:
             self._close()
 
