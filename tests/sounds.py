@@ -37,5 +37,5 @@ def run(tool, *words):
 
 def decoded(path, channels):
     """What ffmpeg decodes, (C, L)."""
-    raw = run("ffmpeg", "-i", path, "-map", "0:a:0", "-ac", channels, "-f", "f32le", "-")
+    raw = run("ffmpeg", "-i", path, "-map", "0:a:0", "-f", "f32le", "-")
     return np.frombuffer(raw, "<f4").reshape(-1, channels).T
