@@ -277,8 +277,8 @@ def test_folder_names_never_collide():
 
 NAMES = (
     "A\\B", "A_B", "a_b", "...", "..", ".hidden", "x" * 251, "x" * 250, "音" * 83, "CON",
-    "nul.live", "dot.", "space ", "a:b", 'a"b', "a*b", "a?b", "new\nline", "-", "caf\u00e9", "cafe\u0301",
-    "stra\u00dfe", "STRASSE", "\udcff",
+    "nul.live", "dot.", "space ", "a:b", 'a"b', "a*b", "a?b", "new\nline", "-",
+    "caf\u00e9", "cafe\u0301", "stra\u00dfe", "STRASSE", "\udcff",
 )  # fmt: skip
 
 
