@@ -5,12 +5,18 @@ An error that a user is meant to read is one line that says what is wrong and th
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import numbers
 import os
+import platform
 import secrets
 import shlex
+import signal
 import sys
 import tempfile
+import threading
+import unicodedata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -18,6 +24,9 @@ CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()  # else installed, from
 ROOT = PACKAGE.parent if CHECKOUT else PACKAGE / "share"  # data, notebooks, the tested versions
 NOTEBOOKS = ROOT / "notebooks"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+# Names that Windows keeps for devices, whatever ending follows.
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{x}{i}" for x in ("COM", "LPT") for i in range(1, 10)}
+_LONGEST_BYTES = 240  # of the 255 that file systems hold; room for an ending and a number
 
 
 # Errors
@@ -118,20 +127,103 @@ def writable(folder, name: str) -> Path:
     return Path(folder)
 
 
+def synced(path) -> None:
+    """The content of the file is on the disk: a rename that follows cannot overtake it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def unfinished(path) -> Path:
+    """A path beside `path` to write to first; its folder is made.
+
+    The name does not hold the file's, which may be as long as names can be; it holds who writes,
+    so that `sweep` can tell what a killed process left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
 @contextlib.contextmanager
 def whole(path):
     """A path beside `path` to write to; it takes the place of `path` when the block ends well.
 
     A reader or a kill meets the old file or the new one, never a half. Folders are made.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    part = unfinished(path)
     try:
         yield part
+        synced(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def sweep(folder) -> None:
+    """Remove what processes of this machine that are no more left half-written in `folder`."""
+    for part in Path(folder).glob(f".{_machine()}-*-*.part"):
+        number = part.name.split("-")[1]
+        if number.isdecimal() and not _lives(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # where os.kill ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def file_name(name: str) -> str:
+    """A name for a file or folder that every system can hold, another one for every `name`.
+
+    Most names stay as they are. Where characters, length or a reserved word must change, a digest
+    of the whole name follows, so that no two names meet.
+
+    >>> file_name("AC/DC"), file_name("AC_DC")
+    ('AC_DC-5a5abe39', 'AC_DC')
+    """
+    kept = (char.isprintable() and char not in '/\\:*?"<>|' for char in name)
+    plain = "".join(char if keep else "_" for char, keep in zip(name, kept, strict=True))
+    plain = plain.rstrip(". ") or "_"
+    if plain.startswith((".", " ")):
+        plain = f"_{plain[1:]}"
+    if plain.split(".")[0].strip().upper() in _RESERVED:
+        plain = f"_{plain}"
+    if len(plain.encode(errors="replace")) > _LONGEST_BYTES:
+        plain = plain.encode(errors="replace")[: _LONGEST_BYTES - 9].decode(errors="ignore")
+    if plain == name:
+        return plain
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain}-{digest}"
+
+
+def file_names(names) -> list[str]:
+    """`file_name` of each; later ones get a number where two are equal, or differ only in case or
+    in how Unicode composes a letter, which some systems do not tell apart.
+
+    >>> file_names(["Song", "song", "tune"])
+    ['Song', 'song (2)', 'tune']
+    """
+    taken, result = set(), []
+    for name in names:
+        made = plain = file_name(name)
+        number = 1
+        while (key := unicodedata.normalize("NFC", made).casefold()) in taken:
+            number += 1
+            made = f"{plain} ({number})"
+        taken.add(key)
+        result.append(made)
+    return result
 
 
 def write_text(path, text: str) -> None:
@@ -275,3 +367,54 @@ def configured(configs, given: dict) -> list:
         own = {f.name for f in dataclasses.fields(config)} & set(values)
         made.append(dataclasses.replace(config, **{name: values[name] for name in own}))
     return made
+
+
+def in_range(name: str, value, low, high):
+    """`value` if it is a number from `low` to `high` of the kind of `low`: bool, whole, or any.
+
+    >>> in_range("steps", 3, 1, 10), in_range("lr", 1, 0.0, 10.0)
+    (3, 1)
+
+    Raises:
+        UsageError: it lies outside, is not a number (NaN), or not of that kind.
+    """
+    kinds = {bool: bool, int: numbers.Integral, float: numbers.Real}
+    kind = kinds[type(low)]
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if fits and low <= value <= high:
+        return value
+    words = {bool: "true or false", int: "a whole number", float: "a number"}[type(low)]
+    bounds = "" if kind is bool else f" from {low:g} to {high:g}"
+    raise UsageError(f"{name} is {value!r}: give {words}{bounds}")
+
+
+# Signals
+
+
+@contextlib.contextmanager
+def stopping_signals(stop=None):
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up behind itself.
+
+    With `stop`, the first of the three calls it instead; the second is as if it were not given.
+    A signal that is ignored (nohup) stays so; outside the main thread nothing changes.
+    """
+
+    def handle(number, frame):
+        signal.signal(number, before[number] if stop else signal.SIG_IGN)
+        if stop is None:
+            raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+        stop()
+
+    names = ["SIGTERM", "SIGHUP", "SIGINT"] if stop else ["SIGTERM", "SIGHUP"]
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in known}
+    before = {n: each for n, each in before.items() if each not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_speed import KINDS, made, peak_error
-from test_training import QUICK, TINY, equal, last, songs, without_clock
+from tones import QUICK, TINY, equal, last, songs, without_clock
 
 import bsrnn
 from bsrnn import benchmark, cli, models, training

@@ -132,7 +132,11 @@ def test_balance_gates_each_side_by_itself():
 
 @pytest.mark.parametrize(
     "shape, words",
-    [((44100,), "give \\(C, L\\)"), ((3, 44100), "1, 2, 5, 6 channels"), ((1, 100), "too short")],
+    [
+        ((44100,), "one row per channel"),
+        ((3, 44100), "1, 2, 5, 6 channels"),
+        ((1, 100), "too short"),
+    ],
 )
 def test_bad_input_is_one_line(shape, words):
     with pytest.raises(UsageError, match=words):

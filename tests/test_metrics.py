@@ -324,3 +324,27 @@ def test_band_error_finds_the_band():
     split = metrics.band_error(s, e, scheme)
     assert split.error[1] > 1e4 * split.error[0] and split.reference[0] > 1e4 * split.reference[1]
     assert split.sdr_db[0] > 60 and split.sdr_db[1] < -10
+
+
+WRONG = {  # what people hand in -> what is said
+    "(L, C), museval's order": (lambda x: x.T, "transpose it"),
+    "int16 of a wav file": (lambda x: (x * 2**15).astype(np.int16), "full scale is 1.0"),
+    "a spectrum": (lambda x: x + 0j, "complex"),
+    "a masked array": (lambda x: np.ma.masked_less(x, 0), "masked"),
+    "text": (lambda x: x.astype(str), "array of floats"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("name", ["usdr", "si_sdr", "score"])
+def test_arrays_of_the_wrong_kind_are_refused_not_scored(case, name):
+    change, words = WRONG[case]
+    rng = np.random.default_rng(0)
+    s, e = (change(x) for x in rng.uniform(-0.9, 0.9, (2, 2, 4000)))
+    if name == "score":
+        call = lambda: metrics.score({"v": s}, {"v": e}, 1000)  # noqa: E731
+    else:
+        call = lambda: getattr(metrics, name)(s, e)  # noqa: E731
+    with pytest.raises(UsageError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_training import QUICK, TINY
-from test_training_options import saved_bytes
+from tones import QUICK, TINY, saved_bytes
 
 from bsrnn import cli, models, training
 from bsrnn.common import UsageError

@@ -8,32 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from sounds import tones
 from test_separation import Gains, noise
 
-from bsrnn import audio, cli, separation
-from bsrnn.common import DataError, UsageError
+from bsrnn import audio, cli, data, separation
+from bsrnn.common import DataError, UsageError, file_name, file_names, unfinished, write_text
 from bsrnn.models import BandSplitSeparator, load, presets, save
 from bsrnn.models.zoo import registry
 from bsrnn.separation import separate_file, separate_files
 
-MODULE = [sys.executable, "-m", "bsrnn", "separate"]
-
 
 class Model(Gains):
     sample_rate = 44100
-
-
-def tones(seconds, rate, channels):
-    """Below 3 kHz, so that every rate can hold it."""
-    t = np.arange(round(seconds * rate)) / rate
-    hz = [200 + 150 * channel for channel in range(channels)]
-    return np.array([0.3 * np.sin(2 * np.pi * f * t) for f in hz], np.float32)
 
 
 def left_overs(folder):
@@ -53,7 +46,7 @@ LOSSLESS = [
 
 @pytest.mark.parametrize("suffix, subtype, rate, channels", LOSSLESS)
 def test_every_width_rate_and_depth_comes_back_as_it_was(tmp_path, suffix, subtype, rate, channels):
-    mixture = tones(0.3, rate, channels)
+    mixture = tones(round(0.3 * rate), rate, channels)
     path = audio.write(tmp_path / f"a{suffix}", mixture, rate, subtype or None)
     paths = separate_file(Model(), path, tmp_path / "out", chunk_s=0.1, stems=("half",))
     found, found_rate = audio.read(paths["half"])
@@ -63,39 +56,27 @@ def test_every_width_rate_and_depth_comes_back_as_it_was(tmp_path, suffix, subty
     assert error < (2e-4 if subtype == "PCM_16" else 1e-5)  # 16 bit: half a step of 2^-15
 
 
-@pytest.mark.parametrize("rate", [8000, 44100, 48000, 96000])
+@pytest.mark.parametrize("rate", [11025, 44100, 96000])
 @pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".m4a"])
-def test_lossy_formats_in_and_out_keep_length_rate_and_width(tmp_path, suffix, rate, channels):
-    mixture = tones(0.5, rate, channels)
-    if suffix == ".mp3" and (channels > 2 or rate > 48000):
-        with pytest.raises(DataError, match="cannot write .* or choose wav") as caught:
-            audio.write(tmp_path / "a.mp3", mixture, rate)
-        assert "\n" not in str(caught.value) and not left_overs(tmp_path)
-        return
-    path = audio.write(tmp_path / f"a{suffix}", mixture, rate)
-    paths = separate_file(Model(), path, tmp_path / "out", suffix=suffix, chunk_s=0.2)
-    heard, _ = audio.read(path)
-    assert heard.shape == mixture.shape
-    for stem, gain in zip(Model.stems, Model.gains, strict=True):
-        found, found_rate = audio.read(paths[stem])
-        assert found_rate == rate and found.shape == mixture.shape
-        wide = [0, 1, 2, 4, 5] if channels == 6 else range(channels)  # the LFE is low-passed
-        inner = slice(rate // 10, -rate // 10)
-        noise_rms = np.sqrt(np.square(found - gain * heard)[wide, inner].mean())
-        assert noise_rms < 0.2 * abs(gain) * 0.3 / 2**0.5, (noise_rms, gain)
-
-
-@pytest.mark.parametrize("samples", [1, 1023, 1024, 1025, 44100])
-def test_m4a_has_the_exact_length(tmp_path, samples):
-    with audio.Writer(tmp_path / "a.m4a", 44100, 2) as file:
-        for first in range(0, samples, 777):
-            file.write(tones(1, 44100, 2)[:, first : min(samples, first + 777)])
-    assert audio.info(tmp_path / "a.m4a").samples == samples
-    found, _ = audio.read(tmp_path / "a.m4a")
-    assert found.shape == (2, samples)
-    assert np.abs(found - tones(1, 44100, 2)[:, :samples]).max() < 0.1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.m4a"]
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".m4a", ".opus"])
+def test_lossy_formats_in_and_out_hold_what_they_can(tmp_path, suffix, rate, channels):
+    """A song in this format, and a wav of another rate and width, both to this format."""
+    mixture = tones(rate // 2, rate, channels)
+    held_hz, width = audio.fit(suffix, rate, channels)
+    for source in (suffix, ".wav"):
+        path = audio.write(tmp_path / f"a{source}", mixture, rate)
+        paths = separate_file(Model(), path, tmp_path / source, suffix=suffix, chunk_s=0.2)
+        heard, _ = audio.read(path)
+        heard = audio.to_channels(
+            audio.resample(heard, audio.info(path).sample_rate, held_hz), width
+        )
+        for stem, gain in zip(Model.stems, Model.gains, strict=True):
+            found, found_rate = audio.read(paths[stem])
+            assert found_rate == held_hz and abs(found.shape[1] - heard.shape[1]) <= 1
+            wide = [0, 1, 2, 4, 5] if width == 6 else range(width)  # the LFE is low-passed
+            inner = slice(held_hz // 10, -held_hz // 10)
+            noise_rms = np.sqrt(np.square(found - gain * heard)[wide, inner].mean())
+            assert noise_rms < 0.2 * abs(gain) * 0.3 / 2**0.5, (noise_rms, gain)
 
 
 TAGS = {
@@ -149,7 +130,6 @@ def _nan(path):
 FAULTS = {
     "letter.wav": (_text, "not audio"),
     "letter.m4a": (_text, "not audio"),
-    "short.wav": (_truncated, "truncated"),
     "short.flac": (_truncated, "truncated|decoded"),
     "nan.wav": (_nan, "NaN"),
     "empty.mp3": (Path.touch, "empty file"),
@@ -292,7 +272,86 @@ def test_a_batch_goes_on_after_a_broken_file(songs, checkpoint, capsys, tmp_path
 def test_folder_names_never_collide():
     paths = ["x/song.wav", "y/song.mp3", "z/x/SONG.ogg", "x - song.wav", "clip.stem.mp4"]
     names = separation.batch.folder_names([Path(path) for path in paths])
-    assert names == ["x - song (2)", "y - song", "x - SONG (3)", "x - song", "clip"]
+    assert names == ["x - song", "y - song", "x - SONG (2)", "x - song (3)", "clip"]
+
+
+NAMES = (
+    "A\\B", "A_B", "a_b", "...", "..", ".hidden", "x" * 251, "x" * 250, "音" * 83, "CON",
+    "nul.live", "dot.", "space ", "a:b", 'a"b', "a*b", "a?b", "new\nline", "-",
+    "caf\u00e9", "cafe\u0301", "stra\u00dfe", "STRASSE", "\udcff",
+)  # fmt: skip
+
+
+def test_names_that_systems_cannot_hold_or_tell_apart_get_files_of_their_own(tmp_path):
+    names = file_names(NAMES)
+    seen = {unicodedata.normalize("NFC", name).casefold() for name in names}
+    assert len(seen) == len(NAMES)
+    for name, made in zip(NAMES, names, strict=True):
+        assert len(made.encode(errors="replace")) <= 250 and not set(made) & set('/\\:*?"<>|\n')
+        assert not made.startswith(".") and not made.endswith((".", " "))
+        assert made.split(".")[0].upper() not in ("CON", "NUL")
+        assert file_name(file_name(name)) == file_name(name)
+        write_text(tmp_path / f"{made}.json", "{}")
+    assert len(list(tmp_path.iterdir())) == len(NAMES)
+    for name in ("A_B", "x" * 240, "AC-DC, live (2)", "Motörhead"):
+        assert file_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["...wav", "..wav", ".wav.wav", "A\\B.wav", f"{'x' * 251}.wav"])
+def test_songs_of_any_name_stay_in_the_folder(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("source.wav", np.zeros((99, 2)), 44100)
+    os.rename("source.wav", name)
+    paths = separate_file(Model(), f"./{name}", tmp_path / "out" / "stems")
+    assert {path.parent.parent for path in paths.values()} == {tmp_path / "out" / "stems"}
+    assert {path.suffix for path in left_overs(tmp_path / "out")} == {".wav"}
+
+
+def test_what_a_format_cannot_hold_is_said_before_the_model_is_loaded(
+    tmp_path, monkeypatch, capsys
+):
+    path = audio.write(tmp_path / "a.wav", noise(1000, 7), 44100)
+    monkeypatch.setattr("bsrnn.load", lambda *_, **__: pytest.fail("loaded"))
+    code, _, err = call(capsys, path, "-o", tmp_path / "out", "--format", "mp3")
+    assert code == 2 and err == ["bsrnn: no rule to turn 7 channels into 2: mix them down first"]
+    code, _, err = call(capsys, "", "-o", tmp_path / "out")
+    assert code == 2 and "a path is empty" in err[0]
+
+
+def test_a_failure_names_the_song(tmp_path, checkpoint, capsys):
+    loud = audio.write(tmp_path / "loud.wav", 3e29 * noise(30000), 44100)
+    fine = audio.write(tmp_path / "fine.wav", noise(30000), 44100)
+    code, out, err = call(capsys, loud, fine, "--model", checkpoint, "-o", tmp_path / "out")
+    assert code == 1 and {Path(line).parent.name for line in out} == {"fine"}
+    assert "loud.wav: the separator returned NaN" in err[0]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    path = audio.write(tmp_path / "a.wav", noise(500), 44100)
+    script = "import os, sys; from bsrnn.common import unfinished as f; f(sys.argv[1]).touch()"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "out" / "a" / "all.wav"], check=True)
+    living = unfinished(tmp_path / "out" / "a" / "all.wav")
+    living.touch()
+    assert len(left_overs(tmp_path / "out")) == 2
+    separate_file(Model(), path, tmp_path / "out")
+    assert len(left_overs(tmp_path / "out")) == 4 and living.exists()
+
+
+def test_stem_mp4_is_what_our_data_and_others_read(tmp_path):
+    class Four(Model):
+        stems, gains = ("vocals", "drums", "bass", "other"), (1.0, 0.5, 0.25, -0.5)
+
+    mixture = tones(44100, 44100)
+    path = audio.write(tmp_path / "A - B.wav", mixture, 44100)
+    paths = separate_file(Four(), path, tmp_path / "out", suffix=".stem.mp4")
+    assert set(paths.values()) == {tmp_path / "out" / "A - B" / "A - B.stem.mp4"}
+    songs = data.open(tmp_path / "out" / "A - B")
+    assert songs.stems == ("drums", "bass", "other", "vocals")
+    for number, gain in enumerate((1, 0.5, 0.25, -0.5, 1.0)):
+        found, _ = audio.read(paths["drums"], stream=number)
+        assert found.shape == mixture.shape and np.abs(found - gain * mixture).max() < 0.05
+    with pytest.raises(UsageError, match="holds drums, bass, other, vocals, not vocals, drums"):
+        separate_file(Four(), path, tmp_path, suffix=".stem.mp4", stems=("vocals", "drums"))
 
 
 def test_one_bar_over_all_files(songs):

@@ -337,7 +337,7 @@ def test_the_board_says_mean_interval_and_cost_beside_the_ladder(notebook, tmp_p
     known = ttest_1samp(scores, 0).confidence_interval(0.95)
     assert list(table.loc["v7", ["low_db", "high_db"]]) == pytest.approx([known.low, known.high])
     assert table.loc["mixture", "score_db"] == -3 and np.isnan(table.loc["mixture", "low_db"])
-    assert table.loc["v7", "parameters"] == 7 and "energy_kwh" not in table
+    assert table.loc["v7", "parameters"] == 7 and "seconds" not in table
     assert table.loc["v1", "cpu_seconds"] == pytest.approx(np.mean(VALUES["v1"]))
     drums = board.table(stem="drums")
     assert drums.loc["v7", "score_db"] == pytest.approx(scores.mean() + 1)
@@ -348,21 +348,21 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(notebook,
     for path in out.glob("cells/*/results.json"):
         card = json.loads(path.read_text())
         cost = {"parameters": 100762, "macs_per_second": 43637877, "training_macs": 1.067631e12}
-        card["cost"] = cost | {"cpu_seconds": 1234.56, "energy_kwh": 0.0123456}
+        card["cost"] = cost | {"cpu_seconds": 1234.56, "energy_kwh": 0.0123456}  # no cost
         path.write_text(json.dumps(card))
     board = experiments.leaderboard(out)
     shown = board.readable()
     assert list(shown.index) == list(board.table().index), "another order than the board's"
     assert dict(shown.loc["v7"].drop(["score_db", "low_db", "high_db", "front"])) == {
         "seeds": "2", "parameters": "100,762", "GMAC per second of sound": "0.044",
-        "training GMAC": "1,067.63", "training CPU s": "1,234.6", "training kWh": "0.012",
+        "training GMAC": "1,067.63", "training CPU s": "1,234.6",
     }  # fmt: skip
     assert shown.loc["v7", "score_db"] == "5.20", (
         "median over songs, mean over stems, mean over seeds"
     )
     assert dict(shown.loc["mixture"]) == dict.fromkeys(shown, "") | {"score_db": "-3.00"}
     assert shown.columns.name == board.note or not board.note
-    assert "training kWh" not in board.readable(leave=["energy_kwh"]), "left out"
+    assert "training CPU s" not in board.readable(leave=["cpu_seconds"]), "left out"
 
 
 def test_gains_are_paired_and_the_rule_decides(notebook, tmp_path):

@@ -1,26 +1,39 @@
 """What breaks a long run: each gives one line with the fix, and the last state goes on.
 
-The networks and songs are those of test_training.py; a run is broken between its checkpoints and
-then resumed, and the weights are those of a run that nothing broke.
+A run is broken between its checkpoints and then resumed, and the weights are those of a run that
+nothing broke.
 """
 
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
-import textwrap
+import time
 from multiprocessing import resource_sharer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_training import QUICK, TINY, Songs, ToneSong, equal, fit, last, train
+from tones import (
+    CONSTANT,
+    QUICK,
+    TINY,
+    Songs,
+    ToneSong,
+    equal,
+    last,
+    run_script,
+    songs,
+    state,
+    steps,
+    train,
+    unbroken,
+)
 
-from bsrnn import data
-from bsrnn.common import DataError
+from bsrnn import cli, data, losses
+from bsrnn.common import DataError, UsageError, stopping_signals
 from bsrnn.data import mixing, toyband
+from bsrnn.training.run import Run
 
 CONFIG = dataclasses.replace(QUICK, steps=6, recipe="plain")
 
@@ -50,8 +63,12 @@ def killed(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def missing(_):
-    raise DataError("song 'tone 0': drums.wav: no such file: check the path")
+def nobody_answers(_):
+    """A worker dies while it hands a batch over: Python's pipe breaks first."""
+    resource_sharer._resource_sharer.get_connection(("/nowhere", 1))
+
+
+DIED = "a worker process died.*lower workers"
 
 
 @pytest.fixture
@@ -65,55 +82,37 @@ def uncached(monkeypatch):
     monkeypatch.setattr(mixing.RandomMixer, "__init__", without)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
-    train(folder, CONFIG, data=Songs([FailingSong(0)]))
-    return last(folder)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("fail", "words"),
+    ("fail", "workers", "words"),
     [
-        (io_error, "Input/output error"),
-        (missing, "no such file"),
-        (turns_to_nan, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
-        (killed, "a worker process died.*lower workers"),
+        (io_error, 0, "Input/output error"),
+        (io_error, 1, "Input/output error"),
+        (turns_to_nan, 0, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
+        (turns_to_nan, 1, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
+        (killed, 1, DIED),
+        (nobody_answers, 0, DIED),
     ],
 )
-def test_songs_that_break_while_training(tmp_path, uncached, unbroken, fail, words, workers):
-    if fail is killed and not workers:
-        pytest.skip("that is a kill of the run itself: test_training.py")
+def test_songs_that_break_while_training(tmp_path, uncached, fail, words, workers):
     # one read to look for sound, two per example: it breaks after the second checkpoint's batch
     bad = Songs([FailingSong(0, fail, good=20 + (3 if workers else 0))])
     config = dataclasses.replace(CONFIG, workers=workers)
     with pytest.raises(DataError, match=words) as caught:
         train(tmp_path, config, data=bad)
     assert "\n" not in str(caught.value)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["step"] in (2, 4)
-    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("*.tmp"))
-    train(tmp_path, config, data=Songs([FailingSong(0)]), resume=True)
-    assert equal(last(tmp_path), unbroken)
-
-
-def test_a_worker_that_dies_while_it_hands_a_batch_over(tmp_path, uncached):
-    """Then Python's own pipe breaks first, in one of several ways."""
-
-    def nobody_answers(_):
-        resource_sharer._resource_sharer.get_connection((str(tmp_path / "gone"), 1))
-
-    with pytest.raises(DataError, match=r"a worker process died.*lower workers"):
-        train(tmp_path, CONFIG, data=Songs([FailingSong(0, nobody_answers, good=20)]))
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] in (2, 4)
+    assert state(tmp_path)["step"] in (2, 4)
+    assert not list(tmp_path.glob(".new-*"))
+    good = Songs([FailingSong(0)])
+    train(tmp_path, config, data=good, resume=True)
+    train(tmp_path / "through", CONFIG, data=good)
+    assert equal(last(tmp_path), last(tmp_path / "through"))
 
 
 def test_a_stem_that_disappears_from_the_disk(tmp_path, uncached):
     toyband.make(tmp_path / "songs", seconds=3, train=2, test=1, seed=1)
-    songs = data.open(tmp_path / "songs")
+    music = data.open(tmp_path / "songs")
     config = dataclasses.replace(CONFIG, steps=40, checkpoint_every=1)
-    stop = Path(songs.subset("train")[0].files["drums"][0])
+    stop = Path(music.subset("train")[0].files["drums"][0])
     run = tmp_path / "run"
     done = []
     draw = mixing.RandomMixer.__getitem__
@@ -127,28 +126,23 @@ def test_a_stem_that_disappears_from_the_disk(tmp_path, uncached):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixing.RandomMixer, "__getitem__", remove_half_way)
         with pytest.raises(DataError, match=r"drums\.wav") as caught:
-            fit(TINY, config, songs, run, valid=[], progress=False, device="cpu")
+            train(run, config, data=music, valid=[])
     assert "\n" not in str(caught.value)
-    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    assert state(run)["step"] == 2
     stop.with_suffix(".gone").rename(stop)
-    shorter = dataclasses.replace(config, steps=4)
-    again = fit(TINY, shorter, songs, run, valid=[], resume=True, progress=False, device="cpu")
-    assert again.card["steps"] == 4
+    assert train(run, steps(config, 4), data=music, valid=[], resume=True).card["steps"] == 4
 
 
 FULL = """
-    import dataclasses, resource, signal, sys
-    sys.path[:0] = [{here!r}, {root!r}]
-    from test_training import Songs, ToneSong, train
-    from test_training_faults import CONFIG
+    import resource, signal
+    from tones import CONSTANT, train
     from bsrnn.common import DataError
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    config = dataclasses.replace(CONFIG, schedule="constant")
     for limit in {limits}:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
-            train({folder!r}, config, data=Songs([ToneSong(0)]), resume=True)
+            train({folder!r}, CONSTANT, resume=True)
         except DataError as error:
             print(error)
 """
@@ -156,24 +150,168 @@ FULL = """
 
 def test_files_that_cannot_grow_leave_the_state_before(tmp_path):
     """The system refuses to write more, as a full disk does, at two files of a checkpoint."""
-    data = Songs([FailingSong(0)])
-    config = dataclasses.replace(CONFIG, schedule="constant")
-    train(tmp_path, dataclasses.replace(config, steps=2), data=data)
+    train(tmp_path, steps(CONSTANT, 2))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    script = FULL.format(
-        here=str(Path(__file__).parent),
-        root=str(Path(__file__).parents[1]),
-        limits=[len(before[name]) // 2 for name in ("last.safetensors", "state.pt")],
-        folder=str(tmp_path),
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300
-    )
+    limits = [len(before[name]) // 2 for name in ("best.safetensors", "state.pt")]
+    done = run_script(FULL.format(limits=limits, folder=str(tmp_path)))
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     for line, name in zip(lines, ("best.safetensors", "state.pt"), strict=True):
         assert "cannot write" in line and name in line and "make room, then resume" in line
-    assert (tmp_path / "state.pt").read_bytes() == before["state.pt"]
-    assert not [path for path in tmp_path.iterdir() if path.suffix in (".part", ".tmp")]
-    train(tmp_path, config, data=data, resume=True)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 6
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train(tmp_path, CONSTANT, resume=True)
+    assert equal(last(tmp_path), unbroken(CONSTANT).last)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def foreign(path):
+    torch.save({"weights": torch.zeros(3)}, path)
+
+
+def wants_to_run(path):
+    torch.save({"format": Path("x")}, path)
+
+
+def other_shapes(path):
+    changed = torch.load(path, weights_only=True)
+    changed["separator"] = {name: value[..., :1] for name, value in changed["separator"].items()}
+    torch.save(changed, path)
+
+
+def no_moments(path):
+    torch.save(torch.load(path, weights_only=True) | {"optimizer": {}}, path)
+
+
+def not_json(path):
+    torch.save(torch.load(path, weights_only=True) | {"identity": "null"}, path)
+
+
+def bare_tensor(path):
+    torch.save(torch.zeros(3), path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x80\x02 no state"),
+        cut, foreign, wants_to_run, other_shapes, no_moments, not_json, bare_tensor,
+    ],
+)  # fmt: skip
+def test_a_damaged_or_foreign_state_is_one_line_that_names_it(tmp_path, damage):
+    train(tmp_path, steps(CONSTANT, 2))
+    damage(tmp_path / "state.pt")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(DataError, match=r"state\.pt is damaged or no state .*overwrite") as caught:
+        train(tmp_path, CONSTANT, resume=True)
+    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# -- numbers and arguments ------------------------------------------------------------------------
+
+
+def test_a_nan_song_is_named_and_its_batch_is_kept(tmp_path):
+    bad = Songs([ToneSong(0), ToneSong(1, spoil="drums")])
+    words = r"in song 'tone 1', drums, from \d\.\d\d s.*batch kept in bad_batch.pt"
+    with pytest.raises(DataError, match=words) as caught:
+        train(tmp_path, dataclasses.replace(QUICK, steps=50, checkpoint_every=1), data=bad)
+    assert "\n" not in str(caught.value)
+    kept = torch.load(tmp_path / "bad_batch.pt", weights_only=True)
+    assert not torch.isfinite(kept["mixture"]).all() and len(kept["index"]) == 2
+
+
+def test_numbers_that_break_by_themselves_stop_the_run(tmp_path, monkeypatch):
+    real, calls = losses.loss, []
+
+    def breaks(*args):
+        calls.append(1)
+        return real(*args) * (np.nan if len(calls) == 4 else 1)
+
+    monkeypatch.setattr("bsrnn.losses.loss", breaks)
+    with pytest.raises(DataError, match=r"loss is not finite at step 4 .*song 'tone"):
+        train(tmp_path)
+    assert (tmp_path / "bad_batch.pt").exists()
+    assert state(tmp_path)["step"] == 2
+    monkeypatch.setattr("bsrnn.losses.loss", real)
+    lower = dataclasses.replace(QUICK, lr=1e-3)
+    assert train(tmp_path, lower, resume=True).card["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": dataclasses.replace(QUICK, seconds_per_segment=9)}, "at most 1.50"),
+        ({"model": dataclasses.replace(TINY, stems=("vocal",))}, "did you mean vocals"),
+        ({"model": None}, "give a model_config"),
+        ({"device": "cuda"}, "use device='cpu'"),
+        ({"data": Songs([ToneSong(0, rate=8000)])}, "8000 Hz, the model 44100"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_fix(tmp_path, change, words):
+    if "device" in change and torch.cuda.is_available():
+        pytest.skip("a CUDA device is there")
+    with pytest.raises(UsageError, match=words) as caught:
+        train(tmp_path, **{"data": songs()} | change)
+    assert "\n" not in str(caught.value)
+    assert not any(tmp_path.glob("*.safetensors"))
+
+
+# -- the command line, signals --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_command_as_ctrl_c_does(number):
+    cleaned = []
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=signal.Signals(number).name), stopping_signals():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), number)  # a second one does not disturb the cleaning
+            cleaned.append(True)
+    assert cleaned and signal.getsignal(number) is before
+    signal.signal(number, signal.SIG_IGN)  # nohup
+    try:
+        with stopping_signals():
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_command_stops_resumes_and_refuses(tmp_path, monkeypatch, capsys):
+    toyband.make(tmp_path / "songs", seconds=3, train=2, test=1, seed=1)
+    words = ["train", "tiny", "--dataset", tmp_path / "songs", "--stems", "vocals", "--steps", 3]
+    words += ["-p", "batch", 1, "-p", "seconds_per_segment", 0.3, "--device", "cpu"]
+
+    def run(*more, out="run"):
+        code = cli.main([str(word) for word in (*words, "--out", tmp_path / out, *more)])
+        return code, capsys.readouterr().err.splitlines()[-1]
+
+    count = Run.count
+
+    def stop(run, loss):
+        count(run, loss)
+        if run.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "count", stop)
+        assert run() == (130, "bsrnn: interrupted after step 2: resume goes on from there")
+    code, line = run()
+    assert code == 2 and "holds a run (last.safetensors)" in line and "overwrite" in line
+    code, line = run("--resume")
+    assert code == 0 and line.startswith("step 3/3")
+    code, line = run("--resume", out="other")
+    assert code == 2 and "no state.pt" in line
+    cut(tmp_path / "run" / "state.pt")
+    code, line = run("--resume")
+    assert code == 1 and f"{tmp_path / 'run' / 'state.pt'} is damaged" in line
+    code, line = run("--overwrite", "--minutes", "nan")
+    assert code == 2 and "max_minutes is nan" in line
+    code, line = run("--overwrite", "--initial", tmp_path / "run" / "best.safetensors")
+    assert code == 2 and "would be replaced" in line

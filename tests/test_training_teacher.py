@@ -5,7 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_training import QUICK, RATE, TINY, ToneSong, equal, last, songs, train, weights
+from tones import (
+    CONSTANT,
+    RATE,
+    TINY,
+    ToneSong,
+    equal,
+    last,
+    scored,
+    songs,
+    state,
+    steps,
+    train,
+    weights,
+)
 
 from bsrnn import audio, models, training
 from bsrnn.common import DataError, UsageError
@@ -83,7 +96,7 @@ def test_examples_are_half_labelled_and_stateless(folder):
     for index, item in enumerate(items):
         (pick,) = mixer.picks(index) if item["unlabelled"] else [None]
         if pick:
-            path = mixer.files[pick.song]
+            path = list(mixer.files)[pick.song]
             assert mixer.describe(pick) == f"{path}, from {pick.start / RATE:.2f} s"
             expected, _ = audio.read(path, pick.start, mixer.mixer.samples)
             assert np.array_equal(item["mixture"], expected) and not item["targets"].any()
@@ -109,8 +122,7 @@ def test_the_teacher_fills_in_what_is_missing_only(folder):
 
 
 def test_the_student_teaches_when_validation_improves(tmp_path, folder, monkeypatch):
-    said = iter([{"valid_usdr": value} for value in (1.0, 0.5, 2.0)])
-    monkeypatch.setattr("bsrnn.training.scores.validation", lambda *_: next(said))
+    scored(monkeypatch, (1.0, 0.5, 2.0))
     taught = []
     learn = teacher.Teacher.learn_from
 
@@ -126,7 +138,7 @@ def test_the_student_teaches_when_validation_improves(tmp_path, folder, monkeypa
 
 
 def test_a_student_that_never_improves_leaves_the_first_teacher(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr("bsrnn.training.scores.validation", lambda *_: {"valid_usdr": 1.0})
+    scored(monkeypatch, (1.0, 1.0, 1.0))
     base = models.BandSplitSeparator(TINY)
     result = train(tmp_path, model=None, data=songs(), initial=base, unlabelled=folder)
     assert equal(weights(result.separator), weights(base))
@@ -137,23 +149,14 @@ def test_a_stage_resumes_bit_for_bit(tmp_path, folder, monkeypatch):
     """The student of step 1 is the teacher from then on; the cut comes after step 2."""
     base = models.BandSplitSeparator(TINY)
     options = {"model": None, "data": songs(), "initial": base, "unlabelled": folder}
-    config = dataclasses.replace(
-        QUICK, schedule="constant", lr=3e-2, optimizer="adam", checkpoint_every=1
-    )
-
-    def scored(*values):
-        said = iter([{"valid_usdr": value} for value in values])
-        monkeypatch.setattr("bsrnn.training.scores.validation", lambda *_: next(said))
-
-    scored(1.0, 2.0, 0.5, 0.5, 0.5)
+    config = dataclasses.replace(CONSTANT, lr=3e-2, optimizer="adam", checkpoint_every=1)
+    scored(monkeypatch, (1.0, 2.0, 0.5, 0.5, 0.5))
     train(tmp_path / "through", config, **options)
-    scored(1.0, 2.0, 0.5)
-    train(tmp_path / "cut", dataclasses.replace(config, steps=2), **options)
-    scored(0.5, 0.5)
+    scored(monkeypatch, (1.0, 2.0, 0.5))
+    train(tmp_path / "cut", steps(config, 2), **options)
+    scored(monkeypatch, (0.5, 0.5))
     train(tmp_path / "cut", config, resume=True, **options)
-    one, two = (
-        torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("through", "cut")
-    )
+    one, two = state(tmp_path / "through"), state(tmp_path / "cut")
     assert equal(one["separator"], two["separator"]) and equal(one["teacher"], two["teacher"])
     assert not equal(one["teacher"], weights(base))
     assert not equal(one["teacher"], one["separator"])
@@ -176,7 +179,7 @@ def test_bad_requests_are_one_line(tmp_path, folder):
         half([tmp_path / "slow.wav"])
     with pytest.raises(DataError, match="shorter than 0.30 s"):
         half([folder / "2.wav"])
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="share is 1.0: give a number from 0.01"):
         half(folder, share=1.0)
 
 

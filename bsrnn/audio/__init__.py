@@ -1,8 +1,9 @@
 """Audio files in and out: read, write, resample, whole or in blocks; tags travel along.
 
-Conventions: waveforms are numpy float32 (C, L) with full scale 1.0. wav, flac, ogg, mp3 and aiff go
-through libsndfile (soundfile), m4a / mp4 / aac and the streams of `.stem.mp4` through FFmpeg's
-libraries as bundled by PyAV; no system ffmpeg is needed. Resampling is soxr at its highest quality.
+Conventions: waveforms are numpy float32 (C, L) with full scale 1.0, channels in wav's order. Plain
+numbers (wav, aiff ...), flac and ogg go through libsndfile (soundfile), all others and the streams
+of `.stem.mp4` through FFmpeg's libraries as bundled by PyAV; no system ffmpeg is needed. Lengths
+are counted while decoding. Resampling is soxr at its highest quality.
 
     waveform, sample_rate = read("song.mp3")
     with Reader("song.mp3") as file: block = file.read(44100); file.info, file.tags
@@ -12,12 +13,15 @@ libraries as bundled by PyAV; no system ffmpeg is needed. Resampling is soxr at 
 Lessons 00 and 08.
 """
 
+from bsrnn.audio.arrays import check_rate, sound, waveform
 from bsrnn.audio.converting import Resampler, resample, resampled_length, to_channels
-from bsrnn.audio.reading import AV_SUFFIXES, SUFFIXES, AudioInfo, Reader, info, read
+from bsrnn.audio.decoding import AudioInfo
+from bsrnn.audio.reading import SUFFIXES, Reader, header, info, read
 from bsrnn.audio.tags import TAGS
-from bsrnn.audio.writing import FORMATS, Writer, write
+from bsrnn.audio.writing import FORMATS, Writer, fit, write
 
 __all__ = [
-    "AV_SUFFIXES", "FORMATS", "SUFFIXES", "TAGS", "AudioInfo", "Reader", "Resampler", "Writer",
-    "info", "read", "resample", "resampled_length", "to_channels", "write",
+    "FORMATS", "SUFFIXES", "TAGS", "AudioInfo", "Reader", "Resampler", "Writer", "check_rate",
+    "fit", "header", "info", "read", "resample", "resampled_length", "sound", "to_channels",
+    "waveform", "write",
 ]  # fmt: skip

@@ -4,7 +4,17 @@ import math
 
 import numpy as np
 
+from bsrnn.audio.arrays import check_rate, sound
 from bsrnn.common import UsageError
+
+# Where the channels of Vorbis and Opus (Vorbis I, 4.3.9) lie in wav's order.
+XIPH_ORDER = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 4, 5, 3),
+    7: (0, 2, 1, 5, 6, 4, 3),
+    8: (0, 2, 1, 6, 7, 4, 5, 3),
+}
 
 
 def resampled_length(samples: int, from_hz: int, to_hz: int) -> int:
@@ -21,6 +31,8 @@ class Resampler:
     def __init__(self, from_hz: int, to_hz: int, channels: int):
         import soxr
 
+        check_rate(from_hz)
+        check_rate(to_hz)
         self.rates, self.received, self.sent = (from_hz, to_hz), 0, 0
         self.channels = channels
         self.stream = soxr.ResampleStream(from_hz, to_hz, channels, "float32", quality="VHQ")
@@ -46,21 +58,42 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     >>> resample(np.zeros((2, 44100), np.float32), 44100, 16000).shape
     (2, 16000)
     """
-    waveform = np.asarray(waveform, np.float32)
+    waveform = sound(waveform).astype(np.float32, copy=False)
     if from_hz == to_hz:
         return waveform
-    if min(from_hz, to_hz) <= 0:
-        raise UsageError(f"sample rates must be positive, not {from_hz} and {to_hz} Hz")
     *lead, samples = waveform.shape
     flat = waveform.reshape(math.prod(lead), samples)  # (..., L) -> (C, L)
     out = Resampler(from_hz, to_hz, len(flat)).push(flat, last=True)
     return np.ascontiguousarray(out).reshape(*lead, out.shape[-1])  # (C, L') -> (..., L')
 
 
+_HALF = 0.5**0.5  # -3 dB
+# Left of stereo from more channels, in wav's order; right is its mirror. ITU-R BS.775: centre and
+# surrounds at -3 dB, no LFE.
+_LEFT = {
+    3: (1, 0, _HALF),  # L R C
+    4: (1, 0, _HALF, 0),  # L R Ls Rs
+    5: (1, 0, _HALF, _HALF, 0),  # L R C Ls Rs
+    6: (1, 0, _HALF, 0, _HALF, 0),  # L R C LFE Ls Rs
+    8: (1, 0, _HALF, 0, _HALF, 0, _HALF, 0),  # L R C LFE Lb Rb Ls Rs
+}
+_RIGHT = {
+    3: (0, 1, _HALF),
+    4: (0, 1, 0, _HALF),
+    5: (0, 1, _HALF, 0, _HALF),
+    6: (0, 1, _HALF, 0, 0, _HALF),
+    8: (0, 1, _HALF, 0, 0, _HALF, 0, _HALF),
+}
+
+
 def to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
-    """Change the channel count of (C, L): to 1 by the mean, from 1 by copies, 5.1 to 2 by ITU-R
-    BS.775 (centre and surrounds at -3 dB, no LFE; wav order L R C LFE Ls Rs). Else a UsageError.
+    """Change the channel count of (C, L): to 1 by the mean, from 1 by copies, from 3, 4, 5, 6 and 8
+    in wav's order to 2 by ITU-R BS.775. Else a UsageError.
+
+    >>> to_channels(np.array([[1.0], [0.0], [1.0]]), 2).round(2).tolist()  # left, right, centre
+    [[1.71], [0.71]]
     """
+    waveform = sound(waveform)
     have = waveform.shape[0]
     if have == channels:
         return waveform
@@ -68,9 +101,6 @@ def to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
         return waveform.mean(axis=0, keepdims=True)  # (C, L) -> (1, L)
     if have == 1:
         return np.repeat(waveform, channels, axis=0)  # (1, L) -> (C, L)
-    if (have, channels) == (6, 2):
-        left, right, centre, _, surround_left, surround_right = waveform
-        half = np.float32(0.5**0.5)
-        pairs = ((left, surround_left), (right, surround_right))
-        return np.stack([front + half * (centre + back) for front, back in pairs])
+    if channels == 2 and have in _LEFT:
+        return np.array([_LEFT[have], _RIGHT[have]], waveform.dtype) @ waveform  # (2, L)
     raise UsageError(f"no rule to turn {have} channels into {channels}: mix them down first")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bsrnn.audio.arrays import waveform
 from bsrnn.common import UsageError, choose
 
 SCALED = ("gain", "leakage", "noise", "musical noise", "low-pass", "clipping")
@@ -50,7 +51,8 @@ def distort(
     """
     choose(kind, KINDS, "distortion")
     choose(stem, sources, "stem")
-    target = np.asarray(sources[stem], np.float64)  # (C, L)
+    sources = {name: waveform(x, name).astype(np.float64) for name, x in sources.items()}
+    target = sources[stem]  # (C, L)
     if kind == "delay":
         found = _delay(target, max(1, round(delay_ms * sample_rate / 1000)), sample_rate)
     elif kind == "polarity":
@@ -83,7 +85,7 @@ def _scaled(kind, sources, stem, target, sample_rate, sdr_db, seed):
     if kind == "noise":
         error, words = rng.standard_normal(target.shape), "white noise"
     else:
-        error = sum(np.asarray(x, np.float64) for name, x in sources.items() if name != stem)
+        error = sum(x for name, x in sources.items() if name != stem)
         words = "the rest"
         if kind == "musical noise":
             error = some_bins(error + np.zeros_like(target), MUSICAL_SHARE, rng)

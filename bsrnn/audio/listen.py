@@ -19,11 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import UsageError
 
 PEAK = 0.89  # -1 dBFS: room for the MP3 encoder's overshoot
 SILENCE_DB = -90.0  # RMS below this is shown as silent
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 KEPT_SOUNDS = 16
 _kept = OrderedDict()  # digest -> MP3 of the latest sounds: comparisons repeat most of them
 _ids = itertools.count()
@@ -162,14 +161,10 @@ def _prepared(sounds, sample_rate, max_s, start_s):
     if not sounds:
         raise UsageError("no sounds to play: pass a dictionary label -> (C, L)")
     clips = {}
-    for label, waveform in sounds.items():
-        array = waveform.detach().cpu() if hasattr(waveform, "detach") else waveform
-        array = np.asarray(array, np.float32)
+    for label, given in sounds.items():
+        array = audio.sound(given, f"sound {label!r}")
         array = array[None] if array.ndim == 1 else array  # (L,) -> (1, L)
-        if array.ndim != 2 or array.shape[0] not in (1, 2, 6):
-            raise UsageError(f"sound {label!r} must be (C, L) with 1 or 2 channels: {array.shape}")
-        if not np.isfinite(array).all():
-            raise DataError(f"sound {label!r} has NaN or infinite samples: repair it first")
+        array = audio.waveform(array, f"sound {label!r}").astype(np.float32, copy=False)
         first = round(start_s * sample_rate)
         array = array[:, first : first + round(max_s * sample_rate)]
         clips[str(label)] = audio.to_channels(array, min(2, len(array)))
@@ -215,8 +210,9 @@ def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
 def _encoded(waveform, sample_rate) -> bytes:
     import soundfile
 
-    if sample_rate not in MP3_RATES:
-        target = next((rate for rate in MP3_RATES if rate > sample_rate), MP3_RATES[-1])
+    rates_hz = audio.FORMATS[".mp3"].rates_hz
+    if sample_rate not in rates_hz:
+        target = next((hz for hz in rates_hz if hz > sample_rate), rates_hz[-1])
         waveform, sample_rate = audio.resample(waveform, sample_rate, target), target
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform.T, sample_rate, format="MP3")

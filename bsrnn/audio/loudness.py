@@ -24,7 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import sosfilt
 
-from bsrnn.common import DataError, UsageError, choose
+from bsrnn.audio import arrays
+from bsrnn.audio.arrays import check_rate
+from bsrnn.common import UsageError, choose
 
 BLOCK_S, STEP_S, SHORT_TERM_S = 0.4, 0.1, 3.0
 ABSOLUTE_LUFS, RELATIVE_LU = -70.0, -10.0  # the two gates
@@ -127,16 +129,15 @@ def _lufs(power):
 
 def _blocks(waveform, sample_rate, window_s):
     """First sample of each window (a new one each 100 ms) and its weighted mean square."""
-    waveform = np.asarray(waveform, np.float64)  # (C, L)
-    if waveform.ndim != 2 or len(waveform) not in WEIGHTS:
+    check_rate(sample_rate)
+    waveform = arrays.waveform(waveform).astype(np.float64)  # (C, L)
+    if len(waveform) not in WEIGHTS:
         known = ", ".join(map(str, WEIGHTS))
         raise UsageError(f"waveform {waveform.shape}: give (C, L) with {known} channels")
     size = round(window_s * sample_rate)
     if waveform.shape[1] < size:
         has_s = waveform.shape[1] / sample_rate
         raise UsageError(f"{has_s:.2f} s are too short to measure: give at least {window_s:g} s")
-    if not np.isfinite(waveform).all():
-        raise DataError("the waveform has NaN or infinite samples: repair it first")
     heard = sosfilt(k_filter(sample_rate), waveform)  # (C, L)
     squares = np.square(heard).T @ WEIGHTS[len(waveform)]  # (L,)
     count = int((waveform.shape[1] - size) / (STEP_S * sample_rate) + 1e-9) + 1

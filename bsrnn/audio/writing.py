@@ -2,44 +2,79 @@
 
 import contextlib
 import os
-import secrets
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bsrnn.audio import tags as names
-from bsrnn.common import DataError, UsageError
+from bsrnn.audio.arrays import check_rate, waveform
+from bsrnn.audio.converting import XIPH_ORDER, Resampler, to_channels
+from bsrnn.audio.decoding import warn_once
+from bsrnn.common import DataError, UsageError, unfinished
 
-FORMATS = {  # suffix -> (container, encoding); float wav keeps peaks above full scale
-    ".wav": ("WAV", "FLOAT"),
-    ".flac": ("FLAC", "PCM_24"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-    ".aiff": ("AIFF", "PCM_24"),
-    ".m4a": ("ipod", "AAC"),  # FFmpeg's name for the container
-    ".mp4": ("mp4", "AAC"),
+
+class Format(NamedTuple):
+    """How a suffix is written, and what it can hold: all rates where none are given."""
+
+    container: str  # FFmpeg's name where the encoding is AAC
+    encoding: str
+    most_channels: int = 64
+    rates_hz: tuple = ()
+
+
+# MPEG-1, 2 and 2.5, layer III (ISO/IEC 11172-3, 13818-3); AAC-LC (ISO/IEC 14496-3).
+_MP3_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_AAC_HZ = (*_MP3_HZ, 64000, 88200, 96000)
+FORMATS = {
+    ".wav": Format("WAV", "FLOAT"),  # keeps peaks above full scale
+    ".flac": Format("FLAC", "PCM_24", 8),
+    ".aiff": Format("AIFF", "PCM_24"),
+    ".ogg": Format("OGG", "VORBIS", 8),
+    ".opus": Format("OGG", "OPUS", 8, (48000,)),  # the rate of every decoder (RFC 7845)
+    ".mp3": Format("MP3", "MPEG_LAYER_III", 2, _MP3_HZ),
+    ".m4a": Format("ipod", "AAC", 6, _AAC_HZ),
+    ".mp4": Format("mp4", "AAC", 6, _AAC_HZ),
 }
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24}
 _BLOCK = 1 << 16  # samples per write: libsndfile's Vorbis encoder overflows on huge writes
-# Rates and channel layouts of AAC-LC (ISO/IEC 14496-3); FFmpeg's encoder takes these.
-_AAC_HZ = (
-    7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000,
-)  # fmt: skip
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1"}
 # Per channel and second; at 128 kbit/s FFmpeg's encoder stumbles over the first frames of a tone.
 # The format allows 6 bits a sample.
 _AAC_BITS = 192_000
 
 
+def fit(suffix: str, sample_rate: int, channels: int) -> tuple[int, int]:
+    """The sample rate and channels that a format gives such a sound: its own, or the nearest ones
+    that the format holds, with a warning. UsageError where no rule folds the channels.
+
+    >>> fit(".flac", 44100, 2)
+    (44100, 2)
+    """
+    check_rate(sample_rate)
+    form = FORMATS[suffix.lower()]
+    rate, width = sample_rate, channels
+    if form.rates_hz and rate not in form.rates_hz:
+        rate = next((hz for hz in form.rates_hz if hz > rate), form.rates_hz[-1])
+        warn_once(f"{suffix} holds no {sample_rate} Hz: sound of that rate is written at {rate} Hz")
+    if channels > form.most_channels:
+        width = to_channels(np.zeros((channels, 0)), 2).shape[0]
+        warn_once(f"{suffix} holds no {channels} channels: they are folded to stereo")
+    return rate, width
+
+
 class _SoundFile:
     """libsndfile's encoder."""
 
-    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags):
+    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
         import soundfile
 
+        if len(streams) > 1:
+            raise ValueError("it holds one stream")
+
         self.encoding = encoding
+        self.order = XIPH_ORDER.get(channels) if container == "OGG" else None
         self.file = soundfile.SoundFile(
             path, "w", sample_rate, channels, encoding, format=container
         )
@@ -47,8 +82,10 @@ class _SoundFile:
             with contextlib.suppress(RuntimeError):  # a format without this tag
                 setattr(self.file, name, value)
 
-    def write(self, waveform: np.ndarray):
-        frames = _pcm(waveform.T, self.encoding)  # (L, C)
+    def write(self, block: np.ndarray, number: int):
+        if self.order:
+            block = block[list(self.order)]  # libsndfile leaves the order to its caller
+        frames = _pcm(block.T, self.encoding)  # (L, C)
         for first in range(0, len(frames), _BLOCK):
             self.file.write(frames[first : first + _BLOCK])
 
@@ -56,40 +93,43 @@ class _SoundFile:
         self.file.close()
 
 
-class _AvFile:
-    """FFmpeg's AAC encoder in an MP4 container, through PyAV.
+class _AacFile:
+    """FFmpeg's AAC encoder in an MP4 container, through PyAV; several streams make a `.stem.mp4`.
 
     AAC codes frames of 1024 samples after one of priming. The container's edit list says where the
     sound begins and how long it is: in samples, because its clock is set to the sample rate.
     """
 
-    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags):
+    def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
         import av
 
-        self.rate, self.layout, self.position = sample_rate, _LAYOUTS.get(channels), 0
-        if encoding != "AAC" or sample_rate not in _AAC_HZ or self.layout is None:
-            raise ValueError("AAC takes 7350 to 96000 Hz and 1 to 6 or 8 channels")
+        self.rate, self.layout = sample_rate, _LAYOUTS[channels]
         clock = {"movie_timescale": str(sample_rate)}
         self.container = av.open(str(path), "w", format=container, options=clock)
         self.container.metadata.update(names.for_av(tags))
-        self.stream = self.container.add_stream("aac", rate=sample_rate, layout=self.layout)
-        self.stream.bit_rate = channels * min(_AAC_BITS, 6 * sample_rate)
+        self.streams, self.positions = [], [0] * len(streams)
+        for name in streams:
+            stream = self.container.add_stream("aac", rate=sample_rate, layout=self.layout)
+            stream.bit_rate = channels * min(_AAC_BITS, 6 * sample_rate)
+            stream.metadata.update({"handler_name": name} if name else {})
+            self.streams.append(stream)
 
-    def write(self, waveform: np.ndarray):
+    def write(self, waveform: np.ndarray, number: int):
         import av
 
         for first in range(0, waveform.shape[-1], _BLOCK):
             block = np.ascontiguousarray(waveform[:, first : first + _BLOCK])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self.layout)
-            frame.sample_rate, frame.pts = self.rate, self.position
+            frame.sample_rate, frame.pts = self.rate, self.positions[number]
             frame.time_base = Fraction(1, self.rate)
-            self.position += block.shape[-1]
-            self.container.mux(self.stream.encode(frame))
+            self.positions[number] += block.shape[-1]
+            self.container.mux(self.streams[number].encode(frame))
 
     def close(self):
         try:
-            if self.position:
-                self.container.mux(self.stream.encode(None))
+            for stream, position in zip(self.streams, self.positions, strict=True):
+                if position:
+                    self.container.mux(stream.encode(None))
         finally:
             self.container.close()
 
@@ -97,37 +137,44 @@ class _AvFile:
 class Writer:
     """Write a file in blocks, atomically: it gets its name only when the `with` block succeeds.
 
-    The format follows the suffix (wav float, flac 24 bit, ogg, opus, mp3, aiff, m4a and mp4 with
-    AAC; `subtype` such as "PCM_16" overrides). Integer formats round to the nearest step; they clip
-    beyond full scale, see `.clips`. `samples`, if known, selects the 64-bit wav header where 4 GB
-    would not do. tags: title, artist ... (`TAGS`), as `Reader.tags` gives them; kept where the
-    format has them.
+    The format follows the suffix (`FORMATS`; `subtype` such as "PCM_16" overrides its encoding). A
+    rate or channels that it cannot hold are resampled and folded, which `fit` warns about. Integer
+    formats round to the nearest step; they clip beyond full scale, see `.clips`. `samples`, if
+    known, selects the 64-bit wav header where 4 GB would not do. tags: title, artist ... (`TAGS`),
+    as `Reader.tags` gives them; kept where the format has them. streams: names, where an mp4 holds
+    several; `write` says which.
     """
 
     def __init__(
-        self, path, sample_rate: int, channels: int, subtype=None, samples: int = 0, tags=None
-    ):
-        self.path = Path(path)
-        container, default = FORMATS.get(self.path.suffix.lower(), (None, None))
-        if container is None:
+        self, path, sample_rate: int, channels: int, subtype=None, samples: int = 0, tags=None,
+        streams=("",),
+    ):  # fmt: skip
+        self.path, self.channels = Path(path), channels
+        if self.path.suffix.lower() not in FORMATS:
             raise UsageError(f"cannot write {self.path.name}: end it in {', '.join(FORMATS)}")
-        self.subtype, self.sample_rate, self.channels = subtype or default, sample_rate, channels
+        form = FORMATS[self.path.suffix.lower()]
+        rate, self.width = fit(self.path.suffix, sample_rate, channels)
+        self.resamplers = []
+        if rate != sample_rate:
+            self.resamplers = [Resampler(sample_rate, rate, self.width) for _ in streams]
+        self.subtype = subtype or form.encoding
+        container = form.container
         if container == "WAV" and samples * channels * 4 > 4e9:
             container = "RF64"
         self.peak, self.finished = 0.0, False
-        self.temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
-        encoder = _AvFile if default == "AAC" else _SoundFile
+        encoder = _AacFile if form.encoding == "AAC" else _SoundFile
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = unfinished(self.path)
             self.file = encoder(
-                self.temporary, container, self.subtype, sample_rate, channels,
-                names.known(tags or {}),
+                self.temporary, container, self.subtype, rate, self.width,
+                names.known(tags or {}), streams,
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError, TypeError) as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):
                 self.temporary.unlink()
-            what = f"{self.subtype}, {channels} channels, {sample_rate} Hz; {error}"
-            raise self._failure(what, "check folder and permissions, or choose wav") from error
+            what = f"{self.subtype}, {self.width} channels, {rate} Hz; {error}"
+            fix = "check folder and permissions" if isinstance(error, OSError) else "choose wav"
+            raise self._failure(what, fix) from error
 
     @property
     def clips(self) -> bool:
@@ -137,16 +184,18 @@ class Writer:
     def _failure(self, what, fix: str) -> DataError:
         return DataError(f"cannot write {self.path} ({what}): {fix}")
 
-    def write(self, waveform: np.ndarray):
+    def write(self, block: np.ndarray, stream: int = 0):
         """Append (C, L). Refuses NaN and infinities."""
-        waveform = np.asarray(waveform, np.float32)
-        if waveform.ndim != 2 or waveform.shape[0] != self.channels:
-            raise UsageError(f"waveforms must be ({self.channels}, L), not {waveform.shape}")
-        if not np.isfinite(waveform).all():
-            raise DataError(f"not writing NaN or infinite samples to {self.path}")
-        self.peak = max(self.peak, float(np.abs(waveform).max(initial=0.0)))
+        block = waveform(block, f"the sound for {self.path}").astype(np.float32, copy=False)
+        if block.shape[0] != self.channels:
+            raise UsageError(f"waveforms must be ({self.channels}, L), not {block.shape}")
+        block = to_channels(block, self.width)
+        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
+        self._encode(self.resamplers[stream].push(block) if self.resamplers else block, stream)
+
+    def _encode(self, block: np.ndarray, stream: int):
         try:
-            self.file.write(waveform)
+            self.file.write(block, stream)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._failure(error, "free some disk space") from error
 
@@ -155,6 +204,13 @@ class Writer:
         if self.finished:
             return
         self.finished = True
+        try:
+            for stream, resampler in enumerate(self.resamplers):
+                self._encode(resampler.finish(), stream)
+        finally:
+            self._close()
+
+    def _close(self):
         try:
             self.file.close()
         except (OSError, RuntimeError, ValueError) as error:
@@ -194,11 +250,9 @@ def _pcm(frames: np.ndarray, subtype: str) -> np.ndarray:
     return steps.astype(np.int32) << (32 - bits)  # libsndfile keeps the upper bits
 
 
-def write(path, waveform: np.ndarray, sample_rate: int, subtype=None, tags=None) -> Path:
+def write(path, mixture: np.ndarray, sample_rate: int, subtype=None, tags=None) -> Path:
     """Write (C, L) float to a file atomically; see `Writer`. Returns the path."""
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 2:
-        raise UsageError(f"write takes (C, L) waveforms, not the shape {waveform.shape}")
-    with Writer(path, sample_rate, len(waveform), subtype, waveform.shape[1], tags) as file:
-        file.write(waveform)
+    mixture = waveform(mixture)
+    with Writer(path, sample_rate, len(mixture), subtype, mixture.shape[1], tags) as file:
+        file.write(mixture)
     return Path(path)

@@ -3,7 +3,8 @@
 Rooms are imported inside the commands, so that `--help` answers at once.
 
 Exit code 0 if all went well, 1 if something failed (data, a lesson, a check), 2 if the command
-was misused, 130 after Ctrl-C. An error is one line; BSRNN_DEBUG=1 shows where it came from.
+was misused, 130 after Ctrl-C, SIGTERM or SIGHUP. An error is one line; BSRNN_DEBUG=1 shows where
+it came from.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 
 from bsrnn.cli import course, data, models, separate, sweep, train  # noqa: F401  they register
 from bsrnn.cli.shared import COMMANDS, GROUPS, fail
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import DataError, UsageError, stopping_signals
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,11 +54,12 @@ def main(argv=None) -> int:
     """Run the command line; returns the exit code."""
     try:
         args = parser().parse_args(argv)
-        return args.run(args) or 0
+        with stopping_signals():  # so that SIGTERM and SIGHUP leave as little behind as Ctrl-C
+            return args.run(args) or 0
     except SystemExit as stop:  # --help, a signal
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
-        return fail("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        return fail(str(stop) or "interrupted", 130)
     except BrokenPipeError:  # `... | head` closed our output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -9,7 +9,9 @@ from bsrnn.common import UsageError, added, choose, listed
 
 
 def _separate_arguments(own):
-    own.add_argument("songs", nargs="+", help="audio files, folders or globs: wav, mp3, m4a ...")
+    from bsrnn.audio import FORMATS, SUFFIXES
+
+    own.add_argument("songs", nargs="+", help=f"folders, globs, or files: {', '.join(SUFFIXES)}")
     own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
     own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
     own.add_argument("--precision", default="fp32", help="fp32 (default), bf16 or int8: faster")
@@ -22,7 +24,8 @@ def _separate_arguments(own):
     )  # fmt: skip
     own.add_argument("--project", action="store_true", help="make the stems add up to the song")
     own.add_argument("--shifts", type=int, default=1, help="mean over so many passes [1]")
-    own.add_argument("--format", default="wav", help="wav (float, default), flac, mp3, m4a ...")
+    formats = ", ".join(suffix.removeprefix(".") for suffix in FORMATS)
+    own.add_argument("--format", default="wav", help=f"{formats} or stem.mp4 [wav, float]")
     own.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     own.add_argument("--backend", default="torch", help="torch (default), openvino or onnx")
     own.add_argument("--threads", type=int, default=0, help="of the CPU [all]")
@@ -74,6 +77,7 @@ def _separate(args):
             raise UsageError("--two-stems says which stems: leave out --stems and --residual")
         options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
     songs = separation.find(args.songs, args.out)
+    separation.foresee(songs, options["suffix"])
     separator = _separator(args)
     if args.model in registry.EMBEDDED:
         print(f"{args.model}: a small model to learn with, not for production", file=sys.stderr)
@@ -92,7 +96,8 @@ def _report(songs, results) -> int:
         elif os.environ.get("BSRNN_DEBUG"):
             raise made
         else:
-            words = str(made) if isinstance(made, UsageError) else f"{song}: {made!r}"
+            words = str(made) if isinstance(made, UsageError) else repr(made)
+            words = words if str(song) in words else f"{song}: {words}"
             failed.append(" ".join(words.split()))
     if len(songs) > 1 and failed:
         print(*failed, sep="\n", file=sys.stderr)

@@ -27,6 +27,7 @@ def _train_arguments(own):
     own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
     own.add_argument("--share", type=float, default=1.0, help="of the training seconds [1]")
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    own.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")
     own.add_argument("--initial", help="model file to start from")
     own.add_argument("--unlabelled", help="folder of songs without stems; --initial labels them")
     own.add_argument("--freeze", help="parts that stay as they are: split,sequence,masks")
@@ -36,7 +37,6 @@ def _train_arguments(own):
     )  # fmt: skip
     own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
     own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
-    own.add_argument("--energy", action="store_true", help="count kWh into the card (codecarbon)")
     own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
     own.add_argument(
         "--devices", default="auto",
@@ -81,13 +81,13 @@ def _train(args):
         args.out,
         initial=args.initial,
         freeze=listed(args.freeze) or (),
+        unlabelled=args.unlabelled,
         resume=args.resume,
+        overwrite=args.overwrite,
+        check=args.check,
         device=args.device,
         devices=args.devices,
-        check=args.check,
         tensorboard=args.tensorboard,
-        energy=args.energy,
-        unlabelled=args.unlabelled,
     )
     if training.machine.rank() == 0:
         print(f"best model: {result.best_path} ({result.seconds:.0f} s)")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose, file_name, unfinished
 from bsrnn.data import layouts
 from bsrnn.data.layouts import MIXTURE
 from bsrnn.data.stems import MISSING, ORDERS
@@ -69,10 +69,9 @@ def _song(song: layouts.Found, infos: dict, stems, rate: int, out: Path, missing
     if not sound or (absent and missing == "leave out"):
         return [("", f"left out: {', '.join(absent)} missing or damaged")]
     length = max(round(info.samples * rate / info.sample_rate) for info in sound.values())
-    folder = out / song.subset / song.name
-    part = folder.with_name(f".{song.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder = out / song.subset / file_name(song.name)
+    part = unfinished(folder)
+    part.mkdir()
     rows = []
     for stem, info in (sound | {MIXTURE: infos.get(MIXTURE)}).items():
         if info is not None:

@@ -38,7 +38,6 @@ COSTS = {
     "training_macs": Cost("training GMAC", "{:,.2f}", 1e9),  # forward, of all examples
     "cpu_seconds": Cost("training CPU s", "{:,.1f}"),
     "seconds": Cost("training s", "{:,.1f}"),
-    "energy_kwh": Cost("training kWh", "{:.2g}"),
     "real_time": Cost("s per second of sound", "{:.3f}"),  # on the machine of the board
     "products": Cost("matrix products per second of sound", "{:,.1f}"),  # see `capstone.measured`
 }

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bsrnn.audio.arrays import MOST_CHANNELS, sound
 from bsrnn.bands import gram_per_band
 from bsrnn.common import UsageError, choose
 
@@ -325,9 +326,16 @@ def band_error(reference, estimate, scheme) -> BandError:
 
 
 def checked_pair(reference, estimate, name="", float64=True):
-    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L)."""
-    s, e = (np.atleast_2d(np.asarray(x)) for x in (reference, estimate))
+    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L).
+
+    Raises UsageError: integers or complex numbers, samples where channels belong, unequal shapes.
+    """
     of = f" of {name}" if name else ""
+    pair = ((reference, f"reference{of}"), (estimate, f"estimate{of}"))
+    s, e = (np.atleast_2d(sound(x, what)) for x, what in pair)
+    for x, (_, what) in zip((s, e), pair, strict=True):
+        if x.shape[-2] > max(MOST_CHANNELS, x.shape[-1]):
+            raise UsageError(f"{what} has {x.shape[-2]} channels: give (C, L), transpose it")
     if s.shape != e.shape:
         fix = "pad or cut the estimate" if s.shape[:-1] == e.shape[:-1] else "match the channels"
         raise UsageError(f"reference{of} {s.shape} and estimate {e.shape} differ: {fix}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 import bsrnn
 from bsrnn import metrics as metrics_room
-from bsrnn.common import DataError, UsageError, choose, write_text
+from bsrnn.common import DataError, UsageError, choose, file_name, write_text
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.museval_bridge import museval_json
 from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
@@ -196,7 +196,7 @@ class _Store:
             ) from error
 
     def _path(self, song):
-        return self.folder / "songs" / (song.subset or "test") / f"{_file_name(song.name)}.json"
+        return self.folder / "songs" / (song.subset or "test") / f"{file_name(song.name)}.json"
 
     def read(self, song):
         """The finished result of `song`, or None."""
@@ -209,12 +209,8 @@ class _Store:
             return
         for system, frames in result["frames"].items():
             path = self.folder / "museval" / system / "test"  # all that museval's readers look at
-            write_text(path / f"{_file_name(song.name)}.json", museval_json(frames))
+            write_text(path / f"{file_name(song.name)}.json", museval_json(frames))
         write_text(self._path(song), json.dumps(result))
-
-
-def _file_name(name: str) -> str:
-    return name.replace("/", "_").replace("\\", "_")
 
 
 def _stems(separator, song, stems) -> tuple:

@@ -15,7 +15,7 @@ output are those of the input, and memory depends on the chunk, not on the durat
 Lesson 08.
 """
 
-from bsrnn.separation.batch import find, separate_files
+from bsrnn.separation.batch import find, foresee, separate_files
 from bsrnn.separation.cutting import RULES, Piece, Rule, context_pieces, magronp_pieces
 from bsrnn.separation.engine import evaluating
 from bsrnn.separation.outputs import PROJECTIONS, RESIDUAL, Outputs, project
@@ -23,5 +23,5 @@ from bsrnn.separation.run import separate, separate_file
 
 __all__ = [
     "PROJECTIONS", "RESIDUAL", "RULES", "Outputs", "Piece", "Rule", "context_pieces", "evaluating",
-    "find", "magronp_pieces", "project", "separate", "separate_file", "separate_files",
+    "find", "foresee", "magronp_pieces", "project", "separate", "separate_file", "separate_files",
 ]  # fmt: skip

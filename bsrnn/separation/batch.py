@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError, choose
-from bsrnn.separation.run import bar, folder_name, plan, separate_file
+from bsrnn.audio.arrays import MOST_CHANNELS
+from bsrnn.common import DataError, UsageError, choose, file_names
+from bsrnn.separation.run import STEM_MP4, bar, plan, separate_file, song_name
 
 
 def find(paths, out_dir=None) -> list[Path]:
@@ -18,6 +19,8 @@ def find(paths, out_dir=None) -> list[Path]:
     """
     found = {}
     for path in paths:
+        if not str(path).strip():
+            raise UsageError("a path is empty: name a song, or a folder (. is this one)")
         plain = Path(path)
         if plain.is_dir():
             here = _below(plain, out_dir)
@@ -57,19 +60,26 @@ def folder_names(files) -> list[str]:
     >>> folder_names([Path("a/song.wav"), Path("b/Song.mp3"), Path("b/tune.mp3")])
     ['a - song', 'b - Song', 'tune']
     """
-    names = [folder_name(path) for path in files]
+    names = [song_name(path) for path in files]
     often = Counter(name.casefold() for name in names)
-    used, result = set(), []
-    for path, name in zip(files, names, strict=True):
+    for number, (path, name) in enumerate(zip(files, names, strict=True)):
         if often[name.casefold()] > 1:
-            name = f"{path.resolve().parent.name} - {name}"
-        number, base = 1, name
-        while name.casefold() in used or (name != folder_name(path) and name.casefold() in often):
-            number += 1
-            name = f"{base} ({number})"
-        used.add(name.casefold())
-        result.append(name)
-    return result
+            names[number] = f"{path.resolve().parent.name} - {name}"
+    return file_names(names)
+
+
+def foresee(files, suffix: str):
+    """Warn, before any work, about what this format cannot hold of these songs.
+
+    Raises UsageError for a format that is not written, or channels that no rule folds.
+    """
+    choose(suffix, (*audio.FORMATS, STEM_MP4), "format")
+    form = audio.FORMATS[Path(suffix).suffix or suffix]
+    if form.rates_hz or form.most_channels < MOST_CHANNELS:
+        for path in files:
+            with contextlib.suppress(DataError):  # which its turn will tell
+                info = audio.header(path)
+                audio.fit(suffix, info.sample_rate, info.channels)
 
 
 def separate_files(
@@ -81,8 +91,8 @@ def separate_files(
     The rest as in `separate_file`; wrong options raise their UsageError before the first file.
     """
     plan(separator, **options)
-    choose(suffix, audio.FORMATS, "format")
     files = [Path(path) for path in files]
+    foresee(files, suffix)
     lengths = [_duration_s(path) if progress else 0.0 for path in files]
     with bar(sum(lengths), progress) as shown:
         for number, (path, name) in enumerate(zip(files, folder_names(files), strict=True)):
@@ -102,5 +112,5 @@ def separate_files(
 
 def _duration_s(path: Path) -> float:
     with contextlib.suppress(DataError):
-        return audio.info(path).duration_s
+        return audio.header(path).duration_s
     return 0.0

@@ -8,7 +8,7 @@ Lesson 08.
 
 import numpy as np
 
-from bsrnn.common import UsageError, choose
+from bsrnn.common import UsageError, choose, file_name
 
 RESIDUAL = "residual"
 PROJECTIONS = ("equal", "energy")
@@ -62,7 +62,7 @@ class Outputs:
         for name in self.names:
             if self.names.count(name) > 1:
                 raise UsageError(f"two outputs are called {name!r}: give the sum another name")
-            if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\n'):
+            if file_name(name) != name:
                 raise UsageError(f"an output cannot be called {name!r}: it names a file")
         if not self.computed:
             raise UsageError("no stem is asked for: name at least one, or a sum of some")

@@ -5,14 +5,15 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import DataError, UsageError, file_name, sweep
 from bsrnn.separation.engine import Engine, evaluating
 from bsrnn.separation.outputs import Outputs
 
 log = logging.getLogger(__name__)
+STEM_MP4 = ".stem.mp4"
+STEM_STREAMS = ("mixture", "drums", "bass", "other", "vocals")  # as MUSDB18 and stempeg have them
 
 
 def plan(
@@ -60,7 +61,8 @@ def separate(
     outputs, engine = plan(
         separator, chunk_s, overlap, stems, residual, batch, rule, sums, projection, shifts
     )
-    mixture = _checked(mixture, sample_rate)
+    audio.check_rate(sample_rate)
+    mixture = audio.waveform(mixture, "the mixture").astype(np.float32, copy=False)
     channels, samples = mixture.shape
     result = {name: np.zeros((channels, samples), np.float32) for name in outputs.names}
     position = 0
@@ -75,37 +77,28 @@ def separate(
 
 
 def separate_file(
-    separator,
-    path,
-    out_dir,
-    chunk_s: float | None = None,
-    overlap: float | None = None,
-    stems=None,
-    residual: bool | str = False,
-    batch: int = 1,
-    rule: str = "context",
-    progress=False,
-    suffix: str = ".wav",
-    sums: dict | None = None,
-    projection: bool | str = False,
-    shifts: int = 1,
-    name: str | None = None,
-    overwrite: bool = True,
-) -> dict[str, Path]:
+    separator, path, out_dir, suffix: str = ".wav", name: str | None = None,
+    overwrite: bool = True, progress=False, **options,
+) -> dict[str, Path]:  # fmt: skip
     """Separate a file from disk to disk: name -> `out_dir/<name of the file>/<name><suffix>`.
 
     Equals `separate` of the whole file at the same rate, channels and length, in memory that does
     not grow with the duration; tags are kept. The stems get their names only when all of them are
     complete, so an error or Ctrl-C leaves nothing behind. suffix: any that `bsrnn.audio` writes
-    (.wav is float); name: of the folder; overwrite: whether stems that are there may be replaced;
-    progress: True, or a tqdm bar of seconds; the other arguments as in `separate`.
+    (.wav is float; `audio.fit` says what a format cannot hold), or ".stem.mp4": one file with the
+    mixture and the four stems of music. name: of the folder; overwrite: whether stems that are
+    there may be replaced; progress: True, or a tqdm bar of seconds; options: as in `separate`.
     Raises DataError for files that cannot be read or written, or that exist.
     """
-    outputs, engine = plan(
-        separator, chunk_s, overlap, stems, residual, batch, rule, sums, projection, shifts
-    )
-    folder = Path(out_dir) / (name or folder_name(path))
-    paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
+    outputs, engine = plan(separator, **options)
+    folder = Path(out_dir) / file_name(name or song_name(path))
+    streams = ("",)
+    if suffix == STEM_MP4:
+        streams = _stem_streams(outputs)
+        paths = dict.fromkeys(outputs.names, folder / f"{folder.name[:200]}{suffix}")
+    else:
+        paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
+    sweep(folder)
     _check_targets(path, paths.values(), overwrite)
     with audio.Reader(path) as source, audio.Reader(path) as again, _own_folder(folder):
         info = source.info
@@ -113,30 +106,47 @@ def separate_file(
             shown = files.enter_context(bar(info.duration_s, progress))
             files.enter_context(evaluating(separator))
             writers = {}
-            for output, target in paths.items():
+            for target in dict.fromkeys(paths.values()):
                 writer = audio.Writer(
-                    target, info.sample_rate, info.channels, None, info.samples, source.tags
-                )
-                writers[output] = files.enter_context(writer)
+                    target, info.sample_rate, info.channels, None, info.samples, source.tags,
+                    streams,
+                )  # fmt: skip
+                writers[target] = files.enter_context(writer)
             blocks = _seconds(source)
             for block in engine.stream(blocks, info.samples, info.channels, info.sample_rate):
-                mixture = again.read(block.shape[-1]) if outputs.compare else None
-                for output, found in outputs(block, mixture).items():
-                    writers[output].write(found)
+                mixture = None
+                if outputs.compare or suffix == STEM_MP4:
+                    mixture = again.read(block.shape[-1])
+                sounds = outputs(block, mixture)
+                if suffix == STEM_MP4:
+                    writers[target].write(mixture)
+                for output, sound in sounds.items():
+                    number = streams.index(output) if len(streams) > 1 else 0
+                    writers[paths[output]].write(sound, number)
                 shown.update(block.shape[-1] / info.sample_rate)
             for writer in writers.values():
                 writer.finish()
-    for output, writer in writers.items():
+    for target, writer in writers.items():
         if writer.clips:
             log.warning(
-                "%s%s is clipped, its peak is %.2f of full scale: write .wav to keep it",
-                output, suffix, writer.peak,
+                "%s is clipped, its peak is %.2f of full scale: write .wav to keep it",
+                target.name, writer.peak,
             )  # fmt: skip
     return paths
 
 
-def folder_name(path) -> str:
-    """What the folder of a song's stems is called: its file name without the endings."""
+def _stem_streams(outputs) -> tuple[str, ...]:
+    """The streams of a `.stem.mp4`, in the order that its readers expect."""
+    if set(outputs.names) != set(STEM_STREAMS[1:]):
+        raise UsageError(
+            f"a {STEM_MP4} holds {', '.join(STEM_STREAMS[1:])}, not {', '.join(outputs.names)}: "
+            "choose another format"
+        )
+    return STEM_STREAMS
+
+
+def song_name(path) -> str:
+    """What a song is called: its file name without the endings."""
     return Path(path).stem.removesuffix(".stem")
 
 
@@ -163,22 +173,6 @@ def _own_folder(folder: Path):
 def _seconds(file: audio.Reader):
     while (block := file.read(file.info.sample_rate)).shape[-1]:
         yield block  # (C, n)
-
-
-def _checked(mixture, sample_rate: int) -> np.ndarray:
-    if isinstance(mixture, torch.Tensor):
-        mixture = mixture.detach().cpu().numpy()
-    mixture = np.asarray(mixture, np.float32)
-    if mixture.ndim != 2 or not 1 <= mixture.shape[0] <= 64:
-        hint = ": transpose it" if mixture.ndim == 2 and mixture.shape[1] <= 64 else ""
-        raise UsageError(f"the mixture must be (C, L), channels first, not {mixture.shape}{hint}")
-    if not np.isfinite(mixture).all():
-        bad = int(np.argmin(np.isfinite(mixture).all(axis=0)))
-        raise DataError(
-            f"the mixture has NaN or infinite samples, the first at {bad / sample_rate:.3f} s: "
-            "repair it first"
-        )
-    return mixture
 
 
 def bar(seconds: float, progress):

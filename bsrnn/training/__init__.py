@@ -1,4 +1,4 @@
-"""Training on Lightning: one call, one state file, exact resume (lesson 07; transfer: lesson 10).
+"""Training on Lightning Fabric: a call, a visible loop, exact resume (lessons 07 and 10).
 
     result = fit(model_config, presets()["smoke"], bsrnn.data.open("toy"), "runs/first")
 
@@ -6,6 +6,7 @@ The run folder holds
     last.safetensors, best.safetensors   the separator, readable by `bsrnn.load`
     state.pt                             everything a resume needs: weights, optimiser, step, log
     history.csv, card.json               the log and what the run was
+and belongs to one run: another needs `resume` or `overwrite`.
 
 Conventions
     A *step* is one optimiser update on one batch. Batch (`bsrnn.data.mixing.RandomMixer`) and

@@ -10,13 +10,15 @@ import dataclasses
 
 import torch
 
-from bsrnn import losses, metrics
+from bsrnn import losses, metrics, models
 from bsrnn.common import UsageError
+from bsrnn.training import machine
+from bsrnn.training.examples import mixer_for
 
 WANTED_DB = 3.0  # half the error energy of silence
 EXAMPLES = 2
 STEPS = 200  # at most; a sound network needs a few dozen
-LR = 1e-2  # of small networks, see `_rate`
+LR = 1e-2  # of small networks
 SEARCHED = 200  # examples looked through for some in which every target is heard
 
 
@@ -50,55 +52,49 @@ class Overfit:
         return self
 
 
-def overfit(model_config, train_config, dataset, steps=None, device="auto") -> Overfit:
+def overfit(model_config, train_config, dataset, device="auto") -> Overfit:
     """Train a new separator on two examples and say how well each stem is learnt.
 
-    Up to `steps` (200) updates; it stops as soon as every stem has 3 dB uSDR.
+    Up to 200 updates; it stops as soon as every stem has 3 dB uSDR.
     `fit(..., check=True)` does this before it starts.
     """
-    from bsrnn import models
-    from bsrnn.training import job, machine
-
     torch.manual_seed(train_config.seed)
     separator = models.build(model_config)
-    mixer = job.mixer_for(model_config, train_config, dataset.subset("train"))
-    place = machine.find(device)
-    return overfit_separator(separator, train_config, mixer, place.accelerator, steps)
+    mixer = mixer_for(model_config, train_config, dataset.subset("train"))
+    return overfit_separator(separator, train_config, mixer, machine.find(device).torch_device)
 
 
-def overfit_separator(separator, config, mixer, accelerator="cpu", steps=None) -> Overfit:
+def overfit_separator(separator, config, mixer, device="cpu") -> Overfit:
     """`overfit` for a copy of this separator; the generator of random numbers is left as it was."""
-    device = "cuda" if accelerator == "gpu" else "cpu"
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         copied = copy.deepcopy(separator).to(device).train()
-        return _learn(copied, config, *_heard_batch(mixer, device), steps or STEPS)
+        return _learn(copied, config, *_heard_batch(mixer, device))
 
 
 def _heard_batch(mixer, device):
     """Mixtures (B, C, L), targets (B, S, C, L): the first examples with sound in each target."""
-    found = []
+    heard = []
     for index in range(SEARCHED):
         example = mixer[index]
         if all(abs(target).max() > 1e-3 for target in example["targets"]):
-            found.append(example)
-        if len(found) == EXAMPLES:
+            heard.append(example)
+        if len(heard) == EXAMPLES:
             break
-    if not found:
+    if not heard:
         raise UsageError(f"check: no example with every target among {SEARCHED}: skip this check")
-    return tuple(
-        torch.stack([torch.from_numpy(example[name]) for example in found]).to(device)
-        for name in ("mixture", "targets")
-    )
+    batch = torch.utils.data.default_collate(heard)
+    return batch["mixture"].to(device), batch["targets"].to(device)
 
 
-def _learn(separator, config, mixture, targets, steps) -> Overfit:
+def _learn(separator, config, mixture, targets) -> Overfit:
     weights = {n: w for n, w in separator.named_parameters() if w.requires_grad}
-    optimizer = torch.optim.Adam(weights.values(), lr=max(config.lr, _rate(separator)))
-    before, after = None, None
-    for step in range(1, steps + 1):
+    count = sum(weight.numel() for weight in separator.parameters())
+    small = LR * min(1.0, (1e5 / count) ** 0.5)  # 1e-3 at 10 million parameters
+    optimizer = torch.optim.Adam(weights.values(), lr=max(config.lr, small))
+    before = {}
+    for step in range(1, STEPS + 1):
         waveforms, spectra = separator.estimate(mixture)
-        stft = separator.config.stft
-        loss = losses.loss(config.loss, waveforms, spectra, targets, stft)
+        loss = losses.loss(config.loss, waveforms, spectra, targets, separator.config.stft)
         after = _scores(separator.stems, targets, waveforms)
         before = before or after
         if step > 1 and all(value >= WANTED_DB for value in after.values()):
@@ -113,16 +109,11 @@ def _learn(separator, config, mixture, targets, steps) -> Overfit:
     return Overfit(step, before, after)
 
 
-def _rate(separator) -> float:
-    """1e-2 up to 100,000 parameters, then falling with their root: 1e-3 at 10 million."""
-    count = sum(weight.numel() for weight in separator.parameters())
-    return LR * min(1.0, (1e5 / count) ** 0.5)
-
-
 def _scores(stems, targets, waveforms) -> dict[str, float]:
-    """uSDR of each stem over the whole batch."""
-    pairs = zip(targets.unbind(1), waveforms.detach().unbind(1), strict=True)  # (B, C, L)
+    """uSDR of each stem over the whole batch, (B, S, C, L)."""
+    wholes = [x.detach().cpu().transpose(0, 1).flatten(1, 2).numpy() for x in (targets, waveforms)]
+    pairs = zip(*wholes, strict=True)  # S x (B C, L)
     return {
-        stem: float(metrics.usdr(*(x.flatten(0, 1).cpu().numpy() for x in pair)))
-        for stem, pair in zip(stems, pairs, strict=True)
+        stem: float(metrics.usdr(target, waveform))
+        for stem, (target, waveform) in zip(stems, pairs, strict=True)
     }

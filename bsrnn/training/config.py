@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from bsrnn import losses
-from bsrnn.common import Json, UsageError, choose
+from bsrnn.common import Json, UsageError, choose, in_range
 from bsrnn.data import recipes
 
 _OPTIONS = {
@@ -12,11 +12,26 @@ _OPTIONS = {
     "schedule": ("cosine", "exponential", "plateau", "constant"),
     "precision": ("32", "bf16", "16"),
 }
-_ABOVE_0 = ("steps", "batch", "seconds_per_segment", "lr", "clip_norm", "decay_factor")
-_FROM_1 = ("accumulate", "checkpoint_every", "log_every", "decay_steps", "plateau_patience")
-_FROM_0 = (
-    "seed", "warmup_steps", "workers", "distinct_items", "max_minutes", "patience", "cache_gb",
-)  # fmt: skip
+_MANY = 10**12
+_RANGES = {  # (low, high): whole numbers where low is one
+    (1, _MANY): (
+        "steps",
+        "batch",
+        "accumulate",
+        "checkpoint_every",
+        "log_every",
+        "decay_steps",
+        "plateau_patience",
+    ),
+    (0, _MANY): ("seed", "distinct_items", "warmup_steps", "patience"),
+    (0, 1024): ("workers",),
+    (0.0, 1e6): ("cache_gb", "max_minutes", "weight_decay"),
+    (1e-3, 3600.0): ("seconds_per_segment",),
+    (1e-15, 1e12): ("lr", "clip_norm"),
+    (1e-6, 1.0): ("decay_factor",),
+    (0.0, 0.9999999): ("ema_decay",),
+    (False, True): ("mono", "gradient_checkpointing"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +90,9 @@ class TrainConfig(Json):
             choose(getattr(self, name), allowed, name)
         recipes.recipe(self.recipe)
         choose(self.loss, losses.names(), "loss")
-        for name in _ABOVE_0:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: give a number above 0")
-        for name in _FROM_1:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: give at least 1")
-        for name in _FROM_0:
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: give 0 or more")
-        if not 0 <= self.ema_decay < 1:
-            raise UsageError(f"ema_decay is {self.ema_decay}: give 0 to less than 1")
+        for bounds, names in _RANGES.items():
+            for name in names:
+                in_range(name, getattr(self, name), *bounds)
         if self.batch % self.accumulate:
             raise UsageError(
                 f"batch {self.batch} does not divide into {self.accumulate} passes: "

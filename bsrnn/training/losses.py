@@ -17,7 +17,7 @@ References
     Lesson 06; used in lesson 07.
 """
 
-from collections.abc import Callable
+import functools
 from functools import partial
 from typing import NamedTuple
 
@@ -40,32 +40,42 @@ class Estimate(NamedTuple):
     spectra: torch.Tensor
 
 
-# Domains: (Estimate, target, target's spectra) -> pairs (estimate, target) of real tensors
-# (B, S, ...). The distance is taken of each pair, and added up.
+class Target:
+    """Target waveforms (B, S, C, L); their spectra (B, S, C, F, T) are computed where needed."""
+
+    def __init__(self, waveforms, config: StftConfig = PAPER, spectra=None):
+        self.waveforms, self.config = waveforms, config
+        if spectra is not None:
+            self.spectra = spectra
+
+    @functools.cached_property
+    def spectra(self):
+        return stft(self.waveforms, self.config)
 
 
-def _time(estimate, target, spectra):
-    return [(estimate.waveforms, target)]
+# Domains: (Estimate, Target) -> pairs (estimate, target) of real tensors (B, S, ...).
+# The distance is taken of each pair, and added up.
 
 
-def _pooled(estimate, target, spectra):
+def _time(estimate, target):
+    return [(estimate.waveforms, target.waveforms)]
+
+
+def _pooled(estimate, target):
     """Real and imaginary parts as one heap of numbers."""
-    return [(torch.view_as_real(estimate.spectra), torch.view_as_real(spectra))]
+    return [tuple(torch.view_as_real(x.spectra) for x in (estimate, target))]
 
 
-def _parts(estimate, target, spectra):
+def _parts(estimate, target):
     """Real and imaginary parts each for itself."""
-    ((e, s),) = _pooled(estimate, target, spectra)  # (B, S, C, F, T, 2)
-    return [(e[..., part], s[..., part]) for part in (0, 1)]
+    ((e, s),) = _pooled(estimate, target)  # (B, S, C, F, T, 2)
+    return list(zip(e.unbind(-1), s.unbind(-1), strict=True))
 
 
-def _magnitude(estimate, target, spectra):
+def _magnitude(estimate, target):
     """Magnitudes on the frames that were estimated (D3Net leaves out the last ones)."""
-    found = estimate.spectra.abs()  # (B, S, C, F, T)
-    return [(found, spectra[..., : found.shape[-1]].abs())]
-
-
-_ON_SPECTRA = (_pooled, _parts, _magnitude)  # domains that need the target's spectra
+    frames = estimate.spectra.shape[-1]
+    return [(estimate.spectra.abs(), target.spectra[..., :frames].abs())]
 
 
 # Distances: (estimate, target) -> scalar
@@ -79,102 +89,109 @@ def _mean_square(estimate, target):
     return (estimate - target).square().mean()
 
 
-def _sum_of_stems(distance, estimate, target):
+def _per_stem(distance, estimate, target):
     """`distance` of each stem, added up: S times that of all, if it is a mean."""
     return distance(estimate, target) * target.shape[1]
 
 
-def _norm(x, power):
-    return x.abs().pow(power).flatten(2).mean(-1)  # (B, S, ...) -> (B, S)
+def _power(x, exponent=2):
+    """Mean of |x|^exponent: (B, S, ...) -> (B, S)."""
+    return x.abs().pow(exponent).flatten(2).mean(-1)
 
 
-def _snr_db(estimate, target, power=1, eps=SNR_EPS, factor=10.0):
-    """factor x log10 of mean |error|^p over mean |target|^p of each item, mean over items, sum of
-    stems."""
-    error = torch.log10(_norm(estimate - target, power) + eps)  # (B, S)
-    ratio = factor * (error - torch.log10(_norm(target, power) + eps))
-    return ratio.mean(0).sum()
+def _db(x, eps, factor=10.0):
+    return factor * torch.log10(x + eps)
+
+
+def _add_stems(x):
+    """(B, S) -> mean over items, sum of stems."""
+    return x.mean(0).sum()
+
+
+def _snr_db(estimate, target, exponent=1, eps=SNR_EPS, factor=10.0):
+    """factor x log10 of mean |error|^p over mean |target|^p of each item."""
+    error = _power(estimate - target, exponent)  # (B, S)
+    sound = _power(target, exponent)
+    return _add_stems(_db(error, eps, factor) - _db(sound, eps, factor))
 
 
 def _best_scale_db(estimate, target):
     """`_snr_db` with squares, of the target scaled to fit the estimate best (BandIt's "scale
     invariant" one). Of spectra (a last axis re, im) the scale is complex."""
-    spectral = target.shape[-1] == 2 and target.ndim == 6
-    e, s = map(torch.view_as_complex, (estimate, target)) if spectral else (estimate, target)
-    e, s = e.flatten(2), s.flatten(2)  # (B, S, ...) -> (B, S, n)
-    scale = (e * s.conj()).sum(-1, keepdim=True) + POWER_EPS  # (B, S, 1)
-    scaled = s * (scale / (s.abs().square().sum(-1, keepdim=True) + POWER_EPS))
-    if spectral:
+    if target.ndim == 6:  # (B, S, C, F, T, 2)
+        estimate, target = torch.view_as_complex(estimate), torch.view_as_complex(target)
+    e, s = estimate.flatten(2), target.flatten(2)  # (B, S, ...) -> (B, S, n)
+    product = (e * s.conj()).sum(-1, keepdim=True) + POWER_EPS  # (B, S, 1)
+    energy = s.abs().square().sum(-1, keepdim=True) + POWER_EPS
+    scaled = s * (product / energy)
+    if e.is_complex():
         e, scaled = torch.view_as_real(e), torch.view_as_real(scaled)  # (B, S, n) -> (B, S, n, 2)
-    return _snr_db(e, scaled, power=2)
-
-
-def _level_db(x, eps):
-    return 10 * torch.log10(_norm(x, 2) + eps)  # (B, S)
+    return _snr_db(e, scaled, exponent=2)
 
 
 def _level_gap(estimate, target):
     """|level of the estimate - level of the target| in dB (query-bandit)."""
-    return (_level_db(estimate, SNR_EPS) - _level_db(target, SNR_EPS)).abs().mean(0).sum()
+    e, s = _db(_power(estimate), SNR_EPS), _db(_power(target), SNR_EPS)  # (B, S)
+    return _add_stems((e - s).abs())
 
 
 def _adaptive_level_gap(estimate, target):
     """The same, weighted from 0.1 to 1: most where a stem that sounds is estimated as silence
     (arXiv 2501.16171). The weight gets no gradient."""
-    e, s = _level_db(estimate, POWER_EPS), _level_db(target, POWER_EPS)  # (B, S)
-    gap, too_soft = (e - s).abs(), s > e.clamp(min=SILENT_DB)
+    e, s = _db(_power(estimate), POWER_EPS), _db(_power(target), POWER_EPS)  # (B, S)
+    gap = (e - s).abs()
+    too_soft = s > e.clamp(min=SILENT_DB)
     share = (gap / (s - SILENT_DB).clamp(min=1e-6)).clamp(0, 1)
-    return ((0.1 + 0.9 * too_soft * share).detach() * gap).mean(0).sum()
+    weight = 0.1 + 0.9 * too_soft * share
+    return _add_stems(weight.detach() * gap)
 
 
 def _negative_sdr(scaled, estimate, target):
-    """Minus SNR, or minus SI-SDR: the target `scaled` to fit. Mean over items, sum of stems."""
+    """Minus SNR, or minus SI-SDR: the target `scaled` to fit."""
     e, s = estimate.flatten(2), target.flatten(2)  # (B, S, C, L) -> (B, S, n)
     if scaled:
-        s = s * ((e * s).sum(-1) / (s.square().sum(-1) + POWER_EPS))[..., None]
-    ratio = s.square().sum(-1) / ((e - s).square().sum(-1) + POWER_EPS)  # (B, S)
-    return -10 * torch.log10(ratio + POWER_EPS).mean(0).sum()
+        scale = (e * s).sum(-1) / (s.square().sum(-1) + POWER_EPS)  # (B, S)
+        s = s * scale[..., None]
+    ratio = s.square().sum(-1) / ((e - s).square().sum(-1) + POWER_EPS)
+    return -_add_stems(_db(ratio, POWER_EPS))
 
 
-def _over(*domains: Callable, distance: Callable) -> Callable:
+# Losses: (Estimate, Target) -> scalar
+
+
+def _over(*domains, distance):
     """The loss that adds up `distance` over `domains`."""
 
-    def compute(estimate, target, spectra):
-        terms = (
-            sum(distance(e, s) for e, s in domain(estimate, target, spectra)) for domain in domains
-        )
-        return sum(terms)
+    def compute(estimate, target):
+        pairs = [pair for domain in domains for pair in domain(estimate, target)]
+        return sum(distance(*pair) for pair in pairs)
 
-    compute.needs_spectra = any(domain in _ON_SPECTRA for domain in domains)
     return compute
 
 
-def _sum(*losses: Callable, weight: float = 1.0) -> Callable:
-    def compute(*args):
-        return weight * sum(one(*args) for one in losses)
-
-    compute.needs_spectra = any(one.needs_spectra for one in losses)
-    return compute
+def _sum(*losses, weight=1.0):
+    return lambda *pair: weight * sum(loss(*pair) for loss in losses)
 
 
-def _snr_resolutions(estimate, target, spectra):
+def _snr_resolutions(estimate, target):
     """L1-SNR of real and imaginary parts at three resolutions, mean over resolutions."""
     total = 0
     for n_fft in SNR_N_FFTS:
         config = StftConfig(n_fft, n_fft // 4, scale="window")
         transformed = Estimate(estimate.waveforms, stft(estimate.waveforms, config))
-        total = total + _L1_SNR_PARTS(transformed, target, stft(target, config))
+        total = total + _SNR_OF_PARTS(transformed, Target(target.waveforms, config))
     return total / len(SNR_N_FFTS)
 
 
-def _l1_resolutions(estimate, target, spectra):
+def _l1_resolutions(estimate, target):
     """Mean |error| of complex spectra at five resolutions, added up. (The windows shorter than
     2048 are padded with zeros.)"""
-    error = estimate.waveforms - target  # the STFT is linear: one transform for both
-    if error.shape[-1] <= max(MULTI_WINDOWS) // 2:
+    error = estimate.waveforms - target.waveforms  # the STFT is linear: one transform for both
+    fewest = max(MULTI_WINDOWS) // 2 + 1
+    if error.shape[-1] < fewest:
         raise UsageError(
             f"{error.shape[-1]} samples are too few for l1_multi: use longer segments, at least "
-            f"{max(MULTI_WINDOWS) // 2 + 1} samples"
+            f"{fewest} samples"
         )
     total = 0
     for length in MULTI_WINDOWS:
@@ -187,10 +204,13 @@ def _l1_resolutions(estimate, target, spectra):
     return total
 
 
-_snr_resolutions.needs_spectra = _l1_resolutions.needs_spectra = False
-_L1_SNR_PARTS = _over(_parts, distance=_snr_db)
-_doubled = partial(_snr_db, factor=20.0)
-_time_and_level = _sum(_over(_time, distance=_snr_db), _over(_time, distance=_adaptive_level_gap))
+_SNR_OF_PARTS = _over(_parts, distance=_snr_db)
+_SNR_TWICE = partial(_snr_db, factor=20.0)
+_TIME_AND_LEVEL = _sum(
+    _over(_time, distance=_snr_db),
+    _over(_time, distance=_adaptive_level_gap),
+)
+_BANQUET = _over(_time, _pooled, distance=_SNR_TWICE)
 
 _LOSSES = {
     # means
@@ -203,21 +223,19 @@ _LOSSES = {
     "l2_both": _over(_time, _parts, distance=_mean_square),
     "l2_magnitude": _over(_magnitude, distance=_mean_square),
     # BandIt, sums of stems
-    "l1_hybrid": _over(_time, _pooled, distance=partial(_sum_of_stems, _mean_abs)),
-    "l2_hybrid": _over(_time, _pooled, distance=partial(_sum_of_stems, _mean_square)),
+    "l1_hybrid": _over(_time, _pooled, distance=partial(_per_stem, _mean_abs)),
+    "l2_hybrid": _over(_time, _pooled, distance=partial(_per_stem, _mean_square)),
     "l1_snr": _over(_time, _pooled, distance=_snr_db),
     "l1_snr_small_eps": _over(_time, _pooled, distance=partial(_snr_db, eps=1e-6)),
-    "l2_snr": _over(_time, _pooled, distance=partial(_snr_db, power=2)),
+    "l2_snr": _over(_time, _pooled, distance=partial(_snr_db, exponent=2)),
     "l2_snr_scaled": _over(_time, _pooled, distance=_best_scale_db),
-    "l1_snr_v2": _over(_time, _parts, distance=_doubled),
-    "l1_snr_banquet": _over(_time, _pooled, distance=_doubled),
-    "l1_snr_level": _sum(
-        _over(_time, _pooled, distance=_doubled), _over(_time, _pooled, distance=_level_gap)
-    ),
+    "l1_snr_v2": _over(_time, _parts, distance=_SNR_TWICE),
+    "l1_snr_banquet": _BANQUET,
+    "l1_snr_level": _sum(_BANQUET, _over(_time, _pooled, distance=_level_gap)),
     # torch-l1-snr, sums of stems
     "l1_snr_time": _over(_time, distance=_snr_db),
-    "l1_snr_time_level": _time_and_level,
-    "l1_snr_multi": _sum(_time_and_level, _snr_resolutions, weight=0.5),
+    "l1_snr_time_level": _TIME_AND_LEVEL,
+    "l1_snr_multi": _sum(_TIME_AND_LEVEL, _snr_resolutions, weight=0.5),
     # asteroid
     "neg_snr": _over(_time, distance=partial(_negative_sdr, False)),
     "neg_si_sdr": _over(_time, distance=partial(_negative_sdr, True)),
@@ -227,25 +245,14 @@ _LOSSES = {
 def names() -> list[str]:
     """Every loss. Luo and Yu: l1_both, with its terms l1 and l1_spectrum. RoFormers: l1_multi.
     BandIt: l1_snr, l1_hybrid and relatives; BandIt v2: l1_snr_v2; Banquet: l1_snr_banquet and
-    l1_snr_level; torch-l1-snr: l1_snr_multi and its parts; Open-Unmix and
-    D3Net: l2_magnitude."""
+    l1_snr_level; torch-l1-snr: l1_snr_multi and its parts; Open-Unmix and D3Net: l2_magnitude."""
     return list(_LOSSES)
 
 
-def get(name: str, stft_config: StftConfig = PAPER) -> Callable:
+def get(name: str, stft_config: StftConfig = PAPER):
     """The loss `name` as callable(estimate: Estimate, target (B, S, C, L)) -> scalar tensor."""
-    needed = _LOSSES[choose(name, _LOSSES, "loss")].needs_spectra
-
-    def compute(estimate: Estimate, target: torch.Tensor) -> torch.Tensor:
-        spectra = stft(target, stft_config) if needed else None  # (B, S, C, F, T)
-        return between(name, Estimate(*estimate), target, spectra)
-
-    return compute
-
-
-def between(name: str, estimate: Estimate, target, target_spectra) -> torch.Tensor:
-    """The loss `name` where the target's spectra (B, S, C, F, T) are known already."""
-    return _LOSSES[choose(name, _LOSSES, "loss")](estimate, target, target_spectra)
+    compute = _LOSSES[choose(name, _LOSSES, "loss")]
+    return lambda estimate, target: compute(Estimate(*estimate), Target(target, stft_config))
 
 
 def loss(name, waveforms, spectra, target, stft_config: StftConfig = PAPER) -> torch.Tensor:
@@ -256,4 +263,4 @@ def loss(name, waveforms, spectra, target, stft_config: StftConfig = PAPER) -> t
     >>> loss("l1", target + 0.5, None, target).item()
     0.5
     """
-    return get(name, stft_config)(Estimate(waveforms, spectra), target)
+    return get(name, stft_config)((waveforms, spectra), target)

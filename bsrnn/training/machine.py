@@ -10,9 +10,9 @@ starts the others by running the same command again.
 
 import dataclasses
 import os
+import sys
 
 import torch
-from lightning.fabric.utilities.imports import _IS_INTERACTIVE
 
 from bsrnn.common import UsageError, choose
 
@@ -31,9 +31,9 @@ class Machine:
         return self.devices * self.nodes
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and talks."""
-        return rank() == 0
+    def torch_device(self) -> str:
+        """The same in torch's words."""
+        return "cuda" if self.accelerator == "gpu" else "cpu"
 
     def require(self, config) -> None:
         """UsageError if a TrainConfig cannot run here."""
@@ -45,7 +45,7 @@ class Machine:
                 f"batch {config.batch} does not divide among {self.world} processes x "
                 f"{config.accumulate} passes: make it a multiple of {passes}"
             )
-        if self.world > 1 and _IS_INTERACTIVE:
+        if self.world > 1 and hasattr(sys, "ps1"):
             raise UsageError(
                 "a notebook trains in one process: use python -m bsrnn train --devices "
                 f"{self.devices}, or devices=1"
@@ -53,13 +53,9 @@ class Machine:
 
 
 def rank() -> int:
-    """Number of this process among all, before and after Lightning has started."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank()
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
+    """Number of this process among all, before and after Lightning has started: 0 writes files."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def find(device: str = "auto", devices="auto") -> Machine:
@@ -70,26 +66,19 @@ def find(device: str = "auto", devices="auto") -> Machine:
     UsageError if there is no such device or the numbers contradict.
     """
     choose(device, ("auto", "cpu", "cuda"), "device")
-    cuda = torch.cuda.is_available()
-    if device == "cuda" and not cuda:
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if device == "cuda" and not gpus:
         raise UsageError("no CUDA device is visible: use device='cpu' or 'auto'")
-    accelerator = "gpu" if device != "cpu" and cuda else "cpu"
     started, nodes = _started()
-    if devices == "auto":
-        devices = started or 1
-    elif devices == "all":
-        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
-    try:
-        devices = int(devices)
-    except ValueError:
-        raise UsageError(f"devices is {devices!r}: give a number, auto or all") from None
-    if devices < 1:
-        raise UsageError(f"devices is {devices}: give at least 1")
-    if started and started != devices:
-        raise UsageError(f"{started} processes were started, not {devices}: use devices='auto'")
-    if accelerator == "gpu" and devices > torch.cuda.device_count():
-        raise UsageError(f"{devices} GPUs asked for, {torch.cuda.device_count()} are visible")
-    return Machine(accelerator, devices, nodes)
+    count = {"auto": started or 1, "all": gpus or 1}.get(devices, devices)
+    if not str(count).isdigit() or int(count) < 1:
+        raise UsageError(f"devices is {devices!r}: give a number from 1, auto or all")
+    count = int(count)
+    if started and started != count:
+        raise UsageError(f"{started} processes were started, not {count}: use devices='auto'")
+    if gpus and count > gpus:
+        raise UsageError(f"{count} GPUs asked for, {gpus} are visible")
+    return Machine("gpu" if gpus else "cpu", count, nodes)
 
 
 def _started() -> tuple[int, int]:

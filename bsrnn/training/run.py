@@ -1,99 +1,85 @@
-"""The state of a training run and its files (lesson 07).
+"""What a training run counts, judges and keeps (lesson 07). The loop (loop.py) turns the wheel."""
 
-The engine (engine.py) turns the wheel; `Run` counts, judges and saves. The state file is written
-last and by renaming, so a kill at any moment leaves either the old or the new one.
-"""
-
-import contextlib
 import dataclasses
 import json
 import math
-import os
-import shutil
 import time
 
 import pandas
 import torch
 import torch.distributed
-from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import bsrnn
 from bsrnn import models
 from bsrnn.common import DataError, UsageError, choose
 from bsrnn.training import expense, scores
+from bsrnn.training.config import TrainConfig
+from bsrnn.training.folder import BEST, LAST, STATE, RunFolder
 
 _STATE_FORMAT = 2
+# What a resume may change: length, rate and bookkeeping
 _FREE = (
     "steps", "max_minutes", "lr", "workers", "cache_gb", "accumulate", "gradient_checkpointing",
     "checkpoint_every", "log_every", "patience",
 )  # fmt: skip
-_KEPT = ("step", "rows", "window", "span", "best", "best_step", "rest", "drops", "grad_norm")
 
 
-class Run:
-    """The state of a run and its files. `step` counts finished updates."""
+@dataclasses.dataclass
+class Counters:
+    """The numbers that a resume goes on from."""
 
-    def __init__(self, out_dir, separator, config, mixer, valid, freeze, first=True):
-        self.out_dir, self.separator, self.config = out_dir, separator, config
-        self.mixer, self.valid, self.freeze = mixer, list(valid), tuple(freeze)
-        self.first, self.world = first, 1  # whether this process writes; how many there are
-        self.state_path = out_dir / "state.pt"
-        self.best_path = out_dir / "best.safetensors"
-        self.step, self.rows, self.facts = 0, [], {}
-        self.best, self.best_step = -math.inf, 0
-        self.rest = [0, 0]  # checkpoints without a better monitor: for patience, for the plateau
-        self.drops = 0  # how often the plateau has lowered the learning rate
-        self.window = [0.0, 0]  # sum and number of losses since the last row
-        self.span = [0.0, 0]  # the same since the last checkpoint
-        self.lr = self.grad_norm = math.nan
-        self.passes, self.batch_now = [], None
-        self.interrupted, self.board = False, None
+    step: int = 0  # updates done
+    rows: list = dataclasses.field(default_factory=list)  # of history.csv
+    window: list = dataclasses.field(default_factory=lambda: [0.0, 0])  # loss since the last row:
+    # sum and number
+    span: list = dataclasses.field(default_factory=lambda: [0.0, 0])  # since the last checkpoint
+    best: float = -math.inf  # best monitor so far
+    best_step: int = 0
+    rest: list = dataclasses.field(default_factory=lambda: [0, 0])  # checkpoints without a better
+    # monitor: for patience, for the plateau
+    drops: int = 0  # how often the plateau has lowered the learning rate
+    grad_norm: float = math.nan
+
+
+class Run(Counters):
+    """The state of a run: counters, weights, their average, optimiser; validation and files."""
+
+    def __init__(self, folder: RunFolder, separator, config: TrainConfig, mixer, valid):
+        super().__init__()
+        self.folder, self.separator, self.config = folder, separator, config
+        self.mixer, self.valid = mixer, list(valid)
+        self.facts = {}  # of data and origin, for card and state
+        self.frozen = ()  # parts that are not trained
         self.teacher = None  # of songs without stems
-        self.optimizer, self.precision, self.loaded = None, None, None
         self.average = None
         if config.ema_decay:
-            self.average = AveragedModel(
-                separator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
-            ).requires_grad_(False)
+            rule = get_ema_multi_avg_fn(config.ema_decay)
+            self.average = AveragedModel(separator, multi_avg_fn=rule)
+            self.average.requires_grad_(False)
+        self.fabric = self.optimizer = self.loaded = None
         self.device = ""  # name of what it is trained on
-        self.meter = self.kwh_before = None  # energy; before: None unless every step was counted
+        self.lr = math.nan
+        self.stop_asked = self.interrupted = False  # by a signal here; as all processes agreed
         self.seconds_before = self.cpu_before = 0.0
         self.started = (time.perf_counter(), time.process_time())
         self.spent = 0.0  # share of the CPU budget that was used at the end of the last step
         self._require_monitor()
 
+    def _require_monitor(self) -> None:
+        config, monitor = self.config, self.config.monitor
+        stems = [f"valid_usdr_{stem}" for stem in self.separator.stems]
+        choose(monitor, ["loss", "valid_usdr", *stems], "monitor")
+        wanted = config.patience or config.schedule == "plateau" or monitor != "valid_usdr"
+        if wanted and monitor != "loss" and not self.valid:
+            raise UsageError(
+                f"no validation songs to compute {monitor}: give valid=, or set monitor='loss'"
+            )
+
     @property
     def judged(self):
         """The separator that is validated and kept: the average of weights where there is one."""
         return self.average.module if self.average else self.separator
-
-    def learn_from(self, teacher) -> None:
-        """Label what has no stems with this Teacher, and keep it until the student is better."""
-        if not self.valid or self.config.monitor == "loss":
-            raise UsageError(
-                "no validation songs to tell student from teacher by: give valid= and a monitor "
-                "of them"
-            )
-        self.teacher = teacher
-        if self.loaded is not None:
-            teacher.separator.load_state_dict(self.loaded["teacher"])
-        elif self.first:
-            self.best = scores.validation(teacher.separator, self.valid)[self.config.monitor]
-            self._keep(self.best_path)
-
-    def _require_monitor(self) -> None:
-        config, stems = self.config, self.separator.stems
-        known = ["loss", "valid_usdr", *(f"valid_usdr_{stem}" for stem in stems)]
-        choose(config.monitor, known, "monitor")
-        wanted = config.patience or config.schedule == "plateau" or config.monitor != "valid_usdr"
-        if wanted and config.monitor != "loss" and not self.valid:
-            raise UsageError(
-                f"no validation songs to compute {config.monitor}: give valid=, or set "
-                "monitor='loss'"
-            )
-
-    # -- clocks, counters ---------------------------------------------------------------------
 
     @property
     def seconds(self) -> float:
@@ -108,231 +94,221 @@ class Run:
         budget = self.config.max_minutes * 60
         return self.cpu_seconds / budget if budget else 0.0
 
-    def lr_now(self) -> float:
-        return self.config.lr_at(self.step, self.spent, self.drops)
-
     def finished(self) -> bool:
-        config = self.config
-        rested = config.patience and self.rest[0] >= config.patience
-        return self.step >= config.steps or self.spent >= 1 or bool(rested)
+        patience = self.config.patience
+        rested = patience > 0 and self.rest[0] >= patience
+        return self.step >= self.config.steps or self.spent >= 1 or rested
 
-    def begin(self, trainer, module) -> None:
-        """Called when the optimiser stands on its device: what a resume has read goes there."""
-        self.optimizer, self.precision = trainer.optimizers[0], trainer.precision_plugin
-        self.world, self.device = trainer.world_size, expense.device_name(module.device)
+    def interrupt(self) -> None:
+        """Stop after the running update."""
+        self.stop_asked = True
+
+    # Updates
+
+    def begin(self, fabric, optimizer) -> None:
+        """Called when the weights stand on their device: what a resume has read goes there."""
+        self.fabric, self.optimizer = fabric, optimizer
+        self.device = expense.device_name(fabric.device)
         if self.average:
-            self.average.to(module.device)
+            self.average.to(fabric.device)
         if self.teacher:
-            self.teacher.separator.to(module.device)
-            self.best = trainer.strategy.broadcast(self.best)  # of the first teacher
+            self.teacher.separator.to(fabric.device)
         if self.loaded is not None:
-            self.optimizer.load_state_dict(self.loaded["optimizer"])
-            self.precision.load_state_dict(self.loaded["scaler"])
-            torch.set_rng_state(self.loaded["random"])
-            if "random_gpu" in self.loaded and module.device.type == "cuda":
-                torch.cuda.set_rng_state(self.loaded["random_gpu"], module.device)
+            self._restore_device(self.loaded)
+            self.loaded = None
+        elif self.teacher:  # the first teacher is what a student must beat
+            self.best = self._validate(self.teacher.separator)[self.config.monitor]
+            self.save(best=self.teacher.separator)
 
     def count(self, loss: float) -> None:
-        """One update is done; `loss` is its mean over all passes and processes."""
+        """An update is done; `loss` is its mean over all passes and processes."""
         self.step += 1
-        self.kwh_before = self.kwh_before if self.meter else None
-        if self.average:
-            self.average.update_parameters(self.separator)
-        self.window = [self.window[0] + loss, self.window[1] + 1]
-        self.span = [self.span[0] + loss, self.span[1] + 1]
+        for sums in (self.window, self.span):
+            sums[0] += loss
+            sums[1] += 1
         if self.step % self.config.log_every == 0:
             self._row()
 
     def _row(self) -> dict:
         """The row of this step; the mean loss runs since the row before."""
         if not self.rows or self.rows[-1]["step"] != self.step:
-            row = {"step": self.step, "loss": self.window[0] / self.window[1]}
-            row |= {"lr": self.lr, "grad_norm": self.grad_norm}
-            row |= {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+            row = {
+                "step": self.step,
+                "loss": self.window[0] / self.window[1],
+                "lr": self.lr,
+                "grad_norm": self.grad_norm,
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+            }
             self.rows.append(row)
             self.window = [0.0, 0]
-            self._show_on_board(row)
+            self.fabric.log_dict(row, self.step)
         return self.rows[-1]
 
-    def open_board(self, wanted: bool) -> None:
-        """TensorBoard beside history.csv, where it is asked for and installed."""
-        if not wanted:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UsageError(
-                "TensorBoard is not installed: pip install tensorboard, or leave it out"
-            ) from None
-        if self.first:
-            self.board = SummaryWriter(self.out_dir / "tensorboard")
+    def require_sound(self, batch: dict, targets) -> None:
+        """Stop at data with NaN or infinite samples."""
+        if not (torch.isfinite(batch["mixture"]).all() and torch.isfinite(targets).all()):
+            place = self.mixer.blame(batch["index"]) or self._first_source(batch)
+            self._refuse(batch, f"NaN or infinite samples in {place}: repair or remove the file")
 
-    def _show_on_board(self, row: dict) -> None:
-        if self.board:
-            for name in row.keys() - {"step"}:
-                self.board.add_scalar(name, row[name], row["step"])
-            self.board.flush()
+    def require_finite(self, value, what: str, batch: dict) -> None:
+        """Stop a run whose numbers broke although its data are sound."""
+        if not torch.isfinite(value):
+            place = f"step {self.step + 1} (first source: {self._first_source(batch)})"
+            self._refuse(batch, f"{what} is not finite at {place}: lower lr and resume")
 
-    def require_finite(self, value, what: str, batch) -> None:
-        """Stop a run whose numbers broke although its data are sound, and keep the batch."""
-        if torch.isfinite(value):
-            return
-        path = self.keep_batch(batch)
-        raise DataError(
-            f"{what} is not finite at step {self.step + 1} (first source: "
-            f"{self.first_source(batch)}; batch kept in {path.name}): lower lr and resume"
-        )
-
-    def first_source(self, batch) -> str:
+    def _first_source(self, batch: dict) -> str:
         """Song, stem and second of the first source of a batch."""
         return self.mixer.describe(self.mixer.picks(int(batch["index"][0]))[0])
 
-    def keep_batch(self, batch):
-        """Write a batch that must be looked at; returns its path."""
-        path = self.out_dir / "bad_batch.pt"
-        tensors = {name: value.cpu() for name, value in batch.items()}
-        _atomic(path, lambda part: torch.save(tensors, part))
-        return path
+    def _refuse(self, batch: dict, words: str):
+        """Keep the batch to be looked at, and stop."""
+        name = "bad_batch.pt"
+        tensors = {key: value.cpu() for key, value in batch.items()}
+        self.folder.write({name: lambda path: torch.save(tensors, path)})
+        raise DataError(f"{words} (batch kept in {name})")
 
-    @contextlib.contextmanager
-    def metered(self, wanted: bool, processes: int):
-        """Energy is counted in here, where it is asked for."""
-        if not wanted:
-            yield
-            return
-        self.meter = expense.Meter(processes)
-        if self.step == 0:
-            self.kwh_before = 0.0
-        try:
-            yield
-        finally:
-            self.meter.stop()
-
-    # -- checkpoints --------------------------------------------------------------------------
+    # Checkpoints
 
     def checkpoint(self) -> dict:
         """Validate, keep the best, save; returns the row of the log."""
-        row, mean_loss = self._row(), self.span[0] / self.span[1]
+        row = self._row()
+        mean_loss = self.span[0] / self.span[1]
         self.span = [0.0, 0]
         if self.valid:
-            found = self._validate()
+            found = self._validate(self.judged)
             row |= found
-            self._show_on_board({"step": self.step} | found)
+            self.fabric.log_dict(found, self.step)
+        score = row.get(self.config.monitor, float(self.step))  # without songs the last is best
         if self.config.monitor == "loss":
             score = -mean_loss
-        else:  # without validation songs the last is the best
-            score = row.get(self.config.monitor, float(self.step))
-        self._judge(score)
-        self.save()
-        if self.world > 1:
-            torch.distributed.barrier()  # nobody reads files that are still being written
+        better = score > self.best
+        if better:
+            self.best, self.best_step, self.rest = score, self.step, [0, 0]
+        else:
+            self.rest = [checkpoints + 1 for checkpoints in self.rest]
+        if better and self.teacher:
+            self.teacher.learn_from(self.judged)
+        if self.config.schedule == "plateau" and self.rest[1] > self.config.plateau_patience:
+            self.drops += 1
+            self.rest[1] = 0
+        self.save(best=self.judged if better else None)
         return row
 
-    def _validate(self) -> dict:
-        """Every process takes its share of the songs."""
-        if self.world == 1:
-            return scores.validation(self.judged, self.valid)
-        mine = self.valid[torch.distributed.get_rank() :: self.world]
-        found = [None] * self.world
-        torch.distributed.all_gather_object(found, scores.song_scores(self.judged, mine))
-        return scores.summary(self.separator.stems, sum(found, []))
+    def _validate(self, separator) -> dict:
+        """Scores over all validation songs; every process takes its share of them."""
+        if self.fabric.world_size == 1:
+            return scores.validation(separator, self.valid)
+        mine = self.valid[self.fabric.global_rank :: self.fabric.world_size]
+        found = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(found, scores.song_scores(separator, mine))
+        return scores.summary(separator.stems, sum(found, []))
 
-    def _judge(self, score: float) -> None:
-        if score > self.best:
-            self.best, self.best_step, self.rest = score, self.step, [0, 0]
-            self._keep(self.best_path)
-            if self.teacher:
-                self.teacher.learn_from(self.judged)
-            return
-        self.rest = [self.rest[0] + 1, self.rest[1] + 1]
-        if self.config.schedule == "plateau" and self.rest[1] > self.config.plateau_patience:
-            self.drops, self.rest = self.drops + 1, [self.rest[0], 0]
-
-    def save(self) -> None:
-        """Write everything a resume or a reader needs.
-
-        The state comes last: a kill before it repeats some steps and writes the same files again.
-        """
-        if not self.first:
-            return
-        self._keep(self.out_dir / "last.safetensors")
-        _atomic(self.out_dir / "history.csv", lambda p: self.frame().to_csv(p, index=False))
-        card = json.dumps(self.card(), indent=2)
-        _atomic(self.out_dir / "card.json", lambda p: p.write_text(card))
-        _atomic(self.state_path, lambda p: torch.save(self._state(), p))
-
-    def _keep(self, path) -> None:
-        if self.first:
-            with _named(path):
-                models.save(self.judged, path, {"trained": self.card()})
-
-    def _identity(self) -> dict:
-        """What a resume must share with the run it continues. Length, rate and bookkeeping may
-        change: a longer run, a lower lr after a divergence, more workers."""
-        config = dataclasses.asdict(self.config)
-        for free in _FREE:
-            del config[free]
-        model = json.loads(self.separator.config.to_json())
-        return {"train": config, "model": model, "freeze": list(self.freeze)} | self.facts
+    def save(self, best=None) -> None:
+        """Write everything a resume or a reader needs; `best` is a new best separator."""
+        if self.fabric.is_global_zero:
+            card, state = self.card(), self._state()
+            kept = {BEST: best, LAST: self.judged}
+            writers = {
+                name: lambda path, kept=separator: models.save(kept, path, {"trained": card})
+                for name, separator in kept.items()
+                if separator is not None
+            }
+            writers["history.csv"] = lambda path: self.frame().to_csv(path, index=False)
+            writers["card.json"] = lambda path: path.write_text(json.dumps(card, indent=2))
+            writers[STATE] = lambda path: torch.save(state, path)
+            self.folder.write(writers)
+        self.fabric.barrier()  # nobody reads files that are still being written
 
     def _state(self) -> dict:
-        state = {"format": _STATE_FORMAT, "identity": json.dumps(self._identity())}
-        state |= {name: getattr(self, name) for name in _KEPT}
-        state |= {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
-        state |= {"device": self.device, "energy_kwh": self._kwh()}
-        state |= {"separator": self.separator.state_dict()}
-        state |= {"average": self.average.state_dict() if self.average else {}}
-        state |= {"teacher": self.teacher.separator.state_dict() if self.teacher else {}}
-        state |= {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
-        state |= {"scaler": self.precision.state_dict()}  # of "16" only
+        state = {
+            "format": _STATE_FORMAT,
+            "identity": json.dumps(self._identity()),
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Counters)},
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "device": self.device,
+            "separator": self.separator.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "teacher": self.teacher.separator.state_dict() if self.teacher else {},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),  # of "16" only
+            "random": torch.get_rng_state(),
+        }
         if torch.cuda.is_initialized():  # dropout is drawn there
-            state |= {"random_gpu": torch.cuda.get_rng_state()}
+            state["random_gpu"] = torch.cuda.get_rng_state()
         return state
 
+    # Resume
+
     def restore(self) -> None:
-        state = torch.load(self.state_path, map_location="cpu", weights_only=True)
-        if state["format"] != _STATE_FORMAT:
-            raise UsageError(f"{self.state_path} is of another version: begin anew, resume=False")
-        theirs, ours = json.loads(state["identity"]), json.loads(json.dumps(self._identity()))
-        if theirs != ours:
-            raise UsageError(
-                f"{self.state_path} is a run with other settings ({_difference(theirs, ours)}): "
-                "use those, or resume=False to begin anew"
-            )
-        for name in _KEPT:
-            setattr(self, name, state[name])
-        self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
-        self.device, self.kwh_before = state.get("device", ""), state.get("energy_kwh")
+        """Go on from the state in the folder, once `begin` is called."""
+        state = self.folder.read_state()
+        with self.folder.reading():
+            if state["format"] != _STATE_FORMAT:
+                raise UsageError(f"{STATE} is of another version: begin anew with overwrite")
+            self._require_same(json.loads(state["identity"]))
+            for field in dataclasses.fields(Counters):
+                setattr(self, field.name, state[field.name])
+            self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
+            self.device = state.get("device", "")
+            self.separator.load_state_dict(state["separator"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            if self.teacher:
+                self.teacher.separator.load_state_dict(state["teacher"])
         self.spent = self.clock()
-        self.separator.load_state_dict(state["separator"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
         self.loaded = state
 
-    def clear(self) -> None:
-        """Remove the files of an earlier run."""
-        names = ["state.pt", "history.csv", "card.json", "bad_batch.pt"]
-        for name in [*names, "best.safetensors", "last.safetensors"]:
-            (self.out_dir / name).unlink(missing_ok=True)
+    def _restore_device(self, state: dict) -> None:
+        with self.folder.reading():
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"])
+            if "random_gpu" in state and self.fabric.device.type == "cuda":
+                torch.cuda.set_rng_state(state["random_gpu"], self.fabric.device)
+
+    def _identity(self) -> dict:
+        """What a resume must share with the run it continues."""
+        train = dataclasses.asdict(self.config)
+        files = getattr(self.mixer, "files", {})  # those without stems
+        samples = {song.name: song.samples for song in self.mixer.songs}
+        samples |= {path.name: length for path, length in files.items()}
+        identity = {
+            "train": {name: value for name, value in train.items() if name not in _FREE},
+            "model": json.loads(self.separator.config.to_json()),
+            "freeze": self.frozen,
+            "songs": samples,
+        }
+        return json.loads(json.dumps(identity | self.facts))
+
+    def _require_same(self, theirs: dict) -> None:
+        ours = self._identity()
+        theirs.setdefault("songs", ours["songs"])  # older states do not name them
+        kind = type(self.separator.config)  # reads what older versions wrote
+        theirs["model"] = json.loads(kind.from_json(json.dumps(theirs["model"])).to_json())
+        if theirs != ours:
+            raise UsageError(
+                f"{self.folder.path / STATE} is a run with other settings or songs "
+                f"({_difference(theirs, ours)}): use those, or begin anew with overwrite"
+            )
+
+    # What it was
+
+    def frame(self) -> pandas.DataFrame:
+        """The log: a row per `log_every` steps and per checkpoint."""
+        return pandas.DataFrame(self.rows)
 
     def _best_db(self) -> float | None:
         """Validation uSDR at the best step."""
-        rows = [row for row in self.rows if row["step"] == self.best_step]
-        if not rows and self.teacher:
+        if self.best_step == 0 and self.teacher:
             return self.best  # the first teacher is still the best
+        rows = [row for row in self.rows if row["step"] == self.best_step]
         return rows[0].get("valid_usdr") if rows else None
 
-    def frame(self) -> pandas.DataFrame:
-        return pandas.DataFrame(self.rows)
-
-    def _kwh(self) -> float | None:
-        """Energy of all sessions; None unless every one was counted."""
-        now = self.meter.kwh() if self.meter else 0.0
-        return None if self.kwh_before is None else self.kwh_before + now
-
     def card(self) -> dict:
-        weights, kwh = list(self.separator.parameters()), self._kwh()
-        energy = {} if kwh is None else {"energy_kwh": kwh, "energy_method": expense.METHOD}
+        """What the run was, for people and tables."""
+        weights = list(self.separator.parameters())
         return {
             "version": bsrnn.__version__,
             "torch": torch.__version__,
@@ -349,51 +325,20 @@ class Run:
             "valid_songs": len(self.valid),
             "best_step": self.best_step,
             "best_valid_usdr_db": self._best_db(),
-            "frozen": list(self.freeze),
+            "frozen": list(self.frozen),
             "train_config": dataclasses.asdict(self.config),
             "model_config": json.loads(self.separator.config.to_json()),
             **expense.work(self.separator.config, self.config, self.step),
-            **energy,
             **self.facts,
         }
 
 
-def _difference(theirs: dict, ours: dict) -> str:
-    """Words for the first setting in which two nested dicts differ."""
-    for name in sorted(theirs.keys() | ours.keys()):
-        one, two = theirs.get(name), ours.get(name)
-        if one != two:
-            if isinstance(one, dict) and isinstance(two, dict):
-                return _difference(one, two)
-            return f"{name} {one} there, {two} now"
-    return "none"
-
-
-@contextlib.contextmanager
-def _named(path):
-    """What a disk refuses becomes one line."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if "DataLoader worker" in str(error):
-            raise  # its death interrupts whatever runs: the disk is sound, the engine names it
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        if isinstance(error, RuntimeError):  # torch.save's, which does not say why
-            free = shutil.disk_usage(path.parent).free
-            reason = f"only a part of it was taken; {free / 1e6:.0f} MB are free"
-        raise DataError(
-            f"cannot write {path} ({reason}): make room, then resume from the last state"
-        ) from None
-
-
-def _atomic(path, write) -> None:
-    """`write(temporary path)`, then rename: a reader or a kill never meets half a file."""
-    part = path.with_name(path.name + ".part")
-    with _named(path):
-        try:
-            write(part)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())  # so that the rename does not overtake the content
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+def _difference(theirs, ours, name: str = "") -> str:
+    """Words for the first value in which two nested dicts differ, by its dotted name."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return f"{name} {theirs} there, {ours} now"
+    for key in {**theirs, **ours}:
+        there, now = theirs.get(key, "missing"), ours.get(key, "missing")
+        if there != now:
+            return _difference(there, now, f"{name}.{key}".lstrip("."))
+    return ""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import DataError, in_range
 from bsrnn.data import stems
 from bsrnn.data.mixing import Pick
 
@@ -76,13 +76,10 @@ class HalfLabelled:
 
     def __init__(self, mixer, files, share: float = 0.5):
         """mixer: a RandomMixer; files: a folder of audio files, or their paths."""
-        if not 0 < share < 1:
-            raise UsageError(
-                f"the share of unlabelled examples is {share}: give one between 0 and 1"
-            )
-        self.mixer, self.share, self.songs = mixer, share, mixer.songs
+        self.mixer, self.songs = mixer, mixer.songs
+        self.share = in_range("share", share, 0.01, 0.99)
         self.rate = mixer.songs[0].sample_rate
-        self.files, self.lengths = _usable(files, self.rate, mixer.samples)
+        self.files = _usable(files, self.rate, mixer.samples)  # path -> samples
 
     def __getitem__(self, index: int) -> dict:
         pick = self._unlabelled(index)
@@ -93,6 +90,7 @@ class HalfLabelled:
         return {"mixture": mixture, "targets": targets, "index": index, "unlabelled": True}
 
     def picks(self, index: int) -> list[Pick]:
+        """As `RandomMixer.picks`; a single one of an example without stems."""
         pick = self._unlabelled(index)
         return self.mixer.picks(index) if pick is None else [pick]
 
@@ -100,18 +98,20 @@ class HalfLabelled:
         """As `RandomMixer.blame`."""
         for index in map(int, indices):
             pick = self._unlabelled(index)
-            if pick is None:
-                found = self.mixer.blame([index])
-            else:
-                found = None if np.isfinite(self._read(pick)).all() else self.describe(pick)
-            if found:
-                return found
+            if pick is not None and not np.isfinite(self._read(pick)).all():
+                return self.describe(pick)
+            if pick is None and (place := self.mixer.blame([index])):
+                return place
         return None
 
     def describe(self, pick: Pick) -> str:
+        """As `RandomMixer.describe`."""
         if pick.stem != "mixture":
             return self.mixer.describe(pick)
-        return f"{self.files[pick.song]}, from {pick.start / self.rate:.2f} s"
+        return f"{self._path(pick)}, from {pick.start / self.rate:.2f} s"
+
+    def _path(self, pick: Pick) -> Path:
+        return list(self.files)[pick.song]
 
     def _unlabelled(self, index: int) -> Pick | None:
         index = index % self.mixer.distinct if self.mixer.distinct else index
@@ -119,11 +119,12 @@ class HalfLabelled:
         if rng.random() >= self.share:
             return None
         number = int(rng.integers(len(self.files)))
-        start = int(rng.integers(self.lengths[number] - self.mixer.samples + 1))
+        samples = list(self.files.values())[number]
+        start = int(rng.integers(samples - self.mixer.samples + 1))
         return Pick("mixture", number, start, 1.0, bool(rng.random() < 0.5))
 
     def _read(self, pick: Pick) -> np.ndarray:
-        path = stems.seekable(self.files[pick.song])
+        path = stems.seekable(self._path(pick))
         waveform, _ = audio.read(path, pick.start, self.mixer.samples)
         waveform = audio.to_channels(waveform, self.songs[0].channels)  # (C, L)
         if self.mixer.channels == 1:
@@ -131,22 +132,21 @@ class HalfLabelled:
         return waveform
 
 
-def _usable(files, rate: int, samples: int):
+def _usable(files, rate: int, samples: int) -> dict[Path, int]:
     """The files long enough for an example, and their lengths in samples."""
     if isinstance(files, (str, Path)):
         root = Path(files).expanduser()
         files = [path for path in sorted(root.rglob("*")) if path.suffix in audio.SUFFIXES]
         if not files:
             raise DataError(f"{root}: no audio files in it: give a folder of songs")
-    found = {}
+    lengths = {}
     for path in files:
         info = audio.info(path)
         if info.sample_rate != rate:
             raise DataError(f"{path}: {info.sample_rate} Hz, not {rate}: resample it")
-        if info.samples >= samples:
-            found[Path(path)] = info.samples
-    if not found:
-        raise DataError(
-            f"every unlabelled song is shorter than {samples / rate:.2f} s: give longer"
-        )
-    return list(found), list(found.values())
+        lengths[Path(path)] = info.samples
+    usable = {path: length for path, length in lengths.items() if length >= samples}
+    if not usable:
+        shortest = samples / rate
+        raise DataError(f"every unlabelled song is shorter than {shortest:.2f} s: give longer")
+    return usable

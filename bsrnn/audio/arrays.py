@@ -1,0 +1,74 @@
+"""The guard of every public function that takes sound: arrays of the wrong unit, kind or shape.
+
+A wrong array is refused in one line that says the fix; nothing is guessed. Lesson 00.
+"""
+
+import numpy as np
+
+from bsrnn.common import DataError, UsageError
+
+MOST_CHANNELS = 64  # more rows than this are samples
+RATES_HZ = (1000, 1_000_000)  # below: a damaged header; above: no converter made for sound
+
+
+def sound(array, what: str = "the waveform") -> np.ndarray:
+    """A numpy array of floats of any shape from numpy or torch, its values untouched.
+
+    Raises:
+        UsageError: integers (another full scale), complex numbers (a spectrum), masked arrays,
+            anything that is no array of numbers.
+
+    >>> sound(np.array([[0.5, -0.5]]), "the mixture").dtype
+    dtype('float64')
+    """
+    if hasattr(array, "detach"):  # torch
+        array = array.detach().cpu().numpy()
+    if isinstance(array, np.ma.MaskedArray):
+        raise UsageError(f"{what} is a masked array: fill it first, array.filled(0)")
+    try:
+        array = np.asarray(array)
+    except ValueError:  # rows of unequal length
+        raise UsageError(f"{what} is no array: give numbers of the shape (C, L)") from None
+    if np.issubdtype(array.dtype, np.integer):
+        half = 1 << (8 * array.dtype.itemsize - 1)
+        fix = f"array / {half}"
+        if np.issubdtype(array.dtype, np.unsignedinteger):
+            fix = f"(array - {half}.0) / {half}"
+        raise UsageError(f"{what} is {array.dtype}, full scale is 1.0 here: give {fix}")
+    if np.iscomplexobj(array):
+        raise UsageError(f"{what} is complex: give a waveform, such as istft of the spectrum")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UsageError(f"{what} is of type {array.dtype}: give an array of floats")
+    return array
+
+
+def waveform(array, what: str = "the waveform") -> np.ndarray:
+    """`sound` of the shape (C, L), channels first, finite.
+
+    Raises:
+        UsageError: as `sound`; another shape, or samples where channels belong.
+        DataError: NaN or infinite samples.
+
+    >>> waveform(np.zeros((2, 3))).shape
+    (2, 3)
+    """
+    array = sound(array, what)
+    if array.ndim != 2 or not 1 <= len(array) <= MOST_CHANNELS:
+        turned = array.ndim == 2 and 1 <= array.shape[1] <= MOST_CHANNELS
+        hint = ": transpose it" if turned else ": give one row per channel"
+        raise UsageError(f"{what} must be (C, L), channels first, not {array.shape}{hint}")
+    finite = np.isfinite(array).all(axis=0)  # (L,)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise DataError(f"{what} has NaN or infinite samples, the first is {first}: repair it")
+    return array
+
+
+def check_rate(rate_hz, what: str = "the sample rate"):
+    """UsageError for a sample rate that no sound has: NaN, infinite, negative, 1 Hz.
+
+    >>> check_rate(44100)
+    """
+    low, high = RATES_HZ
+    if not low <= rate_hz <= high:  # NaN compares as False
+        raise UsageError(f"{what} is {rate_hz} Hz: give one from {low} to {high}")

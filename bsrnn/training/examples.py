@@ -1,0 +1,72 @@
+"""The examples of a run: drawn from songs, dealt out to processes, prepared by workers."""
+
+import contextlib
+import traceback
+from multiprocessing import resource_sharer
+
+import torch
+
+from bsrnn.common import DataError, UsageError
+from bsrnn.data import mixing
+
+
+def mixer_for(model, config, train) -> mixing.RandomMixer:
+    """The examples that a model (ModelConfig) is trained on: what `fit` draws from `train`."""
+    if train.sample_rate != model.sample_rate:
+        raise UsageError(
+            f"the songs have {train.sample_rate} Hz, the model {model.sample_rate}: "
+            "set sample_rate of the model to that of the songs"
+        )
+    return mixing.RandomMixer(
+        train,
+        model.stems,
+        model.chunk_samples or round(config.seconds_per_segment * train.sample_rate),
+        mixing.recipe(config.recipe),
+        config.seed,
+        channels=1 if config.one_channel(model) else None,
+        distinct=config.distinct_items,
+        cache_bytes=config.cache_gb * 1e9 / max(1, config.workers),  # each has its own
+    )
+
+
+def share(step: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> range:
+    """The examples of a process, in order: every `world`-th of each batch from `step` on.
+
+    >>> list(share(step=1, steps=3, batch=4, rank=1, world=2))
+    [5, 7, 9, 11]
+    """
+    return range(step * batch + rank, steps * batch, world)
+
+
+@contextlib.contextmanager
+def batches(run, fabric):
+    """An iterator over what this process learns from, a pass at a time; its workers end with it."""
+    config, world = run.config, fabric.world_size
+    indices = share(run.step, config.steps, config.batch, fabric.global_rank, world)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(run.mixer, indices),
+        batch_size=config.batch // (world * config.accumulate),
+        num_workers=config.workers,
+        generator=torch.Generator(),  # so that the loader draws nothing from the global one
+        pin_memory=fabric.device.type != "cpu",
+    )
+    prepared = map(fabric.to_device, loader)
+    try:
+        yield prepared
+    except (UsageError, RuntimeError, OSError, EOFError) as error:
+        raise _of_a_worker(error) from error
+
+
+def _of_a_worker(error: Exception) -> Exception:
+    """What went wrong in a loader's worker process, as the line it would be without workers."""
+    text = str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    handing_over = any(frame.filename == resource_sharer.__file__ for frame in frames)
+    if handing_over or ("DataLoader worker" in text and isinstance(error, RuntimeError)):
+        return DataError(
+            "a worker process died, most likely for lack of memory: lower workers or cache_gb, "
+            "then resume from the last state"
+        )
+    if isinstance(error, UsageError) and "Original Traceback" in text:
+        return type(error)(text.strip().splitlines()[-1].partition(": ")[2])
+    return error

@@ -1,0 +1,151 @@
+"""The training loop, every step of it in sight, on Lightning Fabric (lesson 07).
+
+A process or many run the same code: each takes its share of every batch, gradients are averaged,
+and what decides the course (loss, clock, interruption) is agreed on after each update.
+"""
+
+import contextlib
+import datetime
+import logging
+import sys
+import warnings
+
+import lightning
+import torch
+import tqdm
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.strategies import DDPStrategy
+
+from bsrnn import losses
+from bsrnn.common import stopping_signals
+from bsrnn.training.examples import batches
+
+_HALF = {"bf16": "bf16-mixed", "16": "16-mixed"}
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_WAIT = datetime.timedelta(hours=12)  # for the others: they may validate, or list segments
+
+
+class Learner(torch.nn.Module):
+    """A separator and its loss in a single module: mixtures and targets in, a number out."""
+
+    def __init__(self, separator, loss: str):
+        super().__init__()
+        self.separator, self.loss = separator, loss
+
+    def forward(self, mixture, targets):
+        """(B, C, L), (B, S, C, L) -> scalar."""
+        waveforms, spectra = self.separator.estimate(mixture)
+        return losses.loss(self.loss, waveforms, spectra, targets, self.separator.config.stft)
+
+
+def train(run, machine, progress: bool, loggers=()) -> None:
+    """Updates from `run.step` to the end, to the budget, or to an interruption (state saved)."""
+    config, passes = run.config, run.config.accumulate
+    fabric = _fabric(machine, config.precision, loggers)
+    fabric.launch()  # the further processes begin here, with the same command
+
+    weights = [weight for weight in run.separator.parameters() if weight.requires_grad]
+    make = _OPTIMIZERS[config.optimizer]
+    bare = make(weights, lr=config.lr, weight_decay=config.weight_decay)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # D3Net has some
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(run.separator)
+    learner, optimizer = fabric.setup(Learner(run.separator, config.loss), bare)
+    run.begin(fabric, bare)
+
+    with (
+        _Progress(run, progress and fabric.is_global_zero) as shown,
+        stopping_signals(run.interrupt),
+        batches(run, fabric) as examples,
+    ):
+        while not run.finished() and not run.interrupted:
+            run.lr = config.lr_at(run.step, run.spent, run.drops)
+            for group in optimizer.param_groups:
+                group["lr"] = run.lr
+
+            optimizer.zero_grad()
+            loss_of_passes = []
+            for number in range(passes):
+                batch = next(examples)  # mixture (B, C, L), targets (B, S, C, L)
+                targets = batch["targets"]
+                if run.teacher:
+                    with fabric.autocast():
+                        targets = run.teacher.complete(batch)
+                run.require_sound(batch, targets)
+                with fabric.no_backward_sync(learner, enabled=number < passes - 1):
+                    loss = learner(batch["mixture"], targets)
+                    run.require_finite(loss, "loss", batch)
+                    fabric.backward(loss / passes)
+                loss_of_passes.append(loss.detach())
+
+            norm = fabric.clip_gradients(
+                learner, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
+            if config.precision != "16":  # there the scaler passes such an update over by itself
+                run.require_finite(norm, "gradient", batch)
+            run.grad_norm = float(norm)
+            optimizer.step()
+            if run.average:
+                run.average.update_parameters(run.separator)
+
+            mean_loss = torch.stack(loss_of_passes).mean()
+            agreed = torch.tensor([mean_loss, run.clock(), run.stop_asked], device=fabric.device)
+            mean_loss, run.spent, interrupted = fabric.all_reduce(agreed).tolist()
+            run.interrupted = interrupted > 0
+            run.count(mean_loss)
+
+            shown.bar.update()
+            if run.finished() or run.step % config.checkpoint_every == 0:
+                shown.checkpoint(run.checkpoint())
+            elif run.interrupted:
+                run.save()
+    if run.interrupted:
+        raise KeyboardInterrupt(f"interrupted after step {run.step}: resume goes on from there")
+
+
+class _HalfInside(MixedPrecision):
+    """Half precision inside the network; Lightning's would round the waveforms that go in, too."""
+
+    def convert_input(self, data):
+        return data
+
+
+def _fabric(machine, precision: str, loggers) -> lightning.Fabric:
+    """Lightning's devices, processes and precision, without its advice."""
+    plugins = None
+    if precision in _HALF:
+        plugins = _HalfInside(_HALF[precision], machine.torch_device)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.fabric")
+    return lightning.Fabric(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy=DDPStrategy(timeout=_WAIT) if machine.world > 1 else "auto",
+        plugins=plugins,
+        loggers=list(loggers),
+    )
+
+
+class _Progress(contextlib.AbstractContextManager):
+    """A bar on a terminal, a line per checkpoint elsewhere."""
+
+    def __init__(self, run, wanted: bool):
+        terminal = sys.stderr.isatty()
+        self.steps, self.lines = run.config.steps, wanted and not terminal
+        self.bar = tqdm.tqdm(
+            total=self.steps,
+            initial=run.step,
+            desc="train",
+            unit="step",
+            disable=not (wanted and terminal),
+        )
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def checkpoint(self, row: dict) -> None:
+        shown = {name: f"{row[name]:.4g}" for name in ("loss", "valid_usdr") if name in row}
+        self.bar.set_postfix(shown)
+        if self.lines:
+            text = ", ".join(f"{name} {value}" for name, value in shown.items())
+            tqdm.tqdm.write(f"step {row['step']}/{self.steps}: {text}", file=sys.stderr)
