@@ -61,6 +61,7 @@ def test_help_is_light():
         (["course", "run", "-p", "seed"], 2, "expected 2 arguments"),
         (["course", "run", "-p", "seed", "1", "-p", "seed", "2"], 2, "given 2 times"),
         (["course", "badge", "--repository", "me"], 2, "owner/name"),
+        (["course", "copy", "DATA"], 2, "is there already: name a new folder"),
         (["train", "huge"], 2, "unknown model preset 'huge'"),
         (["train", "no.json"], 2, "no file no.json"),
         (["train", "tiny", "-p", "featurs", "3"], 2, "did you mean features"),

@@ -4,7 +4,9 @@
 nbgrader's `generate_assignment` (extra `course`), without its database.
 """
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from bsrnn.common import (
@@ -13,7 +15,6 @@ from bsrnn.common import (
     UsageError,
     choose,
     optional,
-    whole,
     writable,
     write_text,
 )
@@ -72,10 +73,11 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
     folder = Path(folder)
     if folder.exists():
         raise UsageError(f"{folder} is there already: name a new folder")
-    writable(folder.absolute().parent, "another FOLDER")
+    beside = writable(folder.absolute().parent, "another FOLDER")
     leave = shutil.ignore_patterns("source", "nbgrader_config.py", ".*")
-    with whole(folder) as part:
-        shutil.copytree(lessons, part, ignore=leave)
+    with tempfile.TemporaryDirectory(dir=beside) as part:  # all of it arrives, or nothing
+        shutil.copytree(lessons, Path(part) / "course", ignore=leave)
+        os.replace(Path(part) / "course", folder)
     return folder
 
 
