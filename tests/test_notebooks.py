@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import shutil
+import sys
 
 import grammar
 import nbformat
@@ -135,14 +136,16 @@ def test_lesson_runs_installed_from_an_empty_folder(tmp_path, monkeypatch):
     """
     if not (common.ROOT / ".git").exists():
         pytest.skip("no git checkout to install")
+    pytest.importorskip("pip")
     pytest.importorskip("hatchling")
     target = tmp_path / "packages"
     target.mkdir()
     monkeypatch.setenv("BSRNN_REPOSITORY", str(common.ROOT))
     monkeypatch.setenv("BSRNN_DATA", str(common.ROOT / "data" / "generated"))
-    monkeypatch.setenv("PYTHONPATH", str(target))
-    for name in ("TARGET", "NO_DEPS", "NO_BUILD_ISOLATION"):
-        monkeypatch.setenv(f"PIP_{name}", str(target) if name == "TARGET" else "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(target), *sys.path]))
+    monkeypatch.setenv("PIP_TARGET", str(target))
+    monkeypatch.setenv("PIP_NO_DEPS", "1")
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # "no" is negated once more: no isolation
     lesson = notebooks.read(LESSONS[-1])
     first = lesson.cells.index(grammar.claims(lesson.cells)[0])
     new = nbformat.v4.new_code_cell
