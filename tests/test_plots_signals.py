@@ -180,7 +180,7 @@ def test_importing_plots_loads_no_matplotlib_and_the_page_no_widgets():
     subprocess.run([sys.executable, "-c", code], check=True)
     code = "import sys, bsrnn.plots.page; assert 'ipywidgets' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="waveforms"):
+    with pytest.raises(AttributeError, match="wavefroms"):
         _ = plots.wavefroms
 
 

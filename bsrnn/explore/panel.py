@@ -21,11 +21,12 @@ def choice(words: str, options, value=None, **look):
 
     Raises UsageError for a `value` that is not there.
     """
-    control = widgets.Dropdown(options=list(options), description=words, **look)
+    options = list(options)
+    names = [option[1] if isinstance(option, tuple) else option for option in options]
     if value is not None:
-        names = {str(name): name for _, name in control._options_full}
-        control.value = names[choose(str(value), names, words)]
-    return control
+        choose(str(value), names, words)
+    value = names[0] if value is None else value
+    return widgets.Dropdown(options=options, value=value, description=words, **look)
 
 
 def slider(words: str, value, low, high, step=1, **look):
