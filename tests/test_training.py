@@ -8,23 +8,9 @@ import signal
 
 import numpy as np
 import pytest
+import tones
 import torch
-from tones import (
-    CONSTANT,
-    QUICK,
-    TINY,
-    equal,
-    last,
-    run_script,
-    scored,
-    songs,
-    state,
-    steps,
-    train,
-    unbroken,
-    weights,
-    without_clock,
-)
+from tones import CONSTANT, QUICK, TINY, equal, last, songs, state, steps, train, unbroken, weights
 
 from bsrnn import models, training
 from bsrnn.common import DataError, UsageError
@@ -37,7 +23,7 @@ from bsrnn.training.run import Run
 def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
     again = train(tmp_path / "2")
     assert equal(unbroken().best, weights(again.separator))
-    assert unbroken().history.equals(without_clock(again.history))
+    assert unbroken().history.equals(tones.without_clock(again.history))
     other = train(tmp_path / "3", dataclasses.replace(QUICK, seed=1))
     assert not equal(unbroken().best, weights(other.separator))
 
@@ -69,11 +55,11 @@ KILLED = """
 def test_killed_while_saving_and_resumed_equals_uninterrupted(tmp_path):
     config = steps(QUICK, 6)
     through = unbroken(config)
-    assert run_script(KILLED.format(folder=str(tmp_path))).returncode == -signal.SIGKILL
+    assert tones.run_script(KILLED.format(folder=str(tmp_path))).returncode == -signal.SIGKILL
     assert state(tmp_path)["step"] == 2 and list(tmp_path.glob(".new-*"))
     resumed = train(tmp_path, config, resume=True)
     assert equal(through.last, last(tmp_path)) and not list(tmp_path.glob(".new-*"))
-    assert through.history.equals(without_clock(resumed.history))
+    assert through.history.equals(tones.without_clock(resumed.history))
     one, two = (state(path)["optimizer"]["state"] for path in (through.path, tmp_path))
     assert all(equal(one[key], two[key]) for key in one)
 
@@ -154,7 +140,7 @@ def test_the_loss_falls_and_validation_beats_mixture_and_silence(tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch):
-    scored(monkeypatch, [1.0, 5.0, 2.0])
+    tones.scored(monkeypatch, [1.0, 5.0, 2.0])
     result = train(tmp_path, steps(QUICK, 6), data=songs())
     assert result.card["best_step"] == 4 and result.card["best_valid_usdr_db"] == 5
     assert equal(weights(result.separator), weights(models.load(result.best_path)))

@@ -13,22 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tones
 import torch
-from tones import (
-    CONSTANT,
-    QUICK,
-    TINY,
-    Songs,
-    ToneSong,
-    equal,
-    last,
-    run_script,
-    songs,
-    state,
-    steps,
-    train,
-    unbroken,
-)
+from tones import CONSTANT, QUICK, Songs, ToneSong, equal, last, songs, state, train, unbroken
 
 from bsrnn import cli, data, losses
 from bsrnn.common import DataError, UsageError, stopping_signals
@@ -130,7 +117,7 @@ def test_a_stem_that_disappears_from_the_disk(tmp_path, uncached):
     assert "\n" not in str(caught.value)
     assert state(run)["step"] == 2
     stop.with_suffix(".gone").rename(stop)
-    assert train(run, steps(config, 4), data=music, valid=[], resume=True).card["steps"] == 4
+    assert train(run, tones.steps(config, 4), data=music, valid=[], resume=True).card["steps"] == 4
 
 
 FULL = """
@@ -150,10 +137,10 @@ FULL = """
 
 def test_files_that_cannot_grow_leave_the_state_before(tmp_path):
     """The system refuses to write more, as a full disk does, at two files of a checkpoint."""
-    train(tmp_path, steps(CONSTANT, 2))
+    train(tmp_path, tones.steps(CONSTANT, 2))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     limits = [len(before[name]) // 2 for name in ("best.safetensors", "state.pt")]
-    done = run_script(FULL.format(limits=limits, folder=str(tmp_path)))
+    done = tones.run_script(FULL.format(limits=limits, folder=str(tmp_path)))
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     for line, name in zip(lines, ("best.safetensors", "state.pt"), strict=True):
@@ -202,7 +189,7 @@ def bare_tensor(path):
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_state_is_one_line_that_names_it(tmp_path, damage):
-    train(tmp_path, steps(CONSTANT, 2))
+    train(tmp_path, tones.steps(CONSTANT, 2))
     damage(tmp_path / "state.pt")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(DataError, match=r"state\.pt is damaged or no state .*overwrite") as caught:
@@ -245,7 +232,7 @@ def test_numbers_that_break_by_themselves_stop_the_run(tmp_path, monkeypatch):
     ("change", "words"),
     [
         ({"config": dataclasses.replace(QUICK, seconds_per_segment=9)}, "at most 1.50"),
-        ({"model": dataclasses.replace(TINY, stems=("vocal",))}, "did you mean vocals"),
+        ({"model": dataclasses.replace(tones.TINY, stems=("vocal",))}, "did you mean vocals"),
         ({"model": None}, "give a model_config"),
         ({"device": "cuda"}, "use device='cpu'"),
         ({"data": Songs([ToneSong(0, rate=8000)])}, "8000 Hz, the model 44100"),

@@ -9,26 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+import tones
 import torch
-from tones import (
-    CONSTANT,
-    QUICK,
-    TINY,
-    Songs,
-    ToneSong,
-    close,
-    equal,
-    last,
-    saved_bytes,
-    scored,
-    songs,
-    state,
-    steps,
-    train,
-    unbroken,
-    weights,
-    without_clock,
-)
+from tones import CONSTANT, QUICK, TINY, equal, last, songs, state, steps, train, unbroken, weights
 
 from bsrnn import losses, models, training
 from bsrnn.common import UsageError
@@ -45,7 +28,7 @@ def test_passes_that_share_an_update_equal_the_large_batch(tmp_path, loss):
     config = dataclasses.replace(QUICK, batch=4, loss=loss, optimizer="adam")
     whole = unbroken(config)
     four = train(tmp_path, dataclasses.replace(config, accumulate=4))
-    close(whole.last, last(tmp_path))
+    tones.close(whole.last, last(tmp_path))
     columns = ["loss", "grad_norm"]
     np.testing.assert_allclose(whole.history[columns], four.history[columns], rtol=1e-4)
     assert not equal(whole.last, weights(models.BandSplitSeparator(TINY)))
@@ -60,9 +43,9 @@ def test_recomputed_blocks_give_the_same_weights(tmp_path):
 def test_recomputation_saves_memory():
     separator = models.BandSplitSeparator(dataclasses.replace(TINY, features=16, repeats=6)).train()
     mixture = torch.randn(1, 2, 22050)
-    before = saved_bytes(separator, mixture)
+    before = tones.saved_bytes(separator, mixture)
     training.parts.recompute_blocks(separator)
-    assert saved_bytes(separator, mixture) < 0.6 * before
+    assert tones.saved_bytes(separator, mixture) < 0.6 * before
 
 
 def test_mixed_precision_trains_close_to_full(tmp_path):
@@ -92,7 +75,7 @@ def test_averaged_weights_follow_the_formula_and_are_what_is_kept(tmp_path, monk
     expected = seen[0]
     for now in seen[1:]:
         expected = {name: 0.5 * expected[name] + 0.5 * now[name] for name in now}
-    close(last(tmp_path), expected, 1e-6)
+    tones.close(last(tmp_path), expected, 1e-6)
     assert equal(state(tmp_path)["separator"], seen[-1])  # the raw weights go on training
     assert not equal(last(tmp_path), seen[-1])
     found = training.validation(result.separator, songs().subset("valid"))["valid_usdr"]
@@ -107,20 +90,20 @@ def test_averaged_weights_resume_bit_for_bit(tmp_path):
     assert equal(through.last, last(tmp_path))
     one, two = state(through.path), state(tmp_path)
     assert equal(one["average"], two["average"]) and equal(one["separator"], two["separator"])
-    assert through.history.equals(without_clock(resumed.history))
+    assert through.history.equals(tones.without_clock(resumed.history))
 
 
 # -- monitor: best, plateau, early stop ----------------------------------------------------------
 
 
 def test_early_stop_counts_checkpoints_without_a_better_monitor(tmp_path, monkeypatch):
-    scored(monkeypatch, [1.0, 3.0, 2.0, 3.0, 9.0])
+    tones.scored(monkeypatch, [1.0, 3.0, 2.0, 3.0, 9.0])
     config = dataclasses.replace(QUICK, steps=50, checkpoint_every=1, patience=2)
     result = train(tmp_path, config, data=songs())
     assert (result.card["steps"], result.card["best_step"]) == (4, 2)
     again = train(tmp_path, config, data=songs(), resume=True)  # it is over
     assert again.card["steps"] == 4
-    scored(monkeypatch, [2.0, 2.0])
+    tones.scored(monkeypatch, [2.0, 2.0])
     more = train(tmp_path, dataclasses.replace(config, patience=4), data=songs(), resume=True)
     assert more.card["steps"] == 6
 
@@ -131,7 +114,7 @@ def test_the_plateau_lowers_the_rate_and_survives_a_resume(tmp_path, monkeypatch
         QUICK, steps=8, checkpoint_every=1, lr=1e-3, schedule="plateau", decay_factor=0.5,
         plateau_patience=1,
     )  # fmt: skip
-    scored(monkeypatch, scores)
+    tones.scored(monkeypatch, scores)
     through = train(tmp_path / "through", config, data=songs())
     # torch's ReduceLROnPlateau on the same numbers
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
@@ -144,7 +127,7 @@ def test_the_plateau_lowers_the_rate_and_survives_a_resume(tmp_path, monkeypatch
         plateau.step(score)
     assert through.history["lr"].tolist() == expected
     assert expected[-1] == 0.25e-3
-    scored(monkeypatch, scores)
+    tones.scored(monkeypatch, scores)
     train(tmp_path / "cut", dataclasses.replace(config, steps=4), data=songs())
     resumed = train(tmp_path / "cut", config, data=songs(), resume=True)
     assert resumed.history["lr"].tolist() == expected
@@ -281,11 +264,11 @@ def test_long_jobs_are_checked_and_others_not(tmp_path, monkeypatch):
 
 def test_an_example_needs_its_targets(monkeypatch):
     monkeypatch.setattr(check, "SEARCHED", 2)
-    silent = ToneSong(0)
+    silent = tones.ToneSong(0)
     silent.audio["vocals"][:, :-200] = 0
     config = dataclasses.replace(QUICK, recipe="plain", seconds_per_segment=0.1)
     with pytest.raises(UsageError, match="no example with every target"):
-        training.overfit(TINY, config, Songs([silent]), device="cpu")
+        training.overfit(TINY, config, tones.Songs([silent]), device="cpu")
 
 
 # -- logs -----------------------------------------------------------------------------------------

@@ -4,21 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tones
 import torch
-from tones import (
-    CONSTANT,
-    RATE,
-    TINY,
-    ToneSong,
-    equal,
-    last,
-    scored,
-    songs,
-    state,
-    steps,
-    train,
-    weights,
-)
+from tones import CONSTANT, RATE, TINY, ToneSong, equal, last, songs, steps, train, weights
 
 from bsrnn import audio, models, training
 from bsrnn.common import DataError, UsageError
@@ -122,7 +110,7 @@ def test_the_teacher_fills_in_what_is_missing_only(folder):
 
 
 def test_the_student_teaches_when_validation_improves(tmp_path, folder, monkeypatch):
-    scored(monkeypatch, (1.0, 0.5, 2.0))
+    tones.scored(monkeypatch, (1.0, 0.5, 2.0))
     taught = []
     learn = teacher.Teacher.learn_from
 
@@ -138,7 +126,7 @@ def test_the_student_teaches_when_validation_improves(tmp_path, folder, monkeypa
 
 
 def test_a_student_that_never_improves_leaves_the_first_teacher(tmp_path, folder, monkeypatch):
-    scored(monkeypatch, (1.0, 1.0, 1.0))
+    tones.scored(monkeypatch, (1.0, 1.0, 1.0))
     base = models.BandSplitSeparator(TINY)
     result = train(tmp_path, model=None, data=songs(), initial=base, unlabelled=folder)
     assert equal(weights(result.separator), weights(base))
@@ -150,13 +138,13 @@ def test_a_stage_resumes_bit_for_bit(tmp_path, folder, monkeypatch):
     base = models.BandSplitSeparator(TINY)
     options = {"model": None, "data": songs(), "initial": base, "unlabelled": folder}
     config = dataclasses.replace(CONSTANT, lr=3e-2, optimizer="adam", checkpoint_every=1)
-    scored(monkeypatch, (1.0, 2.0, 0.5, 0.5, 0.5))
+    tones.scored(monkeypatch, (1.0, 2.0, 0.5, 0.5, 0.5))
     train(tmp_path / "through", config, **options)
-    scored(monkeypatch, (1.0, 2.0, 0.5))
+    tones.scored(monkeypatch, (1.0, 2.0, 0.5))
     train(tmp_path / "cut", steps(config, 2), **options)
-    scored(monkeypatch, (0.5, 0.5))
+    tones.scored(monkeypatch, (0.5, 0.5))
     train(tmp_path / "cut", config, resume=True, **options)
-    one, two = state(tmp_path / "through"), state(tmp_path / "cut")
+    one, two = tones.state(tmp_path / "through"), tones.state(tmp_path / "cut")
     assert equal(one["separator"], two["separator"]) and equal(one["teacher"], two["teacher"])
     assert not equal(one["teacher"], weights(base))
     assert not equal(one["teacher"], one["separator"])

@@ -207,13 +207,11 @@ class Run(Counters):
     def save(self, best=None) -> None:
         """Write everything a resume or a reader needs; `best` is a new best separator."""
         if self.fabric.is_global_zero:
-            card, state = self.card(), self._state()
-            kept = {BEST: best, LAST: self.judged}
-            writers = {
-                name: lambda path, kept=separator: models.save(kept, path, {"trained": card})
-                for name, separator in kept.items()
-                if separator is not None
-            }
+            card, state, writers = self.card(), self._state(), {}
+            passport = {"trained": card}
+            if best is not None:
+                writers[BEST] = lambda path: models.save(best, path, passport)
+            writers[LAST] = lambda path: models.save(self.judged, path, passport)
             writers["history.csv"] = lambda path: self.frame().to_csv(path, index=False)
             writers["card.json"] = lambda path: path.write_text(json.dumps(card, indent=2))
             writers[STATE] = lambda path: torch.save(state, path)
@@ -246,7 +244,8 @@ class Run(Counters):
         state = self.folder.read_state()
         with self.folder.reading():
             if state["format"] != _STATE_FORMAT:
-                raise UsageError(f"{STATE} is of another version: begin anew with overwrite")
+                path = self.folder.path / STATE
+                raise UsageError(f"{path} is of another version: begin anew with overwrite")
             self._require_same(json.loads(state["identity"]))
             for field in dataclasses.fields(Counters):
                 setattr(self, field.name, state[field.name])
