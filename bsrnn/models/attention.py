@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from bsrnn.models.bsrnn import Block, Norm, Sequence
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.config import RoformerBlock as RoformerSettings
 from bsrnn.models.places import stands
 
 
@@ -81,14 +82,14 @@ class Position(nn.Module):
     The frequencies are kept with the weights: half-precision files carry rounded ones.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, settings: RoformerSettings):
         super().__init__()
-        size = config.block.head_features
-        step = 2 if config.block.position == "rotary" else 1
+        size = settings.head_features
+        step = 2 if settings.position == "rotary" else 1
         self.register_buffer("frequencies", 10000.0 ** -(torch.arange(0, size, step) / size))
         self.angle = None
-        if config.block.position == "pope":
-            self.angle = nn.Parameter(torch.zeros(config.block.transformer_heads, size))
+        if settings.position == "pope":
+            self.angle = nn.Parameter(torch.zeros(settings.transformer_heads, size))
 
     def forward(self, query, key):
         place = torch.arange(query.shape[-2], device=query.device, dtype=self.frequencies.dtype)
@@ -113,10 +114,10 @@ class Position(nn.Module):
 class RotaryAttention(nn.Module):
     """Gated self-attention on rows (M, S, N): the RoFormers'. Returns what is to be added."""
 
-    def __init__(self, config: ModelConfig, position: Position):
+    def __init__(self, features: int, settings: RoformerSettings, position: Position):
         super().__init__()
-        features, self.heads = config.features, config.block.transformer_heads
-        size = self.heads * config.block.head_features
+        self.heads = settings.transformer_heads
+        size = self.heads * settings.head_features
         self.norm = RmsNorm(features)
         self.qkv = nn.Linear(features, 3 * size, bias=False)
         self.gate = nn.Linear(features, self.heads)
@@ -139,10 +140,10 @@ class LinearAttention(nn.Module):
 
     SCALE = 8.0  # fixed, not one over the root of the head's size
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, features: int, settings: RoformerSettings):
         super().__init__()
-        features, self.heads = config.features, config.block.transformer_heads
-        size = self.heads * config.block.head_features
+        self.heads = settings.transformer_heads
+        size = self.heads * settings.head_features
         self.norm = RmsNorm(features)
         self.qkv = nn.Linear(features, 3 * size, bias=False)
         self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
@@ -172,12 +173,12 @@ class FeedForward(nn.Sequential):
 class RoFormer(nn.Module):
     """Each attention, then a feed-forward part, added to rows (M, S, N); Mel: a norm after all."""
 
-    def __init__(self, config: ModelConfig, attentions):
+    def __init__(self, features: int, settings: RoformerSettings, attentions):
         super().__init__()
         self.steps = nn.ModuleList()
         for attention in attentions:
-            self.steps += [attention, FeedForward(config.features)]
-        self.norm = RmsNorm(config.features) if config.block.axis_norm else None
+            self.steps += [attention, FeedForward(features)]
+        self.norm = RmsNorm(features) if settings.axis_norm else None
 
     def forward(self, x):
         for step in self.steps:
@@ -185,17 +186,30 @@ class RoFormer(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
+@stands("layer", "roformer")
+class RotaryLayer(RoFormer):
+    """A RoFormer along one axis, beside another kind of layer along the other."""
+
+    def __init__(self, config: ModelConfig, settings: RoformerSettings):
+        position = Position(settings)
+        depth = range(settings.time_depth)
+        attentions = [RotaryAttention(config.features, settings, position) for _ in depth]
+        super().__init__(config.features, settings, attentions)
+        self.position = position
+
+
 class RoformerBlock(Block):
     """Linear attention over all positions, if any; what earlier blocks said; time; bands."""
 
     def __init__(self, config: ModelConfig, positions):
         nn.Module.__init__(self)
+        of = config.features, config.block
         depths = {"time": config.block.time_depth, "band": config.block.band_depth}
         for axis, depth in depths.items():
-            attentions = [RotaryAttention(config, positions[axis]) for _ in range(depth)]
-            setattr(self, axis, RoFormer(config, attentions))
-        linear = [LinearAttention(config) for _ in range(config.block.linear_depth)]
-        self.linear = RoFormer(config, linear) if linear else None
+            attentions = [RotaryAttention(*of, positions[axis]) for _ in range(depth)]
+            setattr(self, axis, RoFormer(*of, attentions))
+        linear = [LinearAttention(*of) for _ in range(config.block.linear_depth)]
+        self.linear = RoFormer(*of, linear) if linear else None
 
     def forward(self, z, earlier=None):
         if self.linear is not None:
@@ -210,7 +224,7 @@ class RoformerSequence(Sequence):
     def __init__(self, config: ModelConfig):
         nn.Module.__init__(self)
         settings = config.block
-        self.positions = nn.ModuleDict({axis: Position(config) for axis in ("time", "band")})
+        self.positions = nn.ModuleDict({axis: Position(settings) for axis in ("time", "band")})
         for r in range(config.repeats):
             self.add_module(str(r), RoformerBlock(config, self.positions))
         self.last_norm = RmsNorm(config.features) if settings.last_norm else None

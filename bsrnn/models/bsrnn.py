@@ -10,7 +10,7 @@ publications put in their places stands in `layers.py`; `at` finds it. What only
 faster on a processor stands in `cpu.py` and is attached to a finished separator.
 
 Reference: Luo and Yu 2022, "Music Source Separation with Band-split RNN", arXiv 2209.15174.
-Lessons 05 and 06.
+Lesson 05.
 """
 
 from typing import NamedTuple
@@ -168,10 +168,7 @@ class Sequence(nn.Sequential):
 
 @stands("head", "paper")
 class MaskHead(nn.Module):
-    """The head of one stem: features (B, K, T, N) -> complex mask (B, C, F, T).
-
-    Bands may overlap: what they say about a bin adds up, each with its share.
-    """
+    """Features (B, K, T, N) -> complex mask (B, C, F, T) of one stem; bands that overlap add up."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -189,16 +186,15 @@ class MaskHead(nn.Module):
         self.out = nn.ModuleList(nn.Linear(hidden, 2 * count) for count in sizes)
 
     def values(self, k, x):
-        """Band k: (B, T, N) -> (B, T, C 2 W). A gate closes or opens each value; nothing bounds
-        it."""
+        """Band k: (B, T, N) -> (B, T, C 2 W), each value behind a gate; nothing bounds it."""
         y = torch.tanh(self.hidden[k](self.norms[k](x)))  # (B, T, hidden)
         return F.glu(self.out[k](y))  # (B, T, C 4 W) -> (B, T, C 2 W)
 
     def parts(self, z):
         """Real and imaginary part: (2, B, C, F, T)."""
         exact = torch.promote_types(z.dtype, torch.float32)  # half precision: no complex numbers
-        shape = self.numbers, len(z), self.channels, self.bins, z.shape[2]
-        mask = z.new_zeros(shape, dtype=exact)
+        shape = self.numbers, len(z), self.channels, self.bins, z.shape[2]  # (P, B, C, F, T)
+        mask = torch.zeros(shape, dtype=exact, device=z.device)
         for k, (lo, hi) in enumerate(self.ranges):
             y = self.values(k, z[:, k]).unflatten(-1, (self.channels, self.numbers, hi - lo))
             share = 1 if self.shares is None else z.new_tensor(self.shares[k])[:, None]  # (W, 1)
@@ -233,13 +229,8 @@ class BandSplitSeparator(nn.Module):
         self.film = at("film", "film")(config) if config.query else None
         self.masks = nn.ModuleDict({s: at("head", config.mask.form)(config) for s in config.heads})
 
-    @property
-    def stems(self) -> tuple[str, ...]:
-        return self.config.stems
-
-    @property
-    def sample_rate(self) -> int:
-        return self.config.sample_rate
+    stems = property(lambda self: self.config.stems)
+    sample_rate = property(lambda self: self.config.sample_rate)
 
     def forward(self, mixture, stems=None, query=None):
         """Waveforms (B, S, C, L) of `stems` (all of them if None, else only their heads run).
@@ -267,8 +258,8 @@ class BandSplitSeparator(nn.Module):
         if config.split.standardise:
             spectra = spectra * deviation[:, None] + mean[:, None]  # (B, 1, 1, 1, 1)
         if folded:
-            spectra = spectra.unflatten(0, (-1, channels))  # (B, C, S, 1, F, T)
-            spectra = spectra.squeeze(3).transpose(1, 2)  # (B, S, C, F, T)
+            spectra = spectra.squeeze(2).unflatten(0, (-1, channels))  # (B, C, S, F, T)
+            spectra = spectra.transpose(1, 2)  # (B, S, C, F, T)
         return Estimate(istft(spectra, config.stft, mixture.shape[-1]), spectra)
 
     def merge(self, spectrum, z, stems):

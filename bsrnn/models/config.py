@@ -115,10 +115,10 @@ class MaskConfig(Settings):
         differs = any(getattr(self, name) != getattr(MaskConfig(), name) for name in same)
         return "options" if differs else "paper"
 
-    def units(self, features: int, width_bins: int, widest_bins: int) -> int:
-        """Hidden units of the head of a band of `width_bins` bins."""
+    def units(self, features: int, narrower_bins: int = 0) -> int:
+        """Hidden units of the head of a band so many bins narrower than the widest."""
         if self.width == "narrow-for-wide":
-            return 3 * (widest_bins - width_bins + 1)
+            return 3 * (narrower_bins + 1)
         return units_of(self.hidden, features)
 
 
@@ -130,6 +130,7 @@ class Layers(Settings):
 
     kind: ClassVar[str]
     heads = 1
+    mixes = True  # it can stand along one axis only
 
     @property
     def time(self):
@@ -138,6 +139,11 @@ class Layers(Settings):
     @property
     def band(self):
         return self
+
+    @property
+    def name(self) -> str:
+        """What people call it: "lstm", "gru", "conv" ..."""
+        return getattr(self, "rnn", self.kind)
 
     def units(self, features: int) -> int:
         """Hidden units of a layer (in one direction), for one of its heads of features."""
@@ -218,6 +224,7 @@ class PlaneConvBlock(Layers):
     hidden: int | str = "2N"
 
     kind = "plane-conv"
+    mixes = False
     sizes = ("hidden",)
 
 
@@ -238,6 +245,11 @@ class RoformerBlock(Layers):
     kind = "roformer"
     choices = {"position": ("rotary", "pope")}
 
+    @property
+    def mixes(self) -> bool:
+        whole = self.linear_depth or self.skip or self.last_norm
+        return not whole and self.position == "rotary"
+
 
 @dataclass(frozen=True)
 class MixedBlock(Settings):
@@ -250,9 +262,10 @@ class MixedBlock(Settings):
 
     def __post_init__(self):
         for axis in ("time", "band"):
-            object.__setattr__(self, axis, _read(BLOCKS, getattr(self, axis)))
-            if getattr(self, axis) and getattr(self, axis).kind in ("plane-conv", "roformer"):
-                raise UsageError(f"a {getattr(self, axis).kind} block has no other kind beside it")
+            layer = _read(BLOCKS, getattr(self, axis))
+            object.__setattr__(self, axis, layer)
+            if layer is not None and not layer.mixes:
+                raise UsageError(f"{layer}: such a block has no other kind beside it")
 
 
 BLOCKS = {
@@ -398,7 +411,7 @@ class ModelConfig:
         field."""
         values = json.loads(text)
         known = [field.name for field in dataclasses.fields(cls)]
-        if set(values) - set(known):
+        if not {"split", "block", "mask"} & set(values) and set(values) - set(known):
             from bsrnn.models.zoo.older import nested
 
             values = nested(values)

@@ -207,7 +207,7 @@ def _mask_band(config, width, rows, widest) -> Tally:
     band, mask = Tally(), config.mask
     size = config.joint_channels * mask.numbers * width
     sizes = [config.features]
-    sizes += [mask.units(config.features, width, widest)] * mask.hidden_layers
+    sizes += [mask.units(config.features, widest - width)] * mask.hidden_layers
     sizes += [size] if mask.bottleneck else []
     sizes += [2 * size]
     if mask.norm != "none":
@@ -318,7 +318,8 @@ def _plane_conv(block, config, settings, sequences, positions, axis) -> None:
 def _roformer(block, config, settings, sequences, positions, axis) -> None:
     size, heads, each = config.features, settings.transformer_heads, settings.head_features
     rows = sequences * positions
-    for _ in range(settings.time_depth if axis == "time" else settings.band_depth):
+    alone = config.block.kind == "mixed"
+    for _ in range(settings.time_depth if alone or axis == "time" else settings.band_depth):
         block.norm("rms", size, rows)
         block.linear(size, 3 * heads * each, rows, bias=False)
         block.linear(size, heads, rows)

@@ -107,7 +107,7 @@ class OptionHead(MaskHead):
         self.hidden, self.out = nn.ModuleList(), nn.ModuleList()
         self.bottleneck = nn.ModuleList() if mask.bottleneck else None
         for width, size in zip(widths, sizes, strict=True):
-            units = mask.units(config.features, width, max(widths))
+            units = mask.units(config.features, max(widths) - width)
             before = [config.features] + [units] * mask.hidden_layers
             steps = zip(before[:-1], before[1:], strict=True)
             self.hidden.append(nn.ModuleList(nn.Linear(*step) for step in steps))
