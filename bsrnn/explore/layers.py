@@ -24,6 +24,7 @@ import torch
 from bsrnn import plots
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel
+from bsrnn.models import places
 from bsrnn.models.config import (
     ConvBlock,
     DilatedBlock,
