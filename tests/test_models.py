@@ -1,5 +1,6 @@
 """The one model: shapes, sizes, gradients, parts, bad input, own checkpoints."""
 
+import json
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from bsrnn import bands, losses, models
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import DataError, UsageError
 from bsrnn.models import BandSplitSeparator, ModelConfig, cpu, presets
-from bsrnn.models.config import ConvBlock
+from bsrnn.models.config import ConvBlock, DilatedBlock, MixedBlock, RNNBlock, RoformerBlock
 from bsrnn.models.zoo.bag import SeparatorBag
 
 TINY = ModelConfig(scheme="v4", stft=StftConfig(1024, 512), features=8, repeats=1)
@@ -269,6 +270,40 @@ def test_own_checkpoints_round_trip(tmp_path):
     mixture = noise(1, 2, 6000)
     with torch.no_grad():
         assert torch.equal(copy(mixture, ["drums"]), cpu.plain(again)(mixture, ["drums"]))
+
+
+# Of 0.5 s of noise, the level of each stem from the embedded files, before settings had groups.
+BEFORE = {
+    "music": (0.07375076, 0.00625765, 0.03539355, 0.01683563),
+    "scenes": (0.00562913, 0.00706236, 0.09533193),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_files_of_before_separate_as_they_did(name):
+    separator = models.load(name)
+    with torch.no_grad():
+        estimate = separator(noise(1, 2, 22050))  # (1, S, C, L)
+    levels = estimate[0].square().mean((1, 2)).sqrt()
+    assert levels.tolist() == pytest.approx(BEFORE[name], rel=1e-5)
+
+
+def test_flat_settings_of_before_are_understood_or_refused_by_name():
+    flat = {"stems": ["a", "b"], "features": 8, "split_norm": "layer", "mask_hidden": 0}
+    config = ModelConfig.from_json(json.dumps(flat | {"hidden": 5, "frames": 0, "tac": ""}))
+    assert config == ModelConfig(stems=("a", "b"), features=8).replace(split_norm="layer", hidden=5)
+    for changes, block in [
+        ({"rnn": "gru", "norm_groups": 0}, RNNBlock("gru", norm_groups="N")),
+        ({"rnn": "conv", "hidden": 5}, ConvBlock(10)),
+        ({"rnn": "dilated", "band_rnn": "none"}, MixedBlock(DilatedBlock(), None)),
+        ({"rnn": "dilated", "band_hidden": 3}, MixedBlock(DilatedBlock(), DilatedBlock(3))),
+        ({"rnn": "roformer", "last_norm": True}, RoformerBlock(last_norm=True)),
+    ]:
+        assert ModelConfig.from_json(json.dumps(flat | changes)).block == block
+    with pytest.raises(UsageError, match="did you mean block_norm"):
+        ModelConfig.from_json(json.dumps(flat | {"blok_norm": "layer"}))
+    with pytest.raises(UsageError, match="unknown field of ModelConfig 'hidden'"):
+        ModelConfig.from_json(json.dumps({"block": {"kind": "rnn"}, "hidden": 5}))
 
 
 def test_broken_own_checkpoints_are_refused(tmp_path):
