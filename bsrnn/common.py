@@ -350,23 +350,95 @@ def added(texts) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def configured(configs, given: dict) -> list:
-    """The dataclasses `configs` with the fields named in `given` replaced, typed like their values.
+def settings(config, before: str = "") -> dict:
+    """Every setting of a dataclass and of the groups in it, by dotted name.
 
-    A field that several of them have is replaced in each.
+    A group that is not there is listed with the defaults of `config.optional`.
+    """
+    named = {}
+    for field in dataclasses.fields(config):
+        name, value = f"{before}{field.name}", getattr(config, field.name)
+        named[name] = value
+        if value is None and field.name in getattr(config, "optional", {}):
+            value = config.optional[field.name]()
+        if dataclasses.is_dataclass(value):
+            named |= settings(value, f"{name}.")
+    return named
+
+
+def locate(config, name: str) -> str | None:
+    """The dotted name of the setting that `name` means; None if there is none.
+
+    It is that name, also with "_" for the dots, or its last part: of the group `config.first`,
+    else of the only group that has it. UsageError if several have it.
+    """
+    known = settings(config)
+    for whole in known:
+        if name in (whole, whole.replace(".", "_")):
+            return whole
+    alike = [whole for whole in known if whole.rpartition(".")[2] == name]
+    first = [whole for whole in alike if whole.split(".")[0] == getattr(config, "first", None)]
+    alike = first or alike
+    if len(alike) > 1:
+        raise UsageError(f"parameter {name!r} may be {' or '.join(alike)}: write one of them")
+    return alike[0] if alike else None
+
+
+def changed(config, changes: dict):
+    """`config` with other settings, each named as `locate` understands it; whole groups first.
+
+    Raises:
+        UsageError: a name that it does not have.
+    """
+    config = dataclasses.replace(config, **_groups(config, changes))
+    new: dict = {}
+    for name in changes.keys() - _groups(config, changes).keys():
+        place = locate(config, name) or choose(name, sorted(settings(config)), "setting")
+        head, _, rest = place.partition(".")
+        if rest:
+            group = new.get(head) or getattr(config, head) or config.optional[head]()
+            new[head] = changed(group, {rest: changes[name]})
+        else:
+            new[head] = changes[name]
+    return dataclasses.replace(config, **new)
+
+
+def _groups(config, changes: dict) -> dict:
+    """Those of `changes` that are of groups of settings."""
+    optional = getattr(config, "optional", ())
+    return {
+        name: value
+        for name, value in changes.items()
+        if name in optional or dataclasses.is_dataclass(getattr(config, name, None))
+    }
+
+
+def configured(configs, given: dict) -> list:
+    """The dataclasses `configs` with the settings named in `given` changed, typed like their
+    values. A setting that several of them have is changed in each.
 
     Raises:
         UsageError: a name that none of them has, or a value of the wrong type.
     """
-    known = {f.name: getattr(c, f.name) for c in configs for f in dataclasses.fields(c)}
+    configs = [changed(config, _groups(config, given)) for config in configs]
     for name in given:
-        choose(name, sorted(known), "model or training parameter")
-    values = {name: typed(name, value, known[name]) for name, value in given.items()}
-    made = []
-    for config in configs:
-        own = {f.name for f in dataclasses.fields(config)} & set(values)
-        made.append(dataclasses.replace(config, **{name: values[name] for name in own}))
-    return made
+        if not any(locate(config, name) for config in configs):
+            known = {known for config in configs for known in settings(config)}
+            choose(name, sorted(known), "model or training parameter")
+    return [
+        changed(config, {n: _like(config, n, v) for n, v in given.items() if locate(config, n)})
+        for config in configs
+    ]
+
+
+def _like(config, name: str, value):
+    """`value` typed as that setting; groups and sizes read their own words."""
+    place = locate(config, name)
+    default = settings(config)[place]
+    free = place.rpartition(".")[2] in getattr(config, "sizes", ())
+    if free or name in _groups(config, {name: value}):
+        return value
+    return typed(name, value, default)
 
 
 def in_range(name: str, value, low, high):

@@ -42,7 +42,7 @@ def small_demucs():
 
 
 def tiny(**changes):
-    config = replace(models.presets()["tiny"], **changes)
+    config = models.presets()["tiny"].replace(**changes)
     return models.build(config)
 
 

@@ -23,7 +23,7 @@ CARD = dict.fromkeys(capstone.CARD, "said in a few plain words")
 WORDS = "these are more than eight plain words of text below a heading\n"
 PLAN = "".join(f"## {heading}\n\n{WORDS}\n" for heading in capstone.PLAN)
 REPORT = "".join(f"## {heading}\n\n{WORDS}\n" for heading in capstone.REPORT)
-CONFIG = replace(models.presets()["tiny"], stems=("vocals",), features=8, hidden=8)
+CONFIG = models.presets()["tiny"].replace(stems=("vocals",), features=8, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def rewrite(path, change=lambda state: None, **settings):
         ({"scheme": "v99"}, "model", "v99"),
         ({"featurs": 8}, "model", "featurs"),
         ({"features": "many"}, "model", "damaged configuration"),
-        ({"hidden": "many"}, "model", "damaged configuration"),
-        ({"hidden": -8}, "model", "cannot be loaded"),
+        ({"block": {"kind": "rnn", "hidden": "many"}}, "model", "hidden is many"),
+        ({"block": {"kind": "rnn", "hidden": -8}}, "model", "hidden is -8"),
         ({"stft": {"hop": None}}, "model", "damaged configuration"),
         ({"repeats": 10**9}, "cost", "parameters, at most 200,000"),
         ({"model": "d3net"}, "model", "no band-split network"),
@@ -361,7 +361,7 @@ def test_an_unknown_past_is_a_note(good, songs, test_songs):
 def submissions(songs, test_songs, packed, tmp_path_factory):
     """Four that are valid, two of them the same file, and two that are not."""
     folder = tmp_path_factory.mktemp("submissions")
-    quiet, large = network(songs, 1, gain=0.3), replace(CONFIG, features=16, hidden=16)
+    quiet, large = network(songs, 1, gain=0.3), CONFIG.replace(features=16, hidden=16)
     for name, made in {
         "anna": network(songs), "berta": quiet, "carl": quiet, "dora": network(songs, config=large),
     }.items():  # fmt: skip

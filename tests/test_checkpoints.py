@@ -7,7 +7,6 @@ import os
 import pickle
 import threading
 import zipfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,10 +185,10 @@ def test_shapes_tell_the_settings(name, told):
     for one, two in zip(given.modules(), found.modules(), strict=True):
         if isinstance(one, models.BandSplitSeparator):
             assert two.config.bands.ranges == one.config.bands.ranges
-            untold = {"scheme": one.config.scheme}  # a partition has no name
-            if one.config.mask_width != "fixed" or not one.config.mask_hidden_layers:
-                untold["mask_hidden"] = one.config.mask_hidden  # not used there
-            assert replace(two.config, **untold) == one.config
+            untold, mask = {"scheme": one.config.scheme}, one.config.mask  # a partition has no name
+            if mask.width != "fixed" or not mask.hidden_layers:
+                untold["mask_hidden"] = mask.hidden  # not used there
+            assert two.config.replace(**untold) == one.config
 
 
 class Ranges(http.server.BaseHTTPRequestHandler):

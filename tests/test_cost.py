@@ -1,7 +1,8 @@
 """Closed-form cost: published BandIt rows to the integer, and equality with instantiated models."""
 
+import subprocess
+import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +11,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.models import BandSplitSeparator, ModelConfig, presets
-from bsrnn.models.attention import BandNorm, Norm
-from bsrnn.models.bandsplit import BandLinear
-from bsrnn.models.cost import cost
+from bsrnn.models.attention import BandNorm
+from bsrnn.models.bsrnn import Norm
+from bsrnn.models.config import (
+    AttentionLSTMBlock,
+    ConvBlock,
+    DilatedBlock,
+    MixedBlock,
+    PlaneConvBlock,
+    RNNBlock,
+    RoformerBlock,
+    TransformerBlock,
+)
+from bsrnn.models.cost import cost, counted
 
-BANDIT = ModelConfig(
-    stems=("speech", "music", "effects"), channels=1, split_norm="layer", block_norm="layer",
-    mask_norm="layer", norm_eps=1e-5, rnn="gru", repeats=8, hidden=256, mask_hidden=512,
-)  # fmt: skip
+BANDIT = presets()["bandit"].replace(scheme="v7", hidden=256, mask_hidden=512)
 # scheme, RNN, R, stems, parameters, multiply-accumulates for 6 s (published GFlops: these / 1e9)
 ROWS = [
     ("v7-bandit", "gru", 8, 1, 15_767_432, 238_154_354_820),
@@ -38,29 +46,25 @@ ROWS = [
 
 @pytest.mark.parametrize(("scheme", "rnn", "repeats", "stems", "parameters", "macs"), ROWS)
 def test_published_bandit_rows(scheme, rnn, repeats, stems, parameters, macs):
-    config = replace(BANDIT, scheme=scheme, rnn=rnn, repeats=repeats, stems=BANDIT.stems[:stems])
+    stems = BANDIT.stems[:stems]
+    config = BANDIT.replace(scheme=scheme, rnn=rnn, repeats=repeats, stems=stems)
     found = cost(config, seconds=6.0)
     assert (found.parameters, found.macs) == (parameters, macs)
 
 
-BASE = ModelConfig(
-    scheme="equal6", stft=StftConfig(64, 16), features=8, repeats=2, hidden=6, mask_hidden=10,
-    sample_rate=8000,
-)  # fmt: skip
-JOINT = replace(BASE, channel_handling="joint")
-FORMER = replace(
-    JOINT, rnn="roformer", split_norm="rms", mask_norm="none", transformer_heads=2,
-    head_features=4,
-)  # fmt: skip
+BASE = ModelConfig(scheme="equal6", stft=StftConfig(64, 16), features=8, repeats=2)
+BASE = BASE.replace(hidden=6, mask_hidden=10, sample_rate=8000)
+JOINT = BASE.replace(channel_handling="joint")
+FORMER = JOINT.replace(block=RoformerBlock(2, 4), split_norm="rms", mask_norm="none")
 CHANGES = [
     (BASE, {}),
-    (BASE, {"hidden": 0, "mask_hidden": 0}),
+    (BASE, {"hidden": "2N", "mask_hidden": "4N"}),
     (BASE, {"channels": 1}),
     (BASE, {"rnn": "gru"}),
     (BASE, {"rnn": "gru", "bidirectional": False}),
-    (BASE, {"band_rnn": "gru", "band_hidden": 5}),
-    (BASE, {"band_rnn": "none"}),
-    (BASE, {"norm_groups": 0}),
+    (BASE, {"block": MixedBlock(RNNBlock(hidden=6), RNNBlock("gru", 5))}),
+    (BASE, {"block": MixedBlock(RNNBlock(hidden=6), None)}),
+    (BASE, {"norm_groups": "N"}),
     (BASE, {"heads": 2}),
     (BASE, {"stems": ("a", "b", "c")}),
     (BASE, {"stems": ("a", "b", "c"), "residual_last": True}),
@@ -72,13 +76,13 @@ CHANGES = [
     (BASE, {"tac": "tanh"}),
     (BASE, {"tac": "prelu", "tac_factor": 2}),
     (BASE, {"attention_heads": 2, "attention_features": 3}),
-    (BASE, {"rnn": "conv"}),
-    (BASE, {"rnn": "dilated"}),
-    (BASE, {"rnn": "dilated", "dilations": 1, "kernel": 5, "band_dilations": 4}),
-    (BASE, {"rnn": "dilated", "dilations": 2, "band_rnn": "none"}),
-    (BASE, {"rnn": "attention-lstm"}),
-    (BASE, {"rnn": "transformer", "transformer_heads": 2}),
-    (BASE, {"rnn": "plane-conv"}),
+    (BASE, {"block": ConvBlock(12)}),
+    (BASE, {"block": DilatedBlock(6)}),
+    (BASE, {"block": MixedBlock(DilatedBlock(6, 1, 5), DilatedBlock(6, 4, 5))}),
+    (BASE, {"block": MixedBlock(DilatedBlock(6, 2), None)}),
+    (BASE, {"block": AttentionLSTMBlock(6)}),
+    (BASE, {"block": TransformerBlock(6, 2)}),
+    (BASE, {"block": PlaneConvBlock(6)}),
     (BASE, {"mask_hidden_layers": 0}),
     (BASE, {"mask_hidden_layers": 2, "mask_context": 1}),
     (BASE, {"mask_width": "narrow-for-wide"}),
@@ -97,13 +101,13 @@ CHANGES = [
 ]
 SECONDS = 0.02  # 160 samples: 11 frames
 COUNTED = (
-    Norm, BandLinear, nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d, nn.InstanceNorm2d,
+    Norm, nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d, nn.InstanceNorm2d,
     nn.LayerNorm, nn.MultiheadAttention, BandNorm,
 )  # fmt: skip
 
 
 def build(base, change):
-    config = replace(base, **change)
+    config = base.replace(**change)
     return config, BandSplitSeparator(config)
 
 
@@ -151,7 +155,7 @@ def test_matrix_products_equal_torchs_counter(base, change):
         run(separator, config)
     found = cost(config, SECONDS)
     expected = counter.get_total_flops() // 2
-    rnn = config.rnn in ("lstm", "gru", "attention-lstm") or config.band_rnn in ("lstm", "gru")
+    rnn = any(isinstance(module, nn.RNNBase) for module in separator.modules())
     if rnn:  # the counter does not look into every recurrent layer: take it out of both
         counted = sum(
             flops
@@ -167,7 +171,7 @@ def test_matrix_products_equal_torchs_counter(base, change):
                 size, units = module.input_size, module.hidden_size
                 per_step = gates * units * (size + units) * (1 + module.bidirectional)
                 rows = config.channels if config.joint_channels == 1 else 1
-                found_rnn += rows * config.heads * len(config.bands) * 11 * per_step
+                found_rnn += rows * config.block.time.heads * len(config.bands) * 11 * per_step
         assert found.matmul_macs - found_rnn == expected
     else:
         assert found.matmul_macs == expected
@@ -175,10 +179,23 @@ def test_matrix_products_equal_torchs_counter(base, change):
 
 
 def test_twice_the_repeats_is_twice_the_sequence_and_half_the_audio_half_the_products():
-    one, two = cost(BASE), cost(replace(BASE, repeats=4))
+    one, two = cost(BASE), cost(BASE.replace(repeats=4))
     assert two.parts["sequence"].macs == 2 * one.parts["sequence"].macs
     assert two.parts["masks"] == one.parts["masks"]
     assert cost(BASE, 10.0).matmul_macs == pytest.approx(2 * cost(BASE, 5.0).matmul_macs, rel=1e-3)
+
+
+def test_counting_a_separator_is_its_closed_form():
+    for name in ("bandit", "tiny"):
+        config = presets()[name].replace(features=16, repeats=1)
+        found = counted(BandSplitSeparator(config), 1.0)
+        assert found.matmul_macs == cost(config, 1.0).matmul_macs > 0
+
+
+def test_the_closed_form_needs_no_torch():
+    code = "import sys, bsrnn.cost; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
 
 
 def test_presets_and_speed():
@@ -186,7 +203,7 @@ def test_presets_and_speed():
         assert cost(config).parameters > 0, name
     tiny = BandSplitSeparator(presets()["tiny"])
     assert cost(presets()["tiny"]).parameters == sum(p.numel() for p in tiny.parameters()) < 1e5
-    for config in (ModelConfig(), replace(BANDIT, scheme="bark64"), FORMER):
+    for config in (ModelConfig(), BANDIT.replace(scheme="bark64"), FORMER):
         cost(config)  # the scheme is built and cached once
         seconds = []
         for _ in range(20):
@@ -199,7 +216,7 @@ def test_presets_and_speed():
 def test_published_roformer_parameters():
     bs, mel = presets()["bs-roformer"], presets()["mel-roformer"]
     assert cost(bs).parameters == 159_758_028  # 512 x 12, one stem
-    assert cost(replace(bs, features=384)).parameters == 98_194_764
-    assert cost(replace(bs, features=192, repeats=6)).parameters == 24_591_276
+    assert cost(bs.replace(features=384)).parameters == 98_194_764
+    assert cost(bs.replace(features=192, repeats=6)).parameters == 24_591_276
     assert cost(mel).parameters == 228_202_788  # 384 x 6, one stem
-    assert cost(replace(mel, stems=("a", "b", "c", "d"))).parameters == 832_598_700
+    assert cost(mel.replace(stems=("a", "b", "c", "d"))).parameters == 832_598_700

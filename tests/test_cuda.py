@@ -97,7 +97,7 @@ def test_training_follows_the_cpu(tmp_path, precision, tolerance):
 def test_four_steps_equal_two_and_two(tmp_path, model, precision):
     shape = TINY
     if model == "transformer":
-        shape = dataclasses.replace(TINY, rnn="transformer", transformer_heads=2)
+        shape = TINY.replace(block="transformer", transformer_heads=2)
     config = dataclasses.replace(QUICK, precision=precision, schedule="constant")
     whole = train(tmp_path / "4", config, shape)
     train(tmp_path / "2", dataclasses.replace(config, steps=2), shape)

@@ -12,10 +12,9 @@ BASE = presets()["tiny"]
 
 
 def test_counts_are_those_of_the_network_that_is_named():
-    from dataclasses import replace
 
     picture, words, table = explore.cost_view(BASE, "v4", 16, 2, "gru", 3, 2.0)
-    config = replace(BASE, scheme="v4", repeats=2, rnn="gru", hidden=32, stems=("a", "b", "c"))
+    config = BASE.replace(scheme="v4", repeats=2, rnn="gru", hidden=32, stems=("a", "b", "c"))
     built = sum(p.numel() for p in BandSplitSeparator(config).parameters())
     assert table.loc["all", "parameters"] == built == table["parameters"][:-1].sum()
     assert f"{built / 1e6:.2f} million parameters" in " ".join(words.split())

@@ -1,6 +1,5 @@
 """The walk through `forward` shows the tensors that the network really has, at every control."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +11,20 @@ import torch  # noqa: E402
 from bsrnn import bands, explore, plots  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
+from bsrnn.models.config import (  # noqa: E402
+    MixedBlock,
+    PlaneConvBlock,
+    RNNBlock,
+    RoformerBlock,
+)
 
-SMALL = replace(presets()["tiny"], features=8, hidden=8, repeats=2, mask_hidden=8)
+SMALL = presets()["tiny"].replace(features=8, hidden=8, repeats=2, mask_hidden=8)
 RATE = 44100
 
 
 def separator(**changes):
     torch.manual_seed(0)
-    return BandSplitSeparator(replace(SMALL, **changes)).eval()
+    return BandSplitSeparator(SMALL.replace(**changes)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +58,10 @@ def test_trace_leaves_the_network_as_it_was(mixture):
     "changes, layers",
     [
         ({"channel_handling": "joint"}, 4),
-        ({"band_rnn": "none"}, 2),
+        ({"block": MixedBlock(RNNBlock(hidden=8), None)}, 2),
         ({"tac": "prelu", "attention_heads": 2, "attention_features": 4}, 8),
-        ({"rnn": "roformer", "transformer_heads": 2, "head_features": 4}, 4),
-        ({"rnn": "plane-conv"}, 4),
+        ({"block": RoformerBlock(2, 4)}, 4),
+        ({"block": PlaneConvBlock(8)}, 4),
         ({"mask_parts": "real", "stems": ("vocals", "drums"), "residual_last": True}, 4),
         ({"scheme": "musical64", "standardise": True}, 4),
     ],

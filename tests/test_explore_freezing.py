@@ -15,7 +15,7 @@ from bsrnn.explore import freezing  # noqa: E402
 from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 from bsrnn.training import transfer  # noqa: E402
 
-BASE = replace(presets()["tiny"], features=8, hidden=8, repeats=1, mask_hidden=8)
+BASE = presets()["tiny"].replace(features=8, hidden=8, repeats=1, mask_hidden=8)
 DRUMS = replace(BASE, stems=("drums",))
 
 

@@ -18,7 +18,7 @@ from bsrnn.explore import masks  # noqa: E402
 from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 
 RATE = 44100
-TINY = replace(presets()["tiny"], features=8, hidden=8, repeats=1, mask_hidden=8)
+TINY = presets()["tiny"].replace(features=8, hidden=8, repeats=1, mask_hidden=8)
 SECONDS = 5  # a guard of five times what a change may take on two idle cores, in CPU seconds
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,11 @@ def links(text: str) -> list[tuple[str, str]]:
 
 
 def anchors(path) -> set[str]:
-    """Fragments of the headings of a document, as GitHub and Jupyter make them."""
+    """Fragments of the headings of a document, as GitHub and Jupyter make them; of a module, the
+    lines of its classes."""
+    if path.suffix == ".py":
+        lines = enumerate(path.read_text().splitlines(), 1)
+        return {f"L{number}" for number, line in lines if line.startswith("class ")}
     heads = [h for text, _ in cells(path) for h in re.findall(r"(?m)^#+\s+(.+?)\s*$", text)]
     plain = [re.sub(r"[`*]|\]\([^)]*\)|\[", "", head) for head in heads]
     github = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in plain}
@@ -73,6 +78,22 @@ def faults(path) -> list[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     assert faults(path) == []
+
+
+def test_lesson_05_links_its_classes_to_those_of_the_package():
+    """Each class, right after its cell, to the line of the class of the same name."""
+    path = NOTEBOOKS / "05_bsrnn_from_scratch.ipynb"
+    found = json.loads(path.read_text())["cells"]
+    linked = []
+    for cell, after in pairwise(found):
+        text = "".join(cell["source"])
+        name = re.match(r"class (\w+)\(nn\.Module\)", text)
+        if cell["cell_type"] == "code" and name:
+            link = re.search(r"\[`(\w+)`\]\(\.\./(\S+)#L(\d+)\)", "".join(after["source"]))
+            line = (ROOT / link[2]).read_text().splitlines()[int(link[3]) - 1]
+            assert link[1] == name[1] and line.startswith(f"class {name[1]}("), name[1]
+            linked.append(name[1])
+    assert len(linked) == 6, linked
 
 
 def test_lessons_tell_one_story():

@@ -1,7 +1,7 @@
 """The one model: shapes, sizes, gradients, parts, bad input, own checkpoints."""
 
+import json
 import os
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ import torch
 from bsrnn import bands, losses, models
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import DataError, UsageError
-from bsrnn.models import BandSplitSeparator, ModelConfig, presets
+from bsrnn.models import BandSplitSeparator, ModelConfig, cpu, presets
+from bsrnn.models.config import ConvBlock, DilatedBlock, MixedBlock, RNNBlock, RoformerBlock
 from bsrnn.models.zoo.bag import SeparatorBag
 
-TINY = ModelConfig(
-    scheme="v4", stft=StftConfig(1024, 512), features=8, hidden=8, mask_hidden=8, repeats=1
-)
+TINY = ModelConfig(scheme="v4", stft=StftConfig(1024, 512), features=8, repeats=1)
+TINY = TINY.replace(hidden=8, mask_hidden=8)
 SHORT = StftConfig(256, 64)
 PARAMETERS = {  # counts of the publications' code
     "magronp": 8_020_296,
@@ -40,7 +40,7 @@ VARIANTS = [  # (preset, changes, parameters)
     ("magronp-large", DRUMS, 41_024_392),
     ("obsrnn", BASS, 37_072_744),
     ("obsrnn", DRUMS, 45_491_944),
-    ("obsrnn", {"tac": ""}, 37_227_484),
+    ("obsrnn", {"tac": None}, 37_227_484),
     ("magronp", {"stems": SIMO, "scheme": "joint-magronp"}, 26_621_140),
     ("magronp", {"stems": SIMO, "scheme": "joint-magronp", "residual_last": True}, 20_861_520),
     ("magronp", {"mask_hidden": 64}, 4_194_504),
@@ -49,7 +49,7 @@ VARIANTS = [  # (preset, changes, parameters)
     ("magronp", {"tac": "prelu"}, 8_613_712),
     ("magronp", {"attention_heads": 2}, 8_246_144),
     ("magronp", {"rnn": "gru"}, 7_225_672),
-    ("magronp", {"rnn": "conv"}, 5_632_328),
+    ("magronp", {"block": ConvBlock(256)}, 5_632_328),
     ("magronp", {"heads": 2, "hidden": 64}, 5_446_472),
     ("magronp", {"stft": StftConfig(4096, 1024)}, 9_208_136),
     ("amanteur", {"scheme": "bass"}, 33_371_812),
@@ -60,8 +60,8 @@ VARIANTS = [  # (preset, changes, parameters)
     ("bandit", {"scheme": "tribark64"}, 35_996_128),
     ("bandit-v7", {"stems": ("speech",), "rnn": "lstm", "repeats": 12}, 25_781_128),
     ("bandit-v7", {"stems": ("speech",)}, 15_767_432),
-    ("bandit", {"rnn": "transformer", "transformer_heads": 4}, 28_601_568),
-    ("bandit", {"rnn": "plane-conv"}, 31_734_752),
+    ("bandit", {"block": "transformer"}, 28_601_568),
+    ("bandit", {"block": "plane-conv"}, 31_734_752),
     ("bs-roformer", {"features": 256, "stems": SIMO + ("guitar", "piano")}, 174_656_500),
     ("mel-roformer", {"repeats": 12}, 251_869_572),
 ]
@@ -80,18 +80,21 @@ def test_published_presets_have_the_published_size():
     for name, expected in PARAMETERS.items():
         assert count(presets()[name]) == expected, name
     for name, changes, expected in VARIANTS:
-        assert count(replace(presets()[name], **changes)) == expected, (name, changes)
+        assert count(presets()[name].replace(**changes)) == expected, (name, changes)
     assert count(presets()["tiny"]) < 100_000
 
 
 @pytest.mark.parametrize("name", presets())
 def test_gradients_reach_every_parameter_of_every_preset(name):
     config = presets()[name]
-    linear = 1 if name == "bs-roformer" else 0
-    config = replace(
-        config, features=32, repeats=1, hidden=8, mask_hidden=8, transformer_heads=2,
-        head_features=8, linear_depth=linear, frames=10 if config.frames else 0,
-    )  # fmt: skip
+    small = {"features": 32, "repeats": 1, "mask_hidden": 8}
+    small |= {"frames": 10} if config.frames else {}
+    if config.block.kind == "roformer":
+        linear = 1 if name == "bs-roformer" else 0
+        small |= {"transformer_heads": 2, "head_features": 8, "linear_depth": linear}
+    else:
+        small |= {"hidden": 8}
+    config = config.replace(**small)
     torch.manual_seed(0)
     separator = BandSplitSeparator(config)
     mixture = noise(1, config.channels, config.stft.hop * 9 + 5)
@@ -113,7 +116,7 @@ def test_a_tiny_network_learns_a_stem_in_seconds():
     time = torch.arange(16384) / 44100
     low, high = (0.3 * torch.sin(2 * torch.pi * f * time).expand(1, 2, -1) for f in (440, 8000))
     torch.manual_seed(0)
-    separator = BandSplitSeparator(replace(TINY, scheme="equal8"))
+    separator = BandSplitSeparator(TINY.replace(scheme="equal8"))
     optimiser = torch.optim.Adam(separator.parameters(), 1e-2)
     history = []
     for _ in range(25):
@@ -127,7 +130,7 @@ def test_a_tiny_network_learns_a_stem_in_seconds():
 
 
 def test_asking_for_some_stems_runs_only_their_heads():
-    separator = BandSplitSeparator(replace(TINY, stems=SIMO)).eval()
+    separator = BandSplitSeparator(TINY.replace(stems=SIMO)).eval()
     mixture = noise(2, 2, 6000)
     ran = []
     for stem, head in separator.masks.items():
@@ -141,7 +144,7 @@ def test_asking_for_some_stems_runs_only_their_heads():
 
 
 def test_the_last_stem_is_what_is_left():
-    separator = BandSplitSeparator(replace(TINY, stems=SIMO, residual_last=True)).eval()
+    separator = BandSplitSeparator(TINY.replace(stems=SIMO, residual_last=True)).eval()
     mixture = noise(1, 2, 6000)
     with torch.no_grad():
         found = separator(mixture)
@@ -153,7 +156,7 @@ def test_the_last_stem_is_what_is_left():
 def test_independent_channels_are_separate_and_joint_ones_are_not():
     mixture = noise(1, 2, 6000)
     for handling, equal in (("independent", True), ("joint", False), ("shared", False)):
-        separator = BandSplitSeparator(replace(TINY, channel_handling=handling)).eval()
+        separator = BandSplitSeparator(TINY.replace(channel_handling=handling)).eval()
         with torch.no_grad():
             before = separator(mixture)[0, 0, 0]
             after = separator(mixture * torch.tensor([1.0, 0.5])[:, None])[0, 0, 0]
@@ -181,13 +184,14 @@ def test_the_split_sees_only_its_band_and_its_item():
 
 def test_masks_of_overlapping_bands_are_weighted():
     for scheme, covered in (("mel48", 1024), ("musical48", 1025)):
-        config = replace(presets()["bandit"], scheme=scheme, features=8, repeats=1, mask_hidden=8)
+        small = {"features": 8, "repeats": 1, "mask_hidden": 8}
+        config = presets()["bandit"].replace(scheme=scheme, **small)
         head = BandSplitSeparator(config).masks["speech"]
         with torch.no_grad():
-            for group in head.groups:  # every band says 1 + 0i everywhere
-                group.out.weight.zero_()
-                width = group.out.bias.shape[1] // 4
-                group.out.bias[:] = torch.tensor([1.0, 0.0, 40.0, 40.0]).repeat_interleave(width)
+            for out in head.out:  # every band says 1 + 0i everywhere
+                out.weight.zero_()
+                width = len(out.bias) // 4
+                out.bias[:] = torch.tensor([1.0, 0.0, 40.0, 40.0]).repeat_interleave(width)
             mask = head(torch.randn(1, len(config.bands), 3, 8))
         assert torch.allclose(mask[..., :covered, :], torch.ones(()).to(mask), atol=1e-5)
         assert not mask[..., covered:, :].any()
@@ -195,7 +199,7 @@ def test_masks_of_overlapping_bands_are_weighted():
 
 def test_every_scheme_of_the_package_builds_a_network():
     for name in bands.names():
-        config = replace(TINY, scheme=name, stft=StftConfig(), repeats=0)
+        config = TINY.replace(scheme=name, stft=StftConfig(), repeats=0)
         count(config)
         assert len(config.bands) == len(bands.scheme(name))
 
@@ -209,19 +213,23 @@ def test_config_round_trip_and_errors():
     assert ModelConfig.from_json(config.to_json()) == config and hash(config)
     for changes, hint in [
         ({"rnn": "lstmm"}, "lstm"),
+        ({"rnnn": "lstm"}, "block.rnn"),
         ({"stems": ()}, "at least one"),
         ({"stems": ("a", "a")}, "each once"),
         ({"split_norm": "frames"}, "number of frames"),
         ({"heads": 3}, "divide"),
+        ({"hidden": "2M"}, "a multiple of N"),
+        ({"norm": "layers", "block": "dilated"}, "split.norm or mask.norm"),
+        ({"block": "convv"}, "did you mean conv"),
         ({"attention_heads": 3}, "divide"),
         ({"features": 0}, "at least 1"),
         ({"tac": "tanh", "channel_handling": "joint"}, "independent"),
         ({"residual_last": True}, "two stems"),
     ]:
         with pytest.raises(UsageError, match=hint):
-            ModelConfig(**changes)
+            ModelConfig().replace(**changes)
     with pytest.raises(UsageError, match="did you mean v7"):
-        BandSplitSeparator(replace(TINY, scheme="v77"))
+        BandSplitSeparator(TINY.replace(scheme="v77"))
     with pytest.raises(UsageError, match="did you mean features"):
         ModelConfig.from_json('{"feature": 3}')
 
@@ -239,15 +247,15 @@ def test_bad_mixtures_say_what_is_needed():
     with pytest.raises(UsageError, match="no query"):
         separator(noise(1, 2, 6000), query=noise(1, 3))
     with pytest.raises(UsageError, match="1 channels"):
-        BandSplitSeparator(replace(TINY, channel_handling="joint"))(noise(1, 1, 6000))
-    fixed = BandSplitSeparator(replace(TINY, split_norm="frames", frames=5))
+        BandSplitSeparator(TINY.replace(channel_handling="joint"))(noise(1, 1, 6000))
+    fixed = BandSplitSeparator(TINY.replace(split_norm="frames", frames=5))
     assert fixed.config.chunk_samples == 2048
     with pytest.raises(UsageError, match="chunks of 2048 only"):
         fixed(noise(1, 2, 6000))
 
 
 def test_own_checkpoints_round_trip(tmp_path):
-    separator = BandSplitSeparator(replace(TINY, stems=("drums", "bass")), {"rung": "toy"})
+    separator = BandSplitSeparator(TINY.replace(stems=("drums", "bass")), {"rung": "toy"})
     path = models.save(separator, tmp_path / "new" / "x.safetensors", {"score_db": 3.5})
     again = models.load(path)
     assert again.config == separator.config and not again.training
@@ -261,7 +269,41 @@ def test_own_checkpoints_round_trip(tmp_path):
     copy.masks["drums"].load_state_dict(again.masks["drums"].state_dict())
     mixture = noise(1, 2, 6000)
     with torch.no_grad():
-        assert torch.equal(copy(mixture, ["drums"]), again(mixture, ["drums"]))
+        assert torch.equal(copy(mixture, ["drums"]), cpu.plain(again)(mixture, ["drums"]))
+
+
+# Of 0.5 s of noise, the level of each stem from the embedded files, before settings had groups.
+BEFORE = {
+    "music": (0.07375076, 0.00625765, 0.03539355, 0.01683563),
+    "scenes": (0.00562913, 0.00706236, 0.09533193),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_files_of_before_separate_as_they_did(name):
+    separator = models.load(name)
+    with torch.no_grad():
+        estimate = separator(noise(1, 2, 22050))  # (1, S, C, L)
+    levels = estimate[0].square().mean((1, 2)).sqrt()
+    assert levels.tolist() == pytest.approx(BEFORE[name], rel=1e-5)
+
+
+def test_flat_settings_of_before_are_understood_or_refused_by_name():
+    flat = {"stems": ["a", "b"], "features": 8, "split_norm": "layer", "mask_hidden": 0}
+    config = ModelConfig.from_json(json.dumps(flat | {"hidden": 5, "frames": 0, "tac": ""}))
+    assert config == ModelConfig(stems=("a", "b"), features=8).replace(split_norm="layer", hidden=5)
+    for changes, block in [
+        ({"rnn": "gru", "norm_groups": 0}, RNNBlock("gru", norm_groups="N")),
+        ({"rnn": "conv", "hidden": 5}, ConvBlock(10)),
+        ({"rnn": "dilated", "band_rnn": "none"}, MixedBlock(DilatedBlock(), None)),
+        ({"rnn": "dilated", "band_hidden": 3}, MixedBlock(DilatedBlock(), DilatedBlock(3))),
+        ({"rnn": "roformer", "last_norm": True}, RoformerBlock(last_norm=True)),
+    ]:
+        assert ModelConfig.from_json(json.dumps(flat | changes)).block == block
+    with pytest.raises(UsageError, match="did you mean block_norm"):
+        ModelConfig.from_json(json.dumps(flat | {"blok_norm": "layer"}))
+    with pytest.raises(UsageError, match="unknown field of ModelConfig 'hidden'"):
+        ModelConfig.from_json(json.dumps({"block": {"kind": "rnn"}, "hidden": 5}))
 
 
 def test_broken_own_checkpoints_are_refused(tmp_path):
@@ -273,9 +315,9 @@ def test_broken_own_checkpoints_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no such"):
         models.load(tmp_path / "nothing.safetensors")
     with torch.no_grad():
-        separator.split.groups[0].linear.weight[0, 0, 0] = float("nan")
+        separator.split.linears[0].weight[0, 0] = float("nan")
     before = path.read_bytes()
-    with pytest.raises(DataError, match="split.groups.0.linear.weight holds values that are not"):
+    with pytest.raises(DataError, match="split.linears.0.weight holds values that are not"):
         models.save(separator, path)
     assert path.read_bytes() == before and os.listdir(tmp_path).count("x.safetensors.tmp") == 0
     with pytest.raises(UsageError, match="end in .safetensors"):
@@ -283,7 +325,7 @@ def test_broken_own_checkpoints_are_refused(tmp_path):
 
 
 def test_a_bag_joins_separators():
-    one, two = (BandSplitSeparator(replace(TINY, stems=(stem,))) for stem in ("drums", "bass"))
+    one, two = (BandSplitSeparator(TINY.replace(stems=(stem,))) for stem in ("drums", "bass"))
     bag = SeparatorBag([one, two]).eval()
     mixture = noise(1, 2, 6000)
     assert bag.stems == ("drums", "bass") == bag.config.stems and bag.sample_rate == 44100

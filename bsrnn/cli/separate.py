@@ -46,11 +46,10 @@ def _separator(args):
         raise UsageError(f"--threads is {args.threads}: give 0 (all) or more")
     exported = Path(args.model).suffix in (".xml", ".onnx")
     if exported or backend != "torch":
-        number = precision.replace("fp32", "f32")
         if exported:
-            return bsrnn.deploy.load(args.model, args.threads, number)
+            return bsrnn.deploy.load(args.model, args.threads, precision)
         loaded = bsrnn.load(args.model)
-        return bsrnn.deploy.deployed(loaded, backend, args.threads, precision=number)
+        return bsrnn.deploy.deployed(loaded, backend, args.threads, precision=precision)
     if args.threads:
         torch.set_num_threads(args.threads)
     separator = bsrnn.load(args.model, device=pick_device(args.device))

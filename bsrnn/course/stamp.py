@@ -28,7 +28,7 @@ if importlib.util.find_spec("bsrnn") is None:  # pip leaves what is there and fi
     source = place if Path(place).exists() else f"git+{{place}}"
     quiet = {{"capture_output": True, "env": {{**os.environ, "GIT_TERMINAL_PROMPT": "0"}}}}
     if subprocess.run([sys.executable, "-m", "pip", "install", source], **quiet).returncode:
-        sys.exit(f"cannot install {{place}}: set BSRNN_REPOSITORY or put bsrnn/ beside this notebook")
+        sys.exit(f"cannot install {{place}}: set BSRNN_REPOSITORY or put bsrnn/ beside this file")
 from bsrnn import course
 
 print(course.begin(seed))"""

@@ -36,7 +36,7 @@ def config(model: str, bands: str, stems: int = 3):
         return None
     found = replace(presets()["bandit"], stems=STEMS[:stems], scheme=_scheme(bands))
     if model.startswith("BSRNN-LSTM12"):
-        return replace(found, rnn="lstm", repeats=12)
+        return found.replace(rnn="lstm", repeats=12)
     return found
 
 

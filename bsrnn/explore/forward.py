@@ -18,6 +18,7 @@ from bsrnn import plots
 from bsrnn.audio.stft import stft
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, choice, slider
+from bsrnn.models import cpu
 from bsrnn.plots import style
 
 MAX_S = 3.0  # of the mixture: keeps a change below a second, and a trace below 150 MB
@@ -82,10 +83,11 @@ def forward_trace(separator, mixture, stem: str | None = None) -> Trace:
         raise UsageError(f"mixture of shape {tuple(mixture.shape)}: give (C, L)")
     stem = choose(stem or next(iter(separator.masks)), list(separator.masks), "stem with a mask")
     mixture = mixture[:, : round(MAX_S * config.sample_rate)]
-    caught, estimate = _caught(separator, mixture, stem)
+    caught, estimate = _caught(cpu.plain(separator), mixture, stem)
     (spectrum, z), (_, mask) = caught.pop("split"), caught.pop("mask")
     steps = [*_before(config, mixture, spectrum), _split_step(config, z)]
-    steps += [_layer_step(config, name, *pair) for name, pair in caught.items()]
+    for name, pair in caught.items():
+        steps.append(_layer_step(config, name, *(_block(name[1], x, z.shape) for x in pair)))
     steps += _after(config, stem, mask, estimate)
     seconds = mixture.shape[-1] / config.sample_rate
     return Trace(tuple(steps), config.bands, config.sample_rate, seconds)
@@ -165,6 +167,16 @@ def _caught(separator, mixture, stem) -> tuple:
     return caught, estimate
 
 
+def _block(part, x, shape):
+    """Rows (M, S, N) that a layer along one axis sees, as the block (B, K, T, N)."""
+    items, bands, frames, _ = shape
+    if x.dim() == 4:
+        return x
+    if part == "time":
+        return x.unflatten(0, (items, bands))
+    return x.unflatten(0, (items, frames)).transpose(1, 2)
+
+
 def _before(config, mixture, seen):
     """Mixture, its spectrogram, and what the split sees of it (B, C, F, T)."""
     spectrum = stft(mixture, config.stft)  # (C, F, T)
@@ -176,7 +188,7 @@ def _before(config, mixture, seen):
     words = "The channels stay together: a band holds the bins of all of them."
     if config.channel_handling == "independent":
         words = "Each channel has become an item of the batch of its own: the network is mono."
-    if config.standardise:
+    if config.split.standardise:
         words += " Mean and deviation of the whole excerpt are taken out."
     yield _step("what the split sees", "B C F T", seen, seen[0, 0], "spectrum", words)
 
@@ -202,7 +214,7 @@ def _layer_step(config, name, before, after):
         "tac": "The channels of an item heard each other.",
         "attention": "Every frame attended to every other with all its bands.",
     }[part]
-    if config.rnn == "plane-conv":
+    if config.block.kind == "plane-conv":
         called, along = "over bands and time", ""
         words = "A convolution over the plane of bands and frames."
     added = float((after - before).norm() / before.norm().clamp(min=1e-12))
@@ -215,7 +227,7 @@ def _after(config, stem, mask, estimate):
     spectra, waveforms = estimate.spectra, estimate.waveforms
     kind = "complex" if mask.is_complex() else "real"
     words = f"One {kind} gain for every bin and frame; nothing bounds it."
-    if config.output == "spectrum":
+    if config.mask.output == "spectrum":
         words = "This head returns the spectrogram of the stem itself, no mask."
     yield _step(f"mask of {stem}", "B C F T", mask, mask[0, 0], "mask", words)
     yield _step(

@@ -23,8 +23,16 @@ import torch
 
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, choice, slider
+from bsrnn.models import places
+from bsrnn.models.config import (
+    ConvBlock,
+    DilatedBlock,
+    MixedBlock,
+    RNNBlock,
+    RoformerBlock,
+    TransformerBlock,
+)
 from bsrnn.models.cost import cost
-from bsrnn.models.sequence import SequenceModel
 from bsrnn.plots import style
 from bsrnn.plots.models import draw_influence, draw_parts
 
@@ -45,7 +53,7 @@ def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=No
     Raises UsageError.
 
     >>> from bsrnn.models import presets
-    >>> swapped(presets()["tiny"], "conv", "lstm").band_rnn
+    >>> swapped(presets()["tiny"], "conv", "lstm").block.band.rnn
     'lstm'
     """
     choose(time, TIME, "layer along time")
@@ -53,17 +61,25 @@ def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=No
     features = base.features if features is None else features
     if features % 8:
         raise UsageError(f"{features} features: choose a multiple of 8, for 4 heads of even size")
-    return replace(
-        base,
-        rnn=time,
-        band_rnn="" if band == "same" else band,
-        features=features,
-        repeats=base.repeats if repeats is None else repeats,
-        block_norm=choose(norm or base.block_norm, NORMS, "norm of the blocks"),
-        hidden=2 * features,
-        transformer_heads=4,
-        head_features=features // 4,
-    )
+    norm = choose(norm or getattr(base.block.time, "norm", "group"), NORMS, "norm of the blocks")
+    block = _layer(time, features, norm)
+    if band not in ("same", time):
+        block = MixedBlock(block, None if band == "none" else _layer(band, features, norm))
+    repeats = base.repeats if repeats is None else repeats
+    return replace(base, block=block, features=features, repeats=repeats)
+
+
+def _layer(kind: str, features: int, norm: str):
+    """Settings of a layer: 2N units in each direction, or 4 heads that share the N features."""
+    kinds = {
+        "lstm": RNNBlock("lstm", norm=norm),
+        "gru": RNNBlock("gru", norm=norm),
+        "conv": ConvBlock(norm=norm),
+        "dilated": DilatedBlock(),
+        "transformer": TransformerBlock(),
+        "roformer": RoformerBlock(4, features // 4),
+    }
+    return kinds[kind]
 
 
 def influence(config, bands=BANDS, frames=FRAMES, seed=0) -> np.ndarray:
@@ -80,7 +96,7 @@ def influence(config, bands=BANDS, frames=FRAMES, seed=0) -> np.ndarray:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SequenceModel(config).double().eval()
+        model = places.at("sequence", config.block.kind)(config).double().eval()
         z = torch.randn(1, bands, frames, config.features, dtype=torch.float64)
         weight = torch.randn(config.features, dtype=torch.float64)
     z.requires_grad_(True)
@@ -150,17 +166,20 @@ def layer_swapper(base) -> Panel:
 
 
 def _words(config, total, values, seconds) -> str:
+    time, band = config.block.time, config.block.band
     items = config.channels if config.joint_channels == 1 else 1
     bands, frames = len(config.bands), config.stft.frames(round(seconds * config.sample_rate))
     sequence, heard = total.parts["sequence"], reach(values)
     share = sequence.parameters / total.parameters
-    words = f"{config.rnn} along time sees {items * bands} sequences (B K) of {frames} frames, "
-    if config.band_rnn == "none":
-        words += f"{config.features} features each; no layer joins bands. "
-    else:
-        words += (
-            f"{config.band_rnn or config.rnn} across bands {items * frames} sequences (B T) of "
-            f"{bands} bands, {config.features} features each. "
+    words = (
+        f"{time.name} along time sees {items * bands} sequences (B K) of {frames} frames, "
+        f"{band.name if band else 'none'} across bands {items * frames} sequences (B T) of {bands} "
+        f"bands, {config.features} features each. "
+    )
+    if band is None:
+        words = (
+            f"{time.name} along time sees {items * bands} sequences (B K) of {frames} frames, "
+            f"{config.features} features each; no layer joins bands. "
         )
     return words + (
         f"{total.parameters / 1e6:.3f} million parameters, {share:.0%} of them in the sequence; "

@@ -1,81 +1,22 @@
-"""Normalisation, attention and channel mixing: the layers that sequence.py builds its blocks of.
+"""Attention in the places of the paper's parts: the RoFormers, and attention over frames.
 
 Rows are (M, S, N): M independent sequences of S positions with N features; z is (B, K, T, N).
 
-References: Luo et al. 2020, arXiv 1910.14104 (TAC); Wang et al. 2023, arXiv 2209.03952 (full-band
-attention over frames, TF-GridNet); Lu et al. 2023, arXiv 2309.02612 (RoFormer); Su et al. 2021,
-arXiv 2104.09864 (rotary positions); El-Nouby et al. 2021, arXiv 2106.09681 (attention between
-features). Lesson 14.
+References: Wang et al. 2023, arXiv 2209.03952 (full-band attention over frames, TF-GridNet);
+Lu et al. 2023, arXiv 2309.02612 (RoFormer); Su et al. 2021, arXiv 2104.09864 (rotary positions);
+El-Nouby et al. 2021, arXiv 2106.09681 (attention between features). Lesson 14.
 """
+
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bsrnn.models.bsrnn import Block, Norm, Sequence
 from bsrnn.models.config import ModelConfig
-
-
-class Norm(nn.Module):
-    """Normalise x (..., S, N), with a gain and an offset.
-
-    kind "layer": each position over N. "group": over S and the N / groups features of a group.
-    "frames": over S and N, with a gain for each of the S x N places. "rms": each position divided
-    by its L2 norm, times sqrt(N); no offset. groups 0 means one group per feature. `bands`: the
-    first axis of x holds that many bands, each with a gain of its own.
-    """
-
-    def __init__(self, kind, features, eps, groups=1, frames=0, bands=None):
-        super().__init__()
-        self.kind, self.eps, self.groups = kind, eps, groups or features
-        shape = (frames, features) if kind == "frames" else (features,)
-        self.weight = nn.Parameter(torch.ones(shape if bands is None else (bands, *shape)))
-        self.bias = None if kind == "rms" else nn.Parameter(torch.zeros_like(self.weight))
-
-    def forward(self, x):  # (..., S, N)
-        if self.kind == "rms":
-            return F.normalize(x, dim=-1) * (x.shape[-1] ** 0.5 * self._shaped(self.weight, x))
-        if self.kind == "layer":
-            y = F.layer_norm(x, x.shape[-1:], eps=self.eps)
-        elif self.groups == 1 or self.kind == "frames":
-            y = F.layer_norm(x, x.shape[-2:], eps=self.eps)
-        else:
-            parts = x.unflatten(-1, (self.groups, -1))  # (..., S, groups, N / groups)
-            var, mean = torch.var_mean(parts, dim=(-3, -1), correction=0, keepdim=True)
-            y = ((parts - mean) * torch.rsqrt(var + self.eps)).flatten(-2)  # (..., S, N)
-        return torch.addcmul(self._shaped(self.bias, x), y, self._shaped(self.weight, x))
-
-    def _shaped(self, gain, x):
-        """A gain per band (G, [S,] N) beside x (G, ..., S, N)."""
-        own = 2 if self.kind == "frames" else 1
-        if gain.dim() == own:
-            return gain
-        return gain.view(gain.shape[0], *[1] * (x.dim() - 1 - own), *gain.shape[1:])
-
-
-class Tac(nn.Module):
-    """Transform, average, concatenate: the channels of an item hear each other (oBSRNN).
-
-    For channel vectors x_c: v_c = a(W1 x_c); r = a(W2 mean_c v_c); x_c + a(W3 [v_c; r]), with
-    a = tanh, or a PReLU whose one slope the three layers share.
-    """
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        features, units = config.features, config.features * config.tac_factor
-        self.channels = config.channels
-        self.transform = nn.Linear(features, units)
-        self.average = nn.Linear(units, units)
-        self.concat = nn.Linear(2 * units, features)
-        self.slope = nn.Parameter(torch.tensor([0.25])) if config.tac == "prelu" else None
-
-    def _activate(self, x):
-        return torch.tanh(x) if self.slope is None else F.prelu(x, self.slope.to(x.dtype))
-
-    def forward(self, z):
-        each = self._activate(self.transform(z)).unflatten(0, (-1, self.channels))
-        mean = self._activate(self.average(each.mean(dim=1, keepdim=True)))  # (B, 1, K, T, units)
-        both = torch.cat([each, mean.expand_as(each)], dim=-1)  # (B, C, K, T, 2 units)
-        return z + self._activate(self.concat(both)).flatten(0, 1)  # (B C, K, T, N)
+from bsrnn.models.config import RoformerBlock as RoformerSettings
+from bsrnn.models.places import stands
 
 
 class FrameAttention(nn.Module):
@@ -86,11 +27,12 @@ class FrameAttention(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        heads, bands, features = config.attention_heads, len(config.bands), config.features
-        self.query = BandNorm(features, heads, config.attention_features, bands, config.norm_eps)
-        self.key = BandNorm(features, heads, config.attention_features, bands, config.norm_eps)
-        self.value = BandNorm(features, heads, features // heads, bands, config.norm_eps)
-        self.project = BandNorm(features, 1, features, bands, config.norm_eps)
+        heads, wanted = config.attention.heads, config.attention.features
+        make = partial(BandNorm, config.features, len(config.bands), config.norm_eps)
+        self.query = make(heads, wanted)
+        self.key = make(heads, wanted)
+        self.value = make(heads, config.features // heads)
+        self.project = make(1, config.features)
 
     def forward(self, z):
         # (B, heads, T, K, E) each; K and E together are the vector of a frame.
@@ -105,7 +47,7 @@ class BandNorm(nn.Module):
 
     z (B, K, T, N) -> (B, heads, T, K, E)."""
 
-    def __init__(self, features, heads, size, bands, eps):
+    def __init__(self, features, bands, eps, heads, size):
         super().__init__()
         self.linear = nn.Linear(features, heads * size)
         self.slope = nn.Parameter(torch.full((heads,), 0.25))
@@ -120,6 +62,18 @@ class BandNorm(nn.Module):
         return F.layer_norm(y, y.shape[-2:], eps=self.eps) * self.gain + self.offset
 
 
+@stands("norm", "rms")
+class RmsNorm(Norm):
+    """Each position divided by its L2 norm, times sqrt(N); no offset (RoFormers)."""
+
+    def __init__(self, features, eps=1e-12):
+        super().__init__(features, eps)
+        self.offset = None
+
+    def scaled(self, x, gain, offset):
+        return F.normalize(x, dim=-1) * (x.shape[-1] ** 0.5 * gain)
+
+
 class Position(nn.Module):
     """Where a position stands in its sequence, told to queries and keys (..., S, E) by rotation.
 
@@ -128,14 +82,14 @@ class Position(nn.Module):
     The frequencies are kept with the weights: half-precision files carry rounded ones.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, settings: RoformerSettings):
         super().__init__()
-        size = config.head_features
-        step = 2 if config.position == "rotary" else 1
+        size = settings.head_features
+        step = 2 if settings.position == "rotary" else 1
         self.register_buffer("frequencies", 10000.0 ** -(torch.arange(0, size, step) / size))
         self.angle = None
-        if config.position == "pope":
-            self.angle = nn.Parameter(torch.zeros(config.transformer_heads, size))
+        if settings.position == "pope":
+            self.angle = nn.Parameter(torch.zeros(settings.transformer_heads, size))
 
     def forward(self, query, key):
         place = torch.arange(query.shape[-2], device=query.device, dtype=self.frequencies.dtype)
@@ -160,11 +114,11 @@ class Position(nn.Module):
 class RotaryAttention(nn.Module):
     """Gated self-attention on rows (M, S, N): the RoFormers'. Returns what is to be added."""
 
-    def __init__(self, config: ModelConfig, position: Position):
+    def __init__(self, features: int, settings: RoformerSettings, position: Position):
         super().__init__()
-        features, self.heads = config.features, config.transformer_heads
-        size = self.heads * config.head_features
-        self.norm = Norm("rms", features, config.norm_eps)
+        self.heads = settings.transformer_heads
+        size = self.heads * settings.head_features
+        self.norm = RmsNorm(features)
         self.qkv = nn.Linear(features, 3 * size, bias=False)
         self.gate = nn.Linear(features, self.heads)
         self.out = nn.Linear(size, features, bias=False)
@@ -186,11 +140,11 @@ class LinearAttention(nn.Module):
 
     SCALE = 8.0  # fixed, not one over the root of the head's size
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, features: int, settings: RoformerSettings):
         super().__init__()
-        features, self.heads = config.features, config.transformer_heads
-        size = self.heads * config.head_features
-        self.norm = Norm("rms", features, config.norm_eps)
+        self.heads = settings.transformer_heads
+        size = self.heads * settings.head_features
+        self.norm = RmsNorm(features)
         self.qkv = nn.Linear(features, 3 * size, bias=False)
         self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
         self.out = nn.Linear(size, features, bias=False)
@@ -207,10 +161,9 @@ class LinearAttention(nn.Module):
 class FeedForward(nn.Sequential):
     """RMS norm, 4N units with GELU, back to N: rows (M, S, N) -> what is to be added."""
 
-    def __init__(self, config: ModelConfig):
-        features = config.features
+    def __init__(self, features: int):
         super().__init__(
-            Norm("rms", features, config.norm_eps),
+            RmsNorm(features),
             nn.Linear(features, 4 * features),
             nn.GELU(),
             nn.Linear(4 * features, features),
@@ -218,16 +171,69 @@ class FeedForward(nn.Sequential):
 
 
 class RoFormer(nn.Module):
-    """`depth` times x + attention(x), x + feed-forward(x) on rows (M, S, N); Mel: a norm after."""
+    """Each attention, then a feed-forward part, added to rows (M, S, N); Mel: a norm after all."""
 
-    def __init__(self, config: ModelConfig, depth, make_attention):
+    def __init__(self, features: int, settings: RoformerSettings, attentions):
         super().__init__()
         self.steps = nn.ModuleList()
-        for _ in range(depth):
-            self.steps += [make_attention(), FeedForward(config)]
-        self.norm = Norm("rms", config.features, config.norm_eps) if config.axis_norm else None
+        for attention in attentions:
+            self.steps += [attention, FeedForward(features)]
+        self.norm = RmsNorm(features) if settings.axis_norm else None
 
     def forward(self, x):
         for step in self.steps:
             x = x + step(x)
         return x if self.norm is None else self.norm(x)
+
+
+@stands("layer", "roformer")
+class RotaryLayer(RoFormer):
+    """A RoFormer along one axis, beside another kind of layer along the other."""
+
+    def __init__(self, config: ModelConfig, settings: RoformerSettings):
+        position = Position(settings)
+        depth = range(settings.time_depth)
+        attentions = [RotaryAttention(config.features, settings, position) for _ in depth]
+        super().__init__(config.features, settings, attentions)
+        self.position = position
+
+
+class RoformerBlock(Block):
+    """Linear attention over all positions, if any; what earlier blocks said; time; bands."""
+
+    def __init__(self, config: ModelConfig, positions):
+        nn.Module.__init__(self)
+        of = config.features, config.block
+        depths = {"time": config.block.time_depth, "band": config.block.band_depth}
+        for axis, depth in depths.items():
+            attentions = [RotaryAttention(*of, positions[axis]) for _ in range(depth)]
+            setattr(self, axis, RoFormer(*of, attentions))
+        linear = [LinearAttention(*of) for _ in range(config.block.linear_depth)]
+        self.linear = RoFormer(*of, linear) if linear else None
+
+    def forward(self, z, earlier=None):
+        if self.linear is not None:
+            z = self.linear(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
+        return super().forward(z if earlier is None else z + earlier)
+
+
+@stands("sequence", "roformer")
+class RoformerSequence(Sequence):
+    """Blocks that share one Position for each axis."""
+
+    def __init__(self, config: ModelConfig):
+        nn.Module.__init__(self)
+        settings = config.block
+        self.positions = nn.ModuleDict({axis: Position(settings) for axis in ("time", "band")})
+        for r in range(config.repeats):
+            self.add_module(str(r), RoformerBlock(config, self.positions))
+        self.last_norm = RmsNorm(config.features) if settings.last_norm else None
+        self.skip = settings.skip
+
+    def forward(self, z):
+        earlier = None
+        for block in self.blocks:
+            z = self.run(block, z, earlier)
+            if self.skip:
+                earlier = z if earlier is None else earlier + z
+        return z if self.last_norm is None else self.last_norm(z)

@@ -21,6 +21,7 @@ Reference: Watcharasupat et al. 2024, arXiv 2309.02539, table III. Lessons 04 an
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 GATES = {"gru": (3, 7), "lstm": (4, 10)}  # gates, element-wise operations per unit
 
@@ -106,10 +107,10 @@ def cost(config, seconds: float = 6.0) -> Cost:
     """
     frames = config.frames or config.stft.frames(round(seconds * config.sample_rate))
     items = config.channels if config.joint_channels == 1 else 1  # channels as batch items
-    heads = len(config.stems) - config.residual_last
+    heads = len(config.heads)
     widths = config.bands.widths
-    split = {w: _split_band(config, w, items, frames) for w in set(widths)}
-    mask = {w: _mask_band(config, w, items, frames, max(widths)) for w in set(widths)}
+    split = {w: _split_band(config, w, items * frames) for w in set(widths)}
+    mask = {w: _mask_band(config, w, items * frames, max(widths)) for w in set(widths)}
     parts = {"split": Tally(), "sequence": _sequence(config, items, frames), "masks": Tally()}
     for width in widths:
         parts["split"].add(split[width])
@@ -131,20 +132,28 @@ def cost(config, seconds: float = 6.0) -> Cost:
 
 
 def counted(separator, seconds: float = 6.0) -> Cost:
-    """Cost of any separator by running it, without its numbers: for baselines and D3Net.
+    """Cost of any separator: of band-split networks in closed form, of others by running them
+    without their numbers (D3Net, the baselines). A method without weights costs nothing.
 
     Matrix products and convolutions as torch's FLOP counter sees them, LSTMs included, for one
     mixture (1, C, L) of `seconds`, with everything that its forward does (D3Net: overlapping
     patches, each twice). A transposed convolution counts each input once, not its larger output.
-    A method without weights counts nothing.
     """
+    total = Tally()
+    for network in getattr(separator, "separators", [separator]):
+        config = getattr(network, "config", None)
+        total.add(cost(config, seconds) if hasattr(config, "block") else _ran(network, seconds))
+    return Cost(total.parameters, total.macs, total.matmul_macs, total.activation_bytes, {})
+
+
+def _ran(separator, seconds: float) -> Tally:
     import copy
 
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     if not isinstance(separator, torch.nn.Module):
-        return Cost(0, 0, 0, 0, {})
+        return Tally()
     ghost = copy.deepcopy(separator).to("meta").eval()
     values, recurrent = [], []
     for module in ghost.modules():
@@ -152,24 +161,25 @@ def counted(separator, seconds: float = 6.0) -> Cost:
             module.forward = _counting_lstm(module, recurrent)
         if not list(module.children()) and list(module.parameters(recurse=False)):
             module.register_forward_hook(lambda _, __, y: values.append(_numel(y)))
-    channels = getattr(separator, "channels", None) or separator.config.channels
-    mixture = torch.empty(1, channels, round(seconds * separator.sample_rate), device="meta")
+    mixture = torch.empty(
+        1, separator.channels, round(seconds * separator.sample_rate), device="meta"
+    )
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         ghost(mixture)
     macs = counter.get_total_flops() // 2 + sum(recurrent)
     parameters = sum(weight.numel() for weight in separator.parameters())
-    return Cost(parameters, macs, macs, 4 * sum(values), {})
+    return Tally(parameters, macs, macs, 4 * sum(values))
 
 
-def _counting_lstm(module, found: list):
-    """What an LSTM returns, without numbers; its products go to `found`."""
+def _counting_lstm(module, products: list):
+    """What an LSTM returns, without numbers; its multiplications go to `products`."""
     units, directions = module.hidden_size, 1 + module.bidirectional
 
     def forward(x, state=None):
         rows = x.numel() // x.shape[-1]
         for layer in range(module.num_layers):
             size = directions * units if layer else module.input_size
-            found.append(directions * 4 * units * (size + units) * rows)
+            products.append(directions * 4 * units * (size + units) * rows)
         return x.new_empty(*x.shape[:-1], directions * units), None
 
     return forward
@@ -179,10 +189,13 @@ def _numel(output) -> int:
     return (output[0] if isinstance(output, tuple) else output).numel()
 
 
-def _split_band(config, width, items, frames) -> Tally:
-    band, channels, rows = Tally(), config.joint_channels, items * frames
+# ---- The parts of a band-split network: rows are positions that a layer works on -----------------
+
+
+def _split_band(config, width, rows) -> Tally:
+    band, channels = Tally(), config.joint_channels
     size = 2 * channels * width
-    band.norm(config.split_norm, size, rows, config.frames)
+    band.norm(config.split.norm, size, rows, config.frames)
     if config.channel_handling == "shared":
         band.linear(2 * width, config.features // channels, rows * channels)
     else:
@@ -190,22 +203,17 @@ def _split_band(config, width, items, frames) -> Tally:
     return band
 
 
-def _mask_band(config, width, items, frames, widest) -> Tally:
-    band, rows = Tally(), items * frames
-    size = config.joint_channels * (2 if config.mask_parts == "complex" else 1) * width
-    hidden = config.mask_units
-    if config.mask_width == "narrow-for-wide":
-        hidden = 3 * (widest - width + 1)
-    if config.mask_norm != "none":
-        band.norm(config.mask_norm, config.features, rows, config.frames)
-    last = config.features
-    for _ in range(config.mask_hidden_layers):
-        band.linear(last, hidden, rows)
-        last = hidden
-    if config.mask_bottleneck:
-        band.linear(last, size, rows)
-        last = size
-    band.linear(last, 2 * size, rows)
+def _mask_band(config, width, rows, widest) -> Tally:
+    band, mask = Tally(), config.mask
+    size = config.joint_channels * mask.numbers * width
+    sizes = [config.features]
+    sizes += [mask.units(config.features, widest - width)] * mask.hidden_layers
+    sizes += [size] if mask.bottleneck else []
+    sizes += [2 * size]
+    if mask.norm != "none":
+        band.norm(mask.norm, config.features, rows, config.frames)
+    for size_in, size_out in pairwise(sizes):
+        band.linear(size_in, size_out, rows)
     return band
 
 
@@ -220,99 +228,127 @@ def _film(config, items, rows) -> Tally:
 
 def _sequence(config, items, frames) -> Tally:
     bands, size = len(config.bands), config.features
-    rows = items * bands * frames
-    block = Tally()
-    if config.rnn == "plane-conv":
-        for _ in range(2):
-            block.norm("group", size, rows)
-            block.conv(size, config.units(), 9, rows)
-            block.conv(config.units(), size, 1, rows)
-    else:
-        _layer(block, config, "time", items * bands, frames)
-        if config.band_rnn != "none":
-            _layer(block, config, "band", items * frames, bands)
-    if config.rnn == "roformer":
-        for _ in range(config.linear_depth):
-            _linear_attention(block, config, items, bands * frames)
-        if config.linear_depth and config.axis_norm:
-            block.norm("rms", size, rows)
+    rows, settings = items * bands * frames, config.block
+    block, whole = Tally(), Tally()
+    for axis in ("time", "band"):
+        layer = getattr(settings, axis)
+        if layer is not None:
+            positions = frames if axis == "time" else bands
+            LAYERS[layer.kind](block, config, layer, rows // positions, positions, axis)
     if config.tac:
-        units = size * config.tac_factor
+        units = size * config.tac.factor
         block.linear(size, units, rows)
         block.linear(units, units, rows // config.channels)
         block.linear(2 * units, size, rows)
-        block.parameters += config.tac == "prelu"
-    if config.attention_heads:
+        block.parameters += config.tac.activation == "prelu"
+    if config.attention:
         _frame_attention(block, config, items, bands, frames)
-    whole = Tally()
-    whole.add(block, config.repeats)
-    if config.rnn == "transformer":
+    if settings.kind == "roformer":
+        for _ in range(settings.linear_depth):
+            _linear_attention(block, size, settings, items, bands * frames)
+        if settings.linear_depth and settings.axis_norm:
+            block.norm("rms", size, rows)
+        if settings.last_norm:
+            whole.norm("rms", size, rows)
+        if settings.position == "pope":
+            whole.parameters += 2 * settings.transformer_heads * settings.head_features
+    if settings.kind == "transformer":
         whole.norm("layer", size, rows)
-    if config.last_norm:
-        whole.norm("rms", size, rows)
-    if config.rnn == "roformer" and config.position == "pope":
-        whole.parameters += 2 * config.transformer_heads * config.head_features
+    whole.add(block, config.repeats)
     return whole
 
 
-def _layer(block, config, axis, sequences, positions) -> None:
-    """One layer on `sequences` rows of `positions`; feature heads are rows of their own."""
-    kind = config.rnn if axis == "time" else config.band_rnn or config.rnn
-    size, units = config.features // config.heads, config.units(axis)
-    sequences *= config.heads
-    rows, directions = sequences * positions, 1 + config.bidirectional
-    if kind in GATES:
-        block.norm(config.block_norm, size, rows)
-        block.rnn(kind, size, units, directions, rows)
-        block.linear(directions * units, size, rows)
-    elif kind == "conv":
-        block.norm(config.block_norm, size, rows)
-        block.conv(size, directions * units, 3, rows)
-        block.linear(directions * units, size, rows)
-    elif kind == "dilated":
-        depth = (config.band_dilations if axis == "band" else 0) or config.dilations
-        joined = [units * (min(l + 2, depth) - max(l - 1, 0)) for l in range(depth)]
-        into = [size, *[units] * depth, *joined, units * max(depth, 1)]
-        for size_in, size_out in zip(into, [*[units] * (2 * depth + 1), size], strict=True):
-            block.norm("group", size_in, rows)
-            block.conv(size_in, size_out, config.kernel, rows)
-    elif kind == "attention-lstm":
-        block.parameters += 2 * size  # a norm that is kept but not used
-        block.multihead(size, sequences, positions)
-        block.rnn("lstm", size, units, directions, rows)
-        block.linear(directions * units, size, rows)
-    elif kind == "transformer":
-        block.multihead(size, sequences, positions)
-        block.linear(size, units, rows)
-        block.linear(units, size, rows)
-        block.norm("layer", size, rows)
-        block.norm("layer", size, rows)
-    else:
-        for _ in range(config.time_depth if axis == "time" else config.band_depth):
-            _rotary_attention(block, config, sequences, positions)
-        if config.axis_norm:
-            block.norm("rms", size, rows)
+# ---- The kinds of layers, on sequences of positions ----------------------------------------------
 
 
-def _rotary_attention(block, config, sequences, positions) -> None:
-    size, heads, each = config.features, config.transformer_heads, config.head_features
+def _rnn(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features // settings.heads, settings.units(config.features)
+    rows, directions = settings.heads * sequences * positions, 1 + settings.bidirectional
+    block.norm(settings.norm, size, rows)
+    block.rnn(settings.rnn, size, units, directions, rows)
+    block.linear(directions * units, size, rows)
+
+
+def _conv(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features // settings.heads, settings.units(config.features)
+    rows = settings.heads * sequences * positions
+    block.norm(settings.norm, size, rows)
+    block.conv(size, units, 3, rows)
+    block.linear(units, size, rows)
+
+
+def _dilated(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features, settings.units(config.features)
+    rows, depth = sequences * positions, settings.dilations
+    joined = [units * (min(l + 2, depth) - max(l - 1, 0)) for l in range(depth)]
+    into = [size, *[units] * depth, *joined, units * max(depth, 1)]
+    out_of = [units] * (2 * depth + 1) + [size]
+    for size_in, size_out in zip(into, out_of, strict=True):
+        block.norm("group", size_in, rows)
+        block.conv(size_in, size_out, settings.kernel, rows)
+
+
+def _attention_lstm(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features, settings.units(config.features)
+    rows, directions = sequences * positions, 1 + settings.bidirectional
+    block.parameters += 2 * size  # a norm that is kept but not used
+    block.multihead(size, sequences, positions)
+    block.rnn("lstm", size, units, directions, rows)
+    block.linear(directions * units, size, rows)
+
+
+def _transformer(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features, settings.units(config.features)
     rows = sequences * positions
-    block.norm("rms", size, rows)
-    block.linear(size, 3 * heads * each, rows, bias=False)
-    block.linear(size, heads, rows)
-    turned = each * (2 if config.position == "pope" else 1)
-    block.attend(sequences * heads, positions, turned, each)
-    block.linear(heads * each, size, rows, bias=False)
-    _feed_forward(block, size, rows)
+    block.multihead(size, sequences, positions)
+    block.linear(size, units, rows)
+    block.linear(units, size, rows)
+    block.norm("layer", size, rows)
+    block.norm("layer", size, rows)
 
 
-def _linear_attention(block, config, sequences, positions) -> None:
-    size, heads, each = config.features, config.transformer_heads, config.head_features
+def _plane_conv(block, config, settings, sequences, positions, axis) -> None:
+    size, units = config.features, settings.units(config.features)
     rows = sequences * positions
+    block.norm("group", size, rows)
+    block.conv(size, units, 9, rows)
+    block.conv(units, size, 1, rows)
+
+
+def _roformer(block, config, settings, sequences, positions, axis) -> None:
+    size, heads, each = config.features, settings.transformer_heads, settings.head_features
+    rows = sequences * positions
+    alone = config.block.kind == "mixed"
+    for _ in range(settings.time_depth if alone or axis == "time" else settings.band_depth):
+        block.norm("rms", size, rows)
+        block.linear(size, 3 * heads * each, rows, bias=False)
+        block.linear(size, heads, rows)
+        turned = each * (2 if settings.position == "pope" else 1)
+        block.attend(sequences * heads, positions, turned, each)
+        block.linear(heads * each, size, rows, bias=False)
+        _feed_forward(block, size, rows)
+    if settings.axis_norm:
+        block.norm("rms", size, rows)
+
+
+LAYERS = {
+    "rnn": _rnn,
+    "conv": _conv,
+    "dilated": _dilated,
+    "attention-lstm": _attention_lstm,
+    "transformer": _transformer,
+    "plane-conv": _plane_conv,
+    "roformer": _roformer,
+}
+
+
+def _linear_attention(block, size, settings, items, positions) -> None:
+    heads, each = settings.transformer_heads, settings.head_features
+    rows = items * positions
     block.norm("rms", size, rows)
     block.linear(size, 3 * heads * each, rows, bias=False)
     block.parameters += heads
-    block.attend(sequences * heads, each, positions, positions)  # features attend to features
+    block.attend(items * heads, each, positions, positions)  # features attend to features
     block.linear(heads * each, size, rows, bias=False)
     _feed_forward(block, size, rows)
 
@@ -324,10 +360,8 @@ def _feed_forward(block, size, rows) -> None:
 
 
 def _frame_attention(block, config, items, bands, frames) -> None:
-    size, heads = config.features, config.attention_heads
-    rows = items * bands * frames
-    value = size // heads
-    wanted = config.attention_features
+    size, heads, wanted = config.features, config.attention.heads, config.attention.features
+    rows, value = items * bands * frames, size // heads
     for parts, each in ((heads, wanted), (heads, wanted), (heads, value), (1, size)):
         block.linear(size, parts * each, rows)
         block.parameters += parts + 2 * parts * bands * each  # slopes; gain and offset

@@ -19,25 +19,18 @@ References
 
 import functools
 from functools import partial
-from typing import NamedTuple
 
 import torch
 
 from bsrnn.audio.stft import PAPER, StftConfig, stft
 from bsrnn.common import UsageError, choose
+from bsrnn.models.bsrnn import Estimate
 
 SNR_EPS = 1e-3  # BandIt's: keeps silent targets finite, and matters only below about -60 dBFS
 POWER_EPS = 1e-8  # added to energies by asteroid's SDR losses, to mean squares by torch-l1-snr
 SILENT_DB = -60.0  # level below which torch-l1-snr does not press for the right level
 SNR_N_FFTS = (512, 1024, 2048)  # torch-l1-snr, hop n_fft / 4
 MULTI_WINDOWS, MULTI_N_FFT, MULTI_HOP = (4096, 2048, 1024, 512, 256), 2048, 147  # RoFormers
-
-
-class Estimate(NamedTuple):
-    """What a separator says: waveforms (B, S, C, L) and complex spectra (B, S, C, F, T)."""
-
-    waveforms: torch.Tensor
-    spectra: torch.Tensor
 
 
 class Target:

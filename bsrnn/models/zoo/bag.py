@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from bsrnn.common import UsageError, choose
+from bsrnn.models.bsrnn import Estimate
 from bsrnn.models.config import ModelConfig
-from bsrnn.training.losses import Estimate
 
 
 class SeparatorBag(nn.Module):

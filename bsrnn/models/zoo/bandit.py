@@ -13,12 +13,19 @@ import re
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import scheme
 from bsrnn.common import UsageError
-from bsrnn.models.config import ModelConfig
+from bsrnn.models.config import (
+    MaskConfig,
+    ModelConfig,
+    PlaneConvBlock,
+    RNNBlock,
+    SplitConfig,
+    TransformerBlock,
+)
 from bsrnn.models.zoo.layouts import (
-    SAME,
     Entry,
     Family,
     mask_plan,
+    norm,
     pair,
     rnn_block,
     rnn_of,
@@ -58,7 +65,7 @@ def bandit_sizes(state) -> dict:
     """The settings that shapes tell, in BandIt's words; bands as `scheme`."""
     prefix = "bsrnn." if any(name.startswith("bsrnn.") for name in state) else ""
     combined = f"{prefix}band_split.norm_fc_modules.0.combined.0.weight" in state
-    norm, linear = ("combined.0", "combined.1") if combined else ("norm", "fc")
+    before, linear = ("combined.0", "combined.1") if combined else ("norm", "fc")
     split = f"{prefix}band_split.norm_fc_modules.{{}}."
     features, _ = state[f"{split.format(0)}{linear}.weight"].shape
     head = next(name for name in state if ".norm_mlp.0.hidden.0.weight" in name)
@@ -67,11 +74,11 @@ def bandit_sizes(state) -> dict:
     sizes = {
         "emb_dim": features,
         "mlp_dim": state[head].shape[0],
-        "complex_mask": out == 2 * state[f"{split.format(0)}{norm}.weight"].shape[0],
+        "complex_mask": out == 2 * state[f"{split.format(0)}{before}.weight"].shape[0],
         "heads": [] if stems == ["mask_estim"] or "mask_estim" not in head else stems,
     }
     for channels in (1, 2):
-        widths = widths_of(state, f"{split}{norm}.weight", 2 * channels)
+        widths = widths_of(state, f"{split}{before}.weight", 2 * channels)
         scheme, rate = scheme_of_any(widths, (48000, 44100) if combined else (44100, 48000))
         if scheme:
             sizes |= {"in_channel": channels, "scheme": scheme, "fs": rate}
@@ -102,11 +109,12 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
     given = {**given, **given.get("model", {}).get("kwargs", {})}
     stems = stems_of(given, _stems_named(given) or given.get("heads"))
     channels = given.get("in_channel") or given.get("in_channels") or 1
-    core = given.get("rnn_type", "GRU").lower()
+    both = given.get("bidirectional", True)
+    block = RNNBlock(given.get("rnn_type", "GRU").lower(), given["rnn_dim"], both, norm="layer")
     if any(".tf.self_attn." in name for name in state):
-        core = "transformer"
+        block = TransformerBlock(given["rnn_dim"])
     elif any(".seqband.0.conv." in name for name in state):
-        core = "plane-conv"
+        block = PlaneConvBlock(given["rnn_dim"])
     activation = given.get("hidden_activation", "Tanh")
     slope = (given.get("hidden_activation_kwargs") or {}).get("negative_slope", 0.01)
     handling = "joint" if given.get("treat_channel_as_feature", True) else "shared"
@@ -117,22 +125,20 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
         channels=channels,
         stft=StftConfig(2048, 512, padding=padding, scale="window"),
         channel_handling="independent" if channels == 1 else handling,
-        split_norm="layer",
-        block_norm="layer",
-        mask_norm="layer",
         norm_eps=1e-5,
         features=given["emb_dim"],
         repeats=given["n_sqm_modules"],
-        rnn=core,
-        hidden=given["rnn_dim"],
-        bidirectional=given.get("bidirectional", True),
-        transformer_heads=4,
-        mask_hidden=given["mlp_dim"],
-        mask_activation=ACTIVATIONS.get(activation, "leaky-relu"),
-        mask_slope=slope,
-        mask_parts="complex" if given.get("complex_mask", True) else "real",
-        overlap="weights" if given.get("use_freq_weights", True) else "sum",
-        query=768 if given.get("film_depth") or "film.gn.weight" in state else 0,
+        split=SplitConfig(norm="layer"),
+        block=block,
+        mask=MaskConfig(
+            norm="layer",
+            hidden=given["mlp_dim"],
+            activation=ACTIVATIONS.get(activation, "leaky-relu"),
+            slope=slope,
+            parts="complex" if given.get("complex_mask", True) else "real",
+            overlap="weights" if given.get("use_freq_weights", True) else "sum",
+        ),
+        query=768 if given.get("film_depth") or "film.gn.weight" in state else None,
     )
 
 
@@ -150,23 +156,23 @@ def bandit2_config(given: dict, state) -> ModelConfig:
 
 def _core(config, prefix, step=1):
     """Entries of the sequence: blocks 2r along time and 2r + 1 across bands."""
-    if config.rnn == "transformer":
-        yield from pair("sequence.first_norm", ..., f"{prefix}.norm")
+    kind = config.block.kind
+    if kind == "transformer":
+        yield from norm("sequence.first_norm", f"{prefix}.norm")
     for number in range(2 * config.repeats):
-        axis = ("time", "band")[number % 2]
-        ours, theirs = f"sequence.blocks.{number // 2}.{axis}", f"{prefix}.seqband.{number * step}"
-        if config.rnn == "transformer":
-            ours, theirs = f"{ours}.layer", f"{theirs}.tf"
+        ours = f"sequence.{number // 2}.{('time', 'band')[number % 2]}"
+        theirs = f"{prefix}.seqband.{number * step}"
+        if kind == "transformer":
             for part in ("weight", "bias"):
                 name = f"self_attn.in_proj_{part}"
-                yield Entry(f"{ours}.{name}", ..., f"{theirs}.{name}", SAME)
+                yield Entry(f"{ours}.{name}", f"{theirs}.tf.{name}")
             for name in ("self_attn.out_proj", "linear1", "linear2", "norm1", "norm2"):
-                yield from pair(f"{ours}.{name}", ..., f"{theirs}.{name}")
-        elif config.rnn == "plane-conv":
-            for own, name in (("norm", "norm"), ("conv", "conv.0"), ("project", "fc")):
-                yield from pair(f"{ours}.{own}", ..., f"{theirs}.{name}")
+                yield from pair(f"{ours}.{name}", f"{theirs}.tf.{name}")
+        elif kind == "plane-conv":
+            for own, name in (("norm", "norm"), ("conv", "conv.0"), ("linear", "fc")):
+                yield from pair(f"{ours}.{own}", f"{theirs}.{name}")
         else:
-            yield from rnn_block(config, f"{ours}.layer", f"{theirs}.")
+            yield from rnn_block(config.block, ours, f"{theirs}.")
 
 
 def _heads(config, prefix, names=("norm", "hidden.0", "output.0"), one=False):
@@ -204,10 +210,10 @@ def banquet_plan(config: ModelConfig):
     yield from split_plan(config, f"{split}.norm", f"{split}.fc")
     yield from _core(config, "tf_model")
     if config.query:
-        yield from pair("film.norm", ..., "film.gn")
+        yield from norm("film.norm", "film.gn")
         for own, name in (("gain", "gamma"), ("offset", "beta")):
             for place in (0, 2):
-                yield from pair(f"film.{own}.{place}", ..., f"film.{name}.{place}")
+                yield from pair(f"film.{own}.{place}", f"film.{name}.{place}")
     yield from _heads(config, "mask_estim", one=bool(config.query))
 
 

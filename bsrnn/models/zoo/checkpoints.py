@@ -18,11 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bsrnn.common import DataError, UsageError, whole
-from bsrnn.models.bandsplit import BandSplitSeparator
+from bsrnn.models import cpu
+from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.zoo.bag import SeparatorBag
 from bsrnn.models.zoo.d3net import D3NetSeparator
 from bsrnn.models.zoo.d3net_config import D3NetConfig
+from bsrnn.models.zoo.older import current
 
 FORMAT = "bsrnn-1"
 
@@ -30,10 +32,11 @@ FORMAT = "bsrnn-1"
 def build(config, passport: dict | None = None):
     """The separator that a ModelConfig or a D3NetConfig describes, with new weights."""
     kind = D3NetSeparator if isinstance(config, D3NetConfig) else BandSplitSeparator
-    return kind(config, passport)
+    return cpu.attach(kind(config, passport))
 
 
-def _config(text: str):
+def read_config(text: str):
+    """The ModelConfig or D3NetConfig that its to_json has written."""
     kind = D3NetConfig if json.loads(text).get("model") == "d3net" else ModelConfig
     return kind.from_json(text)
 
@@ -57,7 +60,7 @@ def save(separator, path, passport: dict | None = None) -> Path:
         "configs": json.dumps([one.config.to_json() for one in parts]),
         "passport": json.dumps({**separator.passport, **(passport or {})}),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.clone() for name, tensor in state.items()}  # none a part of another
     with whole(path) as part:
         save_file(tensors, part, metadata=metadata)
     return path
@@ -75,13 +78,13 @@ def is_own(path) -> bool:
 def load_own(path):
     """A separator, in training mode, from a safetensors file of `save`; strict."""
     state, metadata = _read_safetensors(path)
-    configs = [_config(one) for one in json.loads(metadata["configs"])]
+    configs = [read_config(one) for one in json.loads(metadata["configs"])]
     passport = json.loads(metadata["passport"])
     if metadata["kind"] == "bag":
         separator = SeparatorBag([build(config) for config in configs], passport)
     else:
         separator = build(configs[0], passport)
-    load_strictly(separator, state, path)
+    load_strictly(separator, current(state, separator), path)
     return separator
 
 

@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from bsrnn.audio.stft import istft, stft
 from bsrnn.common import UsageError
+from bsrnn.models.bsrnn import Estimate
 from bsrnn.models.zoo.d3net_config import D3NetConfig, StackConfig, TargetConfig
 from bsrnn.models.zoo.wiener import wiener
-from bsrnn.training.losses import Estimate
 
 STATISTICS = 64  # training examples from which the input's mean and deviation are taken
 

@@ -128,7 +128,7 @@ class D3NetConfig:
     channel_handling = "joint"  # the network hears all channels at once
     joint_channels = property(lambda self: self.channels)
     chunk_samples = 0  # any length
-    tac = ""
+    tac = None
 
     def to_json(self) -> str:
         return json.dumps({"model": "d3net", **asdict(self)})

@@ -34,10 +34,16 @@ import torch
 from torch import nn
 
 from bsrnn.common import DataError, UsageError, choose, optional
-from bsrnn.models import BandSplitSeparator, D3NetConfig, D3NetSeparator, ModelConfig, SeparatorBag
+from bsrnn.models import benchmark
+from bsrnn.models.bsrnn import BandSplitSeparator
+from bsrnn.models.config import ModelConfig
+from bsrnn.models.zoo import checkpoints
+from bsrnn.models.zoo.bag import SeparatorBag
+from bsrnn.models.zoo.d3net import D3NetSeparator
+from bsrnn.models.zoo.d3net_config import D3NetConfig
 
 FORMATS = {"openvino": ".xml", "onnx": ".onnx"}
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # ours -> OpenVINO's
 OPSET = 18  # of ONNX
 KEY = "bsrnn"  # of our record in a file's metadata
 
@@ -52,7 +58,7 @@ class _Masks(nn.Module):
 
     def forward(self, x):
         z = self.sequence(self.split(x))
-        return torch.stack([head(z, apart=True) for head in self.masks], dim=2)
+        return torch.stack([head.parts(z) for head in self.masks], dim=2)
 
 
 def export(separator, path, format: str | None = None, seconds: float = 6.0) -> Path:
@@ -177,20 +183,19 @@ class DeployedBandSplit(BandSplitSeparator):
         self.config, self.passport, self.film = config, passport, None
         self.split = lambda spectrum: runner(torch.view_as_real(spectrum.transpose(-1, -2)))
         self.sequence = lambda masks: masks  # (P, B, S, C, F, T)
-        heads = config.stems[:-1] if config.residual_last else config.stems
-        self.masks = {stem: _Head(row, config.mask_parts) for row, stem in enumerate(heads)}
+        self.masks = {stem: _Head(row) for row, stem in enumerate(config.heads)}
         self.eval()
 
 
 class _Head:
     """Picks the mask of one stem from all of them: (P, B, S, C, F, T) -> (B, C, F, T)."""
 
-    def __init__(self, row: int, parts: str):
-        self.row, self.complex = row, parts == "complex"
+    def __init__(self, row: int):
+        self.row = row
 
     def __call__(self, masks):
-        mask = masks[:, :, self.row]  # (P, B, C, F, T)
-        return torch.complex(mask[0], mask[1]) if self.complex else mask[0]
+        parts = masks[:, :, self.row]  # (P, B, C, F, T)
+        return torch.complex(*parts) if len(parts) == 2 else parts[0]
 
 
 class DeployedD3Net(D3NetSeparator):
@@ -202,7 +207,7 @@ class DeployedD3Net(D3NetSeparator):
         self.eval()
 
 
-def load(path, threads: int = 0, precision: str = "f32"):
+def load(path, threads: int = 0, precision: str = "fp32"):
     """A separator from an exported file or folder; runs on the CPU in `threads` threads (0: all).
 
     precision "bf16" (OpenVINO only) is faster where the CPU has it and less exact. Raises
@@ -240,11 +245,11 @@ def _read(path: Path, threads: int, precision: str):
         raise UsageError(f"{path.name}: exported networks end in {', '.join(FORMATS.values())}")
     try:
         record = json.loads(record)
-        d3net = json.loads(record["config"]).get("model") == "d3net"
-        config = (D3NetConfig if d3net else ModelConfig).from_json(record["config"])
+        config = checkpoints.read_config(record["config"])
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path.name}: not written by bsrnn.deploy.export") from None
     passport = {**record["passport"], "file": path.name}
+    d3net = isinstance(config, D3NetConfig)
     runner = _Runner(call, record["batch"], 0 if d3net else 1)
     if d3net:
         separator = DeployedD3Net(config, {config.stems[0]: runner}, passport)
@@ -263,7 +268,7 @@ def _read_openvino(path, threads, precision):
         reason = str(error).splitlines()[0][:80]
         raise DataError(f"{path.name}: OpenVINO cannot read it ({reason})") from None
     record = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else "null"
-    settings = {"INFERENCE_PRECISION_HINT": precision}
+    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(model, "CPU", settings)
@@ -276,8 +281,8 @@ def _read_openvino(path, threads, precision):
 
 def _read_onnx(path, threads, precision):
     onnxruntime = optional("onnxruntime")
-    if precision != "f32":
-        raise UsageError("the ONNX runtime computes in f32 here: use OpenVINO for bf16")
+    if precision != "fp32":
+        raise UsageError("the ONNX runtime computes in fp32 here: use OpenVINO for bf16")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
@@ -289,7 +294,7 @@ def _read_onnx(path, threads, precision):
     return lambda array: session.run(None, {"x": array})[0], record
 
 
-def deployed(separator, backend="openvino", threads: int = 0, seconds=6.0, precision="f32"):
+def deployed(separator, backend="openvino", threads: int = 0, seconds=6.0, precision="fp32"):
     """`separator` through `backend` at once: `export` to a temporary place, then `load`."""
     choose(backend, FORMATS, "backend")
     single = len(_single(separator)) == 1
@@ -299,7 +304,7 @@ def deployed(separator, backend="openvino", threads: int = 0, seconds=6.0, preci
         return load(path, threads, precision)
 
 
-def compare(separator, backend="openvino", threads=1, seconds=6.0, precision="f32", repeats=5):
+def compare(separator, backend="openvino", threads=1, seconds=6.0, precision="fp32", repeats=5):
     """Speed and agreement of `backend` with torch's eager mode on this CPU, a dictionary.
 
     Both separate the same noise of one chunk, in turn, `repeats` times; "ratio" is the median of
@@ -307,31 +312,27 @@ def compare(separator, backend="openvino", threads=1, seconds=6.0, precision="f3
     over the largest value. One thread is timed in CPU time, which a busy machine disturbs less.
     """
     fast = deployed(separator, backend, threads, seconds, precision)
-    clock = time.process_time if threads == 1 else time.perf_counter
     samples = fast.config.chunk_samples or round(seconds * separator.sample_rate)
     mixture = 0.1 * torch.randn(1, separator.config.channels, samples)
     before, training = torch.get_num_threads(), separator.training
-    seconds_of, outputs = {"eager": [], backend: []}, {}
     try:
         separator.eval()
         torch.set_num_threads(threads or before)
-        for _ in range(repeats + 1):  # the first round warms up
-            for name, one in (("eager", separator), (backend, fast)):
-                with torch.inference_mode():
-                    started = clock()
-                    outputs[name] = one(mixture)
-                    seconds_of[name].append(clock() - started)
+        with torch.inference_mode():
+            eager, other = separator(mixture), fast(mixture)  # warms up
+            spent = benchmark.interleaved(
+                {"eager": (separator, mixture), backend: (fast, mixture)},
+                repeats,
+                time.process_time if threads == 1 else time.perf_counter,
+            )
     finally:
         separator.train(training)
         torch.set_num_threads(before)
-    times = {name: values[1:] for name, values in seconds_of.items()}
-    ratios = [a / b for a, b in zip(times["eager"], times[backend], strict=True)]
-    peak = outputs["eager"].abs().max()
     return {
-        "eager_s": statistics.median(times["eager"]),
-        f"{backend}_s": statistics.median(times[backend]),
-        "ratio": statistics.median(ratios),
-        "error": float((outputs[backend] - outputs["eager"]).abs().max() / peak),
+        "eager_s": statistics.median(spent["eager"]),
+        f"{backend}_s": statistics.median(spent[backend]),
+        "ratio": benchmark.ratio(spent["eager"], spent[backend]),
+        "error": float((other - eager).abs().max() / eager.abs().max()),
         "threads": threads,
         "precision": precision,
     }

@@ -6,17 +6,29 @@ What their files call the weights and the settings. Lessons 05 and 06.
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import from_regions
 from bsrnn.common import UsageError
-from bsrnn.models.config import ModelConfig
+from bsrnn.models.config import (
+    AttentionConfig,
+    AttentionLSTMBlock,
+    ConvBlock,
+    DilatedBlock,
+    MaskConfig,
+    MixedBlock,
+    ModelConfig,
+    RNNBlock,
+    SplitConfig,
+    TacConfig,
+)
 from bsrnn.models.zoo.layouts import (
     CONV,
     CONV2,
-    SAME,
     SWAP,
     Entry,
     Family,
     Layout,
     grid_of,
+    layer_name,
     mask_plan,
+    norm,
     numbered,
     pair,
     rnn_block,
@@ -82,22 +94,9 @@ def magronp_config(given: dict, state) -> ModelConfig:
     joint = given.get("joint_bandsplit") or len(targets) > 1 or (cnn and not older)
     naive = given.get("stereo") == "naive" or (older and "nb_channels" in given)
     groups = given.get("group_num", 1) or max(features // heads // 16, 1)
-    layers = {"rnn": time, "band_rnn": band, "hidden": given.get("fac_sep", 2) * features // heads}
-    if cnn:
-        layers = {
-            "rnn": "dilated",
-            "band_rnn": "" if band else "none",
-            "hidden": time["hs_fac"] * features,
-            "dilations": time["n_dil_conv"],
-            "kernel": time["ks"],
-        }
-        if band:
-            layers |= {
-                "band_hidden": band["hs_fac"] * features,
-                "band_dilations": band["n_dil_conv"],
-            }
-            if band["ks"] != time["ks"]:
-                raise UsageError("BSCNN with two kernel sizes is not supported")
+    time, band = (_magronp_settings(given, layer, groups) for layer in (time, band))
+    tac = given.get("stereo") == "tac"
+    attends = given.get("n_att_head", 0)
     return ModelConfig(
         stems=tuple(targets),
         scheme="joint-magronp" if joint else MAGRONP_BANDS.get(targets[0], "joint-magronp"),
@@ -105,22 +104,33 @@ def magronp_config(given: dict, state) -> ModelConfig:
         channels=given.get("nb_channels", 2),
         stft=StftConfig(given.get("n_fft", 2048), given.get("n_hop", 512)),
         channel_handling="joint" if naive else "independent",
-        norm_groups=groups,
         norm_eps=given.get("eps", 1e-7),
         features=features,
         repeats=given["num_repeat"],
-        bidirectional=given.get("bidirectional", True),
-        heads=heads,
-        tac=given.get("act_tac", "tanh") if given.get("stereo") == "tac" else "",
-        tac_factor=given.get("fac_tac", 3),
-        attention_heads=given.get("n_att_head", 0),
-        attention_features=given.get("attn_enc_dim", 16) or 16,
-        mask_hidden=given.get("fac_mask", 4) * features,
-        mask_hidden_layers=2,
-        mask_context=given.get("mask_ctxt", 0),
+        block=time if band == time else MixedBlock(time, band),
+        tac=TacConfig(given.get("act_tac", "tanh"), given.get("fac_tac", 3)) if tac else None,
+        attention=AttentionConfig(attends, given.get("attn_enc_dim") or 16) if attends else None,
+        mask=MaskConfig(
+            hidden=given.get("fac_mask", 4) * features,
+            hidden_layers=2,
+            context=given.get("mask_ctxt", 0),
+        ),
         residual_last=_one_head_less(given, targets, state),
-        **layers,
     )
+
+
+def _magronp_settings(given: dict, layer, groups: int):
+    """Settings of a layer along one axis: a name, or what the file says of a dilated one."""
+    features, heads = given["feature_dim"], given.get("n_heads") or 1
+    if not layer:
+        return None
+    if isinstance(layer, dict):
+        return DilatedBlock(layer["hs_fac"] * features, layer["n_dil_conv"], layer["ks"])
+    hidden = given.get("fac_sep", 2) * features // heads
+    both = given.get("bidirectional", True)
+    if layer == "conv":
+        return ConvBlock(hidden * (1 + both), heads, norm_groups=groups)
+    return RNNBlock(layer, hidden, both, heads, norm_groups=groups)
 
 
 def _one_head_less(given, targets, state) -> bool:
@@ -133,61 +143,65 @@ def magronp_plan(config: ModelConfig):
     naive = config.joint_channels > 1
     yield from split_plan(config, "BN.{k}.0", "BN.{k}.1", conv=CONV)
     for r in range(config.repeats):
+        ours, theirs = f"sequence.{r}", f"separator.{r}"
         for axis in ("time", "band"):
-            if axis == "time" or config.band_rnn != "none":
-                ours, theirs = f"sequence.blocks.{r}.{axis}.layer", f"separator.{r}.{axis}_net"
-                yield from _magronp_layer(config, axis, ours, theirs)
-        ours, theirs = f"sequence.blocks.{r}", f"separator.{r}"
+            settings = getattr(config.block, axis)
+            if settings is not None:
+                where = layer_name(config, r, axis)
+                yield from MAGRONP_LAYERS[settings.kind](settings, where, f"{theirs}.{axis}_net")
         if config.tac:
             for part in ("transform", "average", "concat"):
-                yield from pair(f"{ours}.tac.{part}", ..., f"{theirs}.tac_module.{part}.0")
-                if config.tac == "prelu":
+                yield from pair(f"{ours}.tac.{part}", f"{theirs}.tac_module.{part}.0")
+                if config.tac.activation == "prelu":
                     name = f"{theirs}.tac_module.{part}.1.weight"
-                    yield Entry(f"{ours}.tac.slope", ..., name, SAME)
-        if config.attention_heads:
+                    yield Entry(f"{ours}.tac.slope", name)
+        if config.attention:
             yield from _magronp_attention(config, f"{ours}.attention", f"{theirs}.attn_block")
-    for m, stem in enumerate(config.stems[: len(config.stems) - config.residual_last]):
+    for m, stem in enumerate(config.heads):
         head = f"maskers.{m}.mask"
         names = [f"{head}.{{k}}.{place}" for place in (0, 1, 3, 5)]
         yield from mask_plan(config, stem, names, "cgpb" if naive else "gcpb", conv=CONV)
 
 
-def _magronp_layer(config, axis, ours, theirs):
-    kind = config.rnn if axis == "time" else config.band_rnn or config.rnn
-    if kind != "dilated":
-        if kind == "conv":
-            yield from pair(f"{ours}.norm", ..., f"{theirs}.norm")
-            yield from pair(f"{ours}.conv", ..., f"{theirs}.main_layer.0")
-            yield from pair(f"{ours}.project", ..., f"{theirs}.proj")
-        else:
-            yield from rnn_block(config, ours, f"{theirs}.", rnn="main_layer", linear="proj")
-        return
-    depth = config.band_dilations if axis == "band" else 0
-    names = [("first", "in_layer"), ("last", "out_layer")]
-    for l in range(depth or config.dilations):
-        names += [(f"series.{l}", f"dil_layers.{l}"), (f"joined.{l}", f"concat_layers.{l}")]
-    for own, name in names:
-        yield from pair(f"{ours}.{own}.norm", ..., f"{theirs}.{name}.0")
-        yield from pair(f"{ours}.{own}.conv", ..., f"{theirs}.{name}.1")
+def _magronp_rnn(settings, ours, theirs):
+    yield from rnn_block(settings, ours, f"{theirs}.", rnn="main_layer", linear="proj")
+
+
+def _magronp_conv(settings, ours, theirs):
+    yield from norm(f"{ours}.norm", f"{theirs}.norm")
+    yield from pair(f"{ours}.conv", f"{theirs}.main_layer.0")
+    yield from pair(f"{ours}.linear", f"{theirs}.proj")
+
+
+def _magronp_dilated(settings, ours, theirs):
+    names = {"first": "in_layer", "last": "out_layer"}
+    for l in range(settings.dilations):
+        names |= {f"series.{l}": f"dil_layers.{l}", f"joined.{l}": f"concat_layers.{l}"}
+    for own, name in names.items():
+        yield from norm(f"{ours}.{own}.norm", f"{theirs}.{name}.0")
+        yield from pair(f"{ours}.{own}.conv", f"{theirs}.{name}.1")
+
+
+MAGRONP_LAYERS = {"rnn": _magronp_rnn, "conv": _magronp_conv, "dilated": _magronp_dilated}
 
 
 def _magronp_attention(config, ours, theirs):
     # their gain (1, E, 1, K) is our (1, K, E)
     gain = Layout(lambda x: x[:, :, 0].transpose(1, 2), lambda x: x.transpose(1, 2)[:, :, None])
-    sizes = {"query": config.attention_features, "key": config.attention_features}
-    sizes["value"] = config.features // config.attention_heads
+    heads, wanted = config.attention.heads, config.attention.features
+    sizes = {"query": wanted, "key": wanted, "value": config.features // heads}
     names = [
         (f"{ours}.{part}", h, size, f"{theirs}.attn_conv_{part[0].upper()}_{h}")
         for part, size in sizes.items()
-        for h in range(config.attention_heads)
+        for h in range(heads)
     ]
     names.append((f"{ours}.project", 0, config.features, f"{theirs}.attn_concat_proj"))
     for own, h, size, name in names:
         rows = slice(h * size, (h + 1) * size)
-        yield from pair(f"{own}.linear", rows, f"{name}.0", CONV2)
-        yield Entry(f"{own}.slope", slice(h, h + 1), f"{name}.1.weight", SAME)
-        yield Entry(f"{own}.gain", h, f"{name}.2.gamma", gain)
-        yield Entry(f"{own}.offset", h, f"{name}.2.beta", gain)
+        yield from pair(f"{own}.linear", f"{name}.0", CONV2, index=rows)
+        yield Entry(f"{own}.slope", f"{name}.1.weight", index=slice(h, h + 1))
+        yield Entry(f"{own}.gain", f"{name}.2.gamma", gain, h)
+        yield Entry(f"{own}.offset", f"{name}.2.beta", gain, h)
 
 
 MAGRONP = Family(
@@ -238,7 +252,10 @@ def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
     if "bandsplits" in model:
         regions = [tuple(region) for region in model["bandsplits"]]
         scheme = from_regions(regions, sample_rate, n_fft, name="bandsplits").to_json()
-    rnn = model.get("rnn_type", "LSTM").lower()
+    rnn, both = model.get("rnn_type", "LSTM").lower(), model.get("bidirectional", True)
+    block = RNNBlock(rnn, model["rnn_dim"], both, norm_groups="N")
+    if model.get("bottleneck_layer") == "att":
+        block = AttentionLSTMBlock(model["rnn_dim"], both, norm_groups="N")
     return ModelConfig(
         stems=stems_of(given, given.get("audio_params", {}).get("target")),
         scheme=scheme,
@@ -246,21 +263,19 @@ def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
         channels=1 if model["is_mono"] else 2,
         stft=StftConfig(n_fft, hop),
         channel_handling="independent" if model["is_mono"] else "joint",
-        standardise=True,
-        split_norm="frames",
-        mask_norm="frames",
-        norm_groups=0,
         norm_eps=1e-5,
         frames=model["t_timesteps"],
         features=model["fc_dim"],
         repeats=model["num_layers"],
-        rnn="attention-lstm" if model.get("bottleneck_layer") == "att" else rnn,
-        hidden=model["rnn_dim"],
-        bidirectional=model.get("bidirectional", True),
-        mask_hidden=model["mlp_dim"],
-        mask_bottleneck=True,
-        mask_order=mask_order,
-        output="spectrum" if model.get("return_mask") else "mask",
+        split=SplitConfig(norm="frames", standardise=True),
+        block=block,
+        mask=MaskConfig(
+            norm="frames",
+            hidden=model["mlp_dim"],
+            bottleneck=True,
+            order=mask_order,
+            output="spectrum" if model.get("return_mask") else "mask",
+        ),
     )
 
 
@@ -274,19 +289,18 @@ def amanteur_plan(config: ModelConfig):
     yield from split_plan(config, "bandsplit.layernorms.{k}", "bandsplit.fcs.{k}", norm_layout=SWAP)
     for r in range(config.repeats):
         for place, axis in enumerate(("time", "band")):
-            ours = f"sequence.blocks.{r}.{axis}.layer"
-            if config.rnn != "attention-lstm":
+            ours = f"sequence.{r}.{axis}"
+            if config.block.kind == "rnn":
                 theirs = f"bandsequence.bsrnn.{r}.{place}."
-                yield from rnn_block(config, ours, theirs, norm="groupnorm")
+                yield from rnn_block(config.block, ours, theirs, "groupnorm")
                 continue
             theirs = f"bandsequence.dptransformers.{r}.{place}"
-            yield from rnn_block(
-                config, ours, f"{theirs}.", norm="groupnorm", rnn="recurrent", linear="linear"
-            )
+            names = "groupnorm", "recurrent", "linear"
+            yield from rnn_block(config.block, ours, f"{theirs}.", *names)
             for part in ("weight", "bias"):
                 name = f"in_proj_{part}"
-                yield Entry(f"{ours}.attention.{name}", ..., f"{theirs}.mha.{name}", SAME)
-            yield from pair(f"{ours}.attention.out_proj", ..., f"{theirs}.mha.out_proj")
+                yield Entry(f"{ours}.attention.{name}", f"{theirs}.mha.{name}")
+            yield from pair(f"{ours}.attention.out_proj", f"{theirs}.mha.out_proj")
     mlp = "maskest.mlp.{k}.mlp"
     layers = ["maskest.layernorms.{k}", f"{mlp}.0", f"{mlp}.2", f"{mlp}.3.linear"]
     yield from mask_plan(config, config.stems[0], layers)
@@ -340,18 +354,18 @@ def sahandevs_config(given: dict, state) -> ModelConfig:
         sample_rate=given.get("sample_rate", 44100),
         channels=1,
         stft=StftConfig(n_fft, n_fft // 4, window="hamming"),
-        standardise=True,
-        split_norm="frames",
-        mask_norm="frames",
-        norm_groups=0,
         norm_eps=1e-5,
         frames=state["split.layer_norms.0.weight"].shape[1],
         features=given["feature_dim"],
         repeats=given["num_blstm_layers"],
-        hidden=given["feature_dim"],
-        mask_hidden=given["mlp_dim"],
-        mask_width="narrow-for-wide" if given.get("reduce_size") else "fixed",
-        output="spectrum",
+        split=SplitConfig(norm="frames", standardise=True),
+        block=RNNBlock(hidden=given["feature_dim"], norm_groups="N"),
+        mask=MaskConfig(
+            norm="frames",
+            hidden=given["mlp_dim"],
+            width="narrow-for-wide" if given.get("reduce_size") else "fixed",
+            output="spectrum",
+        ),
     )
 
 
@@ -360,10 +374,10 @@ def sahandevs_plan(config: ModelConfig):
     yield from split_plan(config, "split.layer_norms.{k}", "split.layer_fcs.{k}", norm_layout=SWAP)
     for r in range(config.repeats):
         for place, axis in enumerate(("time", "band")):
-            ours, theirs = f"sequence.blocks.{r}.{axis}.layer", f"sequence.rnns.{r}"
-            yield from pair(f"{ours}.norm", ..., f"{theirs}.norm.{place}")
+            ours, theirs = f"sequence.{r}.{axis}", f"sequence.rnns.{r}"
+            yield from norm(f"{ours}.norm", f"{theirs}.norm.{place}")
             yield from rnn_plan(f"{ours}.rnn", f"{theirs}.blstm.{place}", True)
-            yield from pair(f"{ours}.project", ..., f"{theirs}.fc.{place}")
+            yield from pair(f"{ours}.linear", f"{theirs}.fc.{place}")
     for number, stem in enumerate(config.stems):
         head = f"masks.{number}.layers.{{k}}"
         yield from mask_plan(config, stem, [f"{head}.0", f"{head}.1", f"{head}.3"])

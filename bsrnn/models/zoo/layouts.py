@@ -2,7 +2,7 @@
 
 A Family has three functions. `sizes(state)` says which of the original's settings the shapes tell.
 `configure(given, state)` turns those settings into a ModelConfig. `plan(config)` lists, weight by
-weight, where the original keeps what ours holds: Entry(ours, index, theirs, layout) says that
+weight, where the original keeps what ours holds: Entry(ours, theirs, layout, index) says that
 `ours[index]` is the tensor `theirs`, read and written through `layout`. The same list serves both
 directions, and what is not on it is an error.
 """
@@ -16,8 +16,6 @@ import torch
 
 from bsrnn import bands
 from bsrnn.common import DataError, UsageError
-from bsrnn.models.bandsplit import equal_widths
-from bsrnn.models.config import ModelConfig
 
 
 class Layout(NamedTuple):
@@ -27,11 +25,14 @@ class Layout(NamedTuple):
     write: Callable
 
 
+SAME = Layout(lambda x: x, lambda x: x)
+
+
 class Entry(NamedTuple):
     ours: str
-    index: object  # int, slice or ... into our tensor
     theirs: str
-    layout: Layout
+    layout: Layout = SAME
+    index: object = ...  # int, slice or ... into our tensor
     optional: bool = False  # may be missing: the original can compute it
 
 
@@ -57,7 +58,6 @@ class Family:
     dedicated: Callable | None = None
 
 
-SAME = Layout(lambda x: x, lambda x: x)
 CONV = Layout(lambda x: x.squeeze(-1), lambda x: x.unsqueeze(-1))  # 1x1 convolution = linear layer
 CONV2 = Layout(lambda x: x.flatten(1), lambda x: x[..., None, None])
 SWAP = Layout(lambda x: x.transpose(0, 1), lambda x: x.transpose(0, 1))
@@ -88,69 +88,71 @@ def places(theirs: str, gate: int = 1, channels: int = 1, parts: int = 2, bins: 
     return number.permute([theirs.index(axis) for axis in "gcpb"]).flatten()
 
 
-def each_band(config: ModelConfig):
-    """(our group, place in it, band, width in bins) of every band."""
-    for group, (width, members) in enumerate(equal_widths(config.bands)):
-        for place, band in enumerate(members):
-            yield group, place, band, width
-
-
-def pair(ours, index, theirs, weight=SAME, bias=SAME):
+def pair(ours, theirs, weight=SAME, bias=SAME, index=...):
     """Entries of a weight and its bias."""
-    yield Entry(f"{ours}.weight", index, f"{theirs}.weight", weight)
-    yield Entry(f"{ours}.bias", index, f"{theirs}.bias", bias)
+    yield Entry(f"{ours}.weight", f"{theirs}.weight", weight, index)
+    yield Entry(f"{ours}.bias", f"{theirs}.bias", bias, index)
 
 
-def rms(ours, index, theirs, layout=SAME):
+def norm(ours, theirs, layout=SAME):
+    """Entries of the gain and the offset of a norm, which torch calls weight and bias."""
+    yield Entry(f"{ours}.gain", f"{theirs}.weight", layout)
+    yield Entry(f"{ours}.offset", f"{theirs}.bias", layout)
+
+
+def rms(ours, theirs, layout=SAME):
     """The entry of an RMS norm, which has a gain called gamma and no offset."""
-    yield Entry(f"{ours}.weight", index, f"{theirs}.gamma", layout)
+    yield Entry(f"{ours}.gain", f"{theirs}.gamma", layout)
 
 
-def split_plan(config, norm, linear, order="cpb", conv=SAME, norm_layout=SAME):
-    """Entries of the band split; `norm` and `linear` are their names with {k} for the band."""
-    for group, place, band, width in each_band(config):
-        ours = f"split.groups.{group}"
+def split_plan(config, norms, linears, order="cpb", conv=SAME, norm_layout=SAME):
+    """Entries of the band split; `norms` and `linears` are their names with {k} for the band."""
+    norm_plan = rms if config.split.norm == "rms" else norm
+    for band, width in enumerate(config.bands.widths):
         columns = places(order, channels=config.joint_channels, bins=width)
         gains = reorder(columns, -1, norm_layout)
-        if config.split_norm == "rms":
-            yield from rms(f"{ours}.norm", place, norm.format(k=band), gains)
-        else:
-            yield from pair(f"{ours}.norm", place, norm.format(k=band), gains, gains)
+        yield from norm_plan(f"split.norms.{band}", norms.format(k=band), gains)
         if config.channel_handling == "shared":
             columns = places(order, bins=width)
         weight = reorder(columns, 1, conv)
-        yield from pair(f"{ours}.linear", place, linear.format(k=band), weight)
+        yield from pair(f"split.linears.{band}", linears.format(k=band), weight)
 
 
 def mask_plan(config, stem, layers, order="gcpb", conv=SAME):
     """Entries of one head; `layers` are their names of [norm,] hidden ..., [bottleneck,] output."""
-    parts = 2 if config.mask_parts == "complex" else 1
-    ours_layers = ["norm"] if config.mask_norm != "none" else []
-    ours_layers += [f"hidden.{i}" for i in range(config.mask_hidden_layers)]
-    ours_layers += ["bottleneck"] if config.mask_bottleneck else []
-    for group, place, band, width in each_band(config):
-        ours = f"masks.{stem}.groups.{group}"
-        for own, name in zip(ours_layers, layers[:-1], strict=True):
-            weight = SAME if own == "norm" else conv
-            yield from pair(f"{ours}.{own}", place, name.format(k=band), weight)
-        rows = places(order, 2, config.joint_channels, parts, width)
-        yield from pair(
-            f"{ours}.out", place, layers[-1].format(k=band), reorder(rows, 0, conv), reorder(rows)
-        )
+    mask, head = config.mask, f"masks.{stem}"
+    for band, width in enumerate(config.bands.widths):
+        theirs = [name.format(k=band) for name in layers]
+        if mask.norm != "none":
+            yield from norm(f"{head}.norms.{band}", theirs.pop(0))
+        for i in range(mask.hidden_layers):
+            ours = f"{head}.hidden.{band}" + (f".{i}" if mask.form == "options" else "")
+            yield from pair(ours, theirs.pop(0), conv)
+        if mask.bottleneck:
+            yield from pair(f"{head}.bottleneck.{band}", theirs.pop(0), conv)
+        (out,) = theirs
+        rows = places(order, 2, config.joint_channels, mask.numbers, width)
+        yield from pair(f"{head}.out.{band}", out, reorder(rows, 0, conv), reorder(rows))
+
+
+def layer_name(config, r: int, axis: str) -> str:
+    """Where our layer along "time" or "band" of block r stands."""
+    heads = getattr(config.block, axis).heads
+    return f"sequence.{r}.{axis}" + (".layer" if heads > 1 else "")
 
 
 def rnn_plan(ours, theirs, bidirectional):
     """Entries of a one-layer torch RNN."""
     for back in ("", "_reverse")[: 1 + bidirectional]:
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            yield Entry(f"{ours}.{part}_l0{back}", ..., f"{theirs}.{part}_l0{back}", SAME)
+            yield Entry(f"{ours}.{part}_l0{back}", f"{theirs}.{part}_l0{back}")
 
 
-def rnn_block(config, ours, theirs, norm="norm", rnn="rnn", linear="fc"):
-    """Entries of norm, RNN and projection of a Recurrent layer."""
-    yield from pair(f"{ours}.norm", ..., f"{theirs}{norm}")
-    yield from rnn_plan(f"{ours}.rnn", f"{theirs}{rnn}", config.bidirectional)
-    yield from pair(f"{ours}.project", ..., f"{theirs}{linear}")
+def rnn_block(settings, ours, theirs, norms="norm", rnn="rnn", linear="fc"):
+    """Entries of norm, RNN and linear layer of a ResidualRNN."""
+    yield from norm(f"{ours}.norm", f"{theirs}{norms}")
+    yield from rnn_plan(f"{ours}.rnn", f"{theirs}{rnn}", settings.bidirectional)
+    yield from pair(f"{ours}.linear", f"{theirs}{linear}")
 
 
 def stems_of(given: dict, named=None, count: int = 1) -> tuple[str, ...]:

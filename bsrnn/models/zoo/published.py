@@ -13,7 +13,8 @@ import torch
 
 from bsrnn.audio.stft import WINDOWS
 from bsrnn.common import DataError, UsageError, choose
-from bsrnn.models.bandsplit import BandSplitSeparator
+from bsrnn.models import cpu
+from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.zoo import (
     bandit,
     baselines,
@@ -201,7 +202,7 @@ def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
         if any(name.startswith(old) for name in state):
             passport["renamed"] = [old, new]
             state = {_renamed(name, old, new): tensor for name, tensor in state.items()}
-    separator = BandSplitSeparator(model, passport)
+    separator = cpu.attach(BandSplitSeparator(model, passport))
     computed = {name for name in state if any(part in name for part in kind.computed)}
     for name in computed:
         _check_computed(model, name, state[name], what)
@@ -233,7 +234,7 @@ def _to_ours(family: Family, separator, state: dict, what: str) -> dict:
     made = {name: torch.full_like(x, float("nan")) for name, x in own.items()}
     read: dict[tuple, str] = {}
     known = set()
-    for ours, index, theirs, layout, optional in family.plan(separator.config):
+    for ours, theirs, layout, index, optional in family.plan(separator.config):
         known.add(theirs)
         if theirs not in state:
             if not optional:

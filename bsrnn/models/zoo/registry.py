@@ -13,7 +13,6 @@ import os
 import shutil
 from pathlib import Path
 
-from bsrnn import ledger
 from bsrnn.common import ROOT, DataError, UsageError, choose
 
 # What neither the file nor its shapes tell, by name: the family, or settings in its words.
@@ -59,7 +58,7 @@ def embedded(name: str) -> Path:
 
 def passports() -> dict[str, dict]:
     """name -> passport of every published set of weights; an empty string means unknown."""
-    with open(ledger.folder() / "weights.csv", newline="", encoding="utf-8") as file:
+    with open(ROOT / "data" / "published" / "weights.csv", newline="", encoding="utf-8") as file:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 

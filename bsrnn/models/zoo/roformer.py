@@ -9,9 +9,8 @@ as in github ZFTurbo/Music-Source-Separation-Training. Lesson 14.
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError
-from bsrnn.models.config import ModelConfig
+from bsrnn.models.config import MaskConfig, ModelConfig, RoformerBlock, SplitConfig
 from bsrnn.models.zoo.layouts import (
-    SAME,
     Entry,
     Family,
     grid_of,
@@ -59,35 +58,37 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
     stems = stems_of(given, given.get("target_instrument") or given.get("instruments"), count)
     if len(stems) != count:
         raise UsageError(f"the checkpoint has {count} stems: name as many, not {list(stems)}")
-    linear = given.get("linear_transformer_depth", 0)
     return ModelConfig(
         stems=stems,
         scheme=scheme,
         sample_rate=given.get("sample_rate", 44100),
         channels=2 if given.get("stereo") else 1,
         stft=StftConfig(
-            n_fft, given["stft_hop_length"],
+            n_fft,
+            given["stft_hop_length"],
             scale="length" if given.get("stft_normalized") else "none",
         ),
         channel_handling="joint",
-        split_norm="rms",
-        mask_norm="none",
         norm_eps=1e-12,
         features=given["dim"],
         repeats=given["depth"],
-        rnn="roformer",
-        transformer_heads=given.get("heads", 8),
-        head_features=given.get("dim_head", 64),
-        time_depth=given.get("time_transformer_depth", 2),
-        band_depth=given.get("freq_transformer_depth", 2),
-        linear_depth=linear,
-        position="pope" if given.get("use_pope") else "rotary",
-        skip=given.get("skip_connection", False),
-        mask_hidden=given["dim"] * given.get("mlp_expansion_factor", 4),
-        mask_hidden_layers=hidden_layers,
-        zero_dc=given.get("zero_dc", True),
-        **differences,
-    )  # fmt: skip
+        split=SplitConfig(norm="rms"),
+        block=RoformerBlock(
+            transformer_heads=given.get("heads", 8),
+            head_features=given.get("dim_head", 64),
+            time_depth=given.get("time_transformer_depth", 2),
+            band_depth=given.get("freq_transformer_depth", 2),
+            linear_depth=given.get("linear_transformer_depth", 0),
+            position="pope" if given.get("use_pope") else "rotary",
+            skip=given.get("skip_connection", False),
+        ),
+        mask=MaskConfig(
+            norm="none",
+            hidden=given["dim"] * given.get("mlp_expansion_factor", 4),
+            hidden_layers=hidden_layers,
+            zero_dc=given.get("zero_dc", True),
+        ),
+    ).replace(**differences)
 
 
 def _flat(given: dict) -> dict:
@@ -126,48 +127,49 @@ def roformer_plan(config: ModelConfig):
     """Where each weight of ours stands in the RoFormers' files."""
     features = "band_split.to_features.{k}"
     yield from split_plan(config, f"{features}.0", f"{features}.1", order="bcp")
-    axes = ["time", "band"] if not config.linear_depth else ["linear", "time", "band"]
+    depths = {"time": config.block.time_depth, "band": config.block.band_depth}
+    if config.block.linear_depth:
+        depths = {"linear": config.block.linear_depth, **depths}
     for r in range(config.repeats):
-        for place, axis in enumerate(axes):
-            ours = f"sequence.blocks.{r}.{axis}" + (".layer" if axis != "linear" else "")
-            yield from _transformer(config, axis, ours, f"layers.{r}.{place}")
-    if config.last_norm:
-        yield from rms("sequence.last_norm", ..., "final_norm")
+        for place, (axis, depth) in enumerate(depths.items()):
+            yield from _transformer(config, axis, depth, f"sequence.{r}.{axis}", (r, place))
+    if config.block.last_norm:
+        yield from rms("sequence.last_norm", "final_norm")
     for number, stem in enumerate(config.stems):
         head = f"mask_estimators.{number}.to_freqs.{{k}}.0"
-        layers = [f"{head}.{2 * place}" for place in range(config.mask_hidden_layers + 1)]
+        layers = [f"{head}.{2 * place}" for place in range(config.mask.hidden_layers + 1)]
         yield from mask_plan(config, stem, layers, "gbcp")
 
 
-def _transformer(config, axis, ours, theirs):
-    depths = {"linear": config.linear_depth, "time": config.time_depth, "band": config.band_depth}
-    for layer in range(depths[axis]):
+def _transformer(config, axis, depth, ours, number):
+    theirs = "layers.{}.{}".format(*number)
+    for layer in range(depth):
         attention, name = f"{ours}.steps.{2 * layer}", f"{theirs}.layers.{layer}.0"
-        yield from rms(f"{attention}.norm", ..., f"{name}.norm")
+        yield from rms(f"{attention}.norm", f"{name}.norm")
         if axis == "linear":
-            yield Entry(f"{attention}.temperature", ..., f"{name}.temperature", SAME)
-            yield Entry(f"{attention}.qkv.weight", ..., f"{name}.to_qkv.0.weight", SAME)
-            yield Entry(f"{attention}.out.weight", ..., f"{name}.to_out.1.weight", SAME)
+            yield Entry(f"{attention}.temperature", f"{name}.temperature")
+            yield Entry(f"{attention}.qkv.weight", f"{name}.to_qkv.0.weight")
+            yield Entry(f"{attention}.out.weight", f"{name}.to_out.1.weight")
         else:
-            yield Entry(f"{attention}.qkv.weight", ..., f"{name}.to_qkv.weight", SAME)
-            yield Entry(f"{attention}.out.weight", ..., f"{name}.to_out.0.weight", SAME)
-            yield from pair(f"{attention}.gate", ..., f"{name}.to_gates")
+            yield Entry(f"{attention}.qkv.weight", f"{name}.to_qkv.weight")
+            yield Entry(f"{attention}.out.weight", f"{name}.to_out.0.weight")
+            yield from pair(f"{attention}.gate", f"{name}.to_gates")
             yield from _position(config, f"sequence.positions.{axis}", name)
         forward, name = f"{ours}.steps.{2 * layer + 1}", f"{theirs}.layers.{layer}.1.net"
-        yield from rms(f"{forward}.0", ..., f"{name}.0")
-        yield from pair(f"{forward}.1", ..., f"{name}.1")
-        yield from pair(f"{forward}.3", ..., f"{name}.4")
-    if config.axis_norm:
-        yield from rms(f"{ours}.norm", ..., f"{theirs}.norm")
+        yield from rms(f"{forward}.0", f"{name}.0")
+        yield from pair(f"{forward}.1", f"{name}.1")
+        yield from pair(f"{forward}.3", f"{name}.4")
+    if config.block.axis_norm:
+        yield from rms(f"{ours}.norm", f"{theirs}.norm")
 
 
 def _position(config, ours, theirs):
     """One object per axis, listed under every attention. Older files lack the frequencies."""
     frequencies = "rotary_embed.freqs"
-    if config.position == "pope":
+    if config.block.position == "pope":
         frequencies = "pope_embed.inv_freqs"
-        yield Entry(f"{ours}.angle", ..., f"{theirs}.pope_embed.bias", SAME)
-    yield Entry(f"{ours}.frequencies", ..., f"{theirs}.{frequencies}", SAME, optional=True)
+        yield Entry(f"{ours}.angle", f"{theirs}.pope_embed.bias")
+    yield Entry(f"{ours}.frequencies", f"{theirs}.{frequencies}", optional=True)
 
 
 BS_ROFORMER = Family(
