@@ -13,15 +13,17 @@ are counted while decoding. Resampling is soxr at its highest quality.
 Lessons 00 and 08.
 """
 
-from bsrnn.audio.arrays import check_rate, sound, waveform
-from bsrnn.audio.converting import Resampler, resample, resampled_length, to_channels
-from bsrnn.audio.decoding import AudioInfo
-from bsrnn.audio.reading import SUFFIXES, Reader, header, info, read
-from bsrnn.audio.tags import TAGS
-from bsrnn.audio.writing import FORMATS, Writer, fit, write
+from bsrnn.lazy import attach
 
-__all__ = [
-    "FORMATS", "SUFFIXES", "TAGS", "AudioInfo", "Reader", "Resampler", "Writer", "check_rate",
-    "fit", "header", "info", "read", "resample", "resampled_length", "sound", "to_channels",
-    "waveform", "write",
-]  # fmt: skip
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "arrays": ("check_rate", "sound", "waveform"),
+        "converting": ("Resampler", "resample", "resampled_length", "to_channels"),
+        "decoding": ("AudioInfo",),
+        "formats": ("FORMATS", "SUFFIXES"),
+        "reading": ("Reader", "header", "info", "read"),
+        "tags": ("TAGS",),
+        "writing": ("Writer", "fit", "write"),
+    },
+)

@@ -11,11 +11,6 @@ from bsrnn.audio.converting import resample, to_channels
 from bsrnn.audio.decoding import AudioInfo, Decoded, SoundFile, opened
 from bsrnn.common import DataError, UsageError
 
-SUFFIXES = (
-    ".wav", ".flac", ".aif", ".aiff", ".aifc", ".w64", ".caf", ".au", ".ogg", ".oga", ".opus",
-    ".mp3", ".m4a", ".mp4", ".m4b", ".aac", ".mov", ".mkv", ".mka", ".webm", ".wma", ".ac3", ".wv",
-    ".tta", ".avi", ".mp2",
-)  # fmt: skip
 # How files begin that libsndfile reads: RIFF, AIFF, FLAC, W64, CAF, AU, Ogg; and what it seeks.
 _SNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd", b"OggS")
 _NOT_SOUND = {  # how a file begins -> what it is, and what to do

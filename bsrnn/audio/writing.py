@@ -4,7 +4,6 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,31 +11,9 @@ from bsrnn.audio import tags as names
 from bsrnn.audio.arrays import check_rate, waveform
 from bsrnn.audio.converting import XIPH_ORDER, Resampler, to_channels
 from bsrnn.audio.decoding import warn_once
+from bsrnn.audio.formats import FORMATS
 from bsrnn.common import DataError, UsageError, unfinished
 
-
-class Format(NamedTuple):
-    """How a suffix is written, and what it can hold: all rates where none are given."""
-
-    container: str  # FFmpeg's name where the encoding is AAC
-    encoding: str
-    most_channels: int = 64
-    rates_hz: tuple = ()
-
-
-# MPEG-1, 2 and 2.5, layer III (ISO/IEC 11172-3, 13818-3); AAC-LC (ISO/IEC 14496-3).
-_MP3_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_AAC_HZ = (*_MP3_HZ, 64000, 88200, 96000)
-FORMATS = {
-    ".wav": Format("WAV", "FLOAT"),  # keeps peaks above full scale
-    ".flac": Format("FLAC", "PCM_24", 8),
-    ".aiff": Format("AIFF", "PCM_24"),
-    ".ogg": Format("OGG", "VORBIS", 8),
-    ".opus": Format("OGG", "OPUS", 8, (48000,)),  # the rate of every decoder (RFC 7845)
-    ".mp3": Format("MP3", "MPEG_LAYER_III", 2, _MP3_HZ),
-    ".m4a": Format("ipod", "AAC", 6, _AAC_HZ),
-    ".mp4": Format("mp4", "AAC", 6, _AAC_HZ),
-}
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24}
 _BLOCK = 1 << 16  # samples per write: libsndfile's Vorbis encoder overflows on huge writes
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1"}

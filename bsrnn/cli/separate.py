@@ -9,7 +9,7 @@ from bsrnn.common import UsageError, added, choose, listed
 
 
 def _separate_arguments(own):
-    from bsrnn.audio import FORMATS, SUFFIXES
+    from bsrnn.audio.formats import FORMATS, SUFFIXES
 
     own.add_argument("songs", nargs="+", help=f"folders, globs, or files: {', '.join(SUFFIXES)}")
     own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
