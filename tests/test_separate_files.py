@@ -412,7 +412,8 @@ sys.exit(cli.main(["separate", *sys.argv[1:], "--model", "x"]))
 """
 
 
-def test_ctrl_c_leaves_nothing_half_written(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_half_written(tmp_path, number):
     songs = [
         audio.write(tmp_path / f"{x}.wav", noise(44100 * s), 44100)
         for x, s in (("a", 1), ("b", 90))
@@ -427,9 +428,9 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     while (line := run.stdout.readline()) and "chunk" not in line:  # the second song has begun
         pass
     time.sleep(0.1)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and err == "bsrnn: interrupted\n"
+    assert run.returncode == 130 and err.startswith("bsrnn: interrupted") and err.count("\n") == 1
     names = sorted(path.name for path in left_overs(tmp_path / "out"))
     assert names == ["all.wav", "half.wav", "minus.wav"]  # the first song, whole
     assert audio.info(tmp_path / "out" / "a" / "all.wav").samples == 44100

@@ -13,17 +13,6 @@ are counted while decoding. Resampling is soxr at its highest quality.
 Lessons 00 and 08.
 """
 
-from bsrnn.lazy import attach
+import lazy_loader
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "arrays": ("check_rate", "sound", "waveform"),
-        "converting": ("Resampler", "resample", "resampled_length", "to_channels"),
-        "decoding": ("AudioInfo",),
-        "formats": ("FORMATS", "SUFFIXES"),
-        "reading": ("Reader", "header", "info", "read"),
-        "tags": ("TAGS",),
-        "writing": ("Writer", "fit", "write"),
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

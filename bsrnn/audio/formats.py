@@ -1,5 +1,5 @@
-"""Which files are read and written: those that the tests read and write, at 8 to 192 kHz and 1, 2 and
-6 channels. Needs nothing, so that `--help` can list them at once."""
+"""Which files are read and written: those that the tests read and write, at 8 to 192 kHz and 1, 2
+and 6 channels. Needs nothing, so that `--help` can list them at once."""
 
 from typing import NamedTuple
 
