@@ -471,4 +471,4 @@ def test_embedded_models_of_this_checkout():
             pytest.skip(f"this checkout has no embedded model {name!r}")
         assert sorted(separator.stems) == sorted(stems)
         file = registry.embedded(name)
-        assert file.stat().st_size < 3e6 and json.loads(file.with_suffix(".json").read_text())
+        assert file.stat().st_size < 5e6 and json.loads(file.with_suffix(".json").read_text())
