@@ -501,7 +501,7 @@ def test_without_training_songs_the_passports_gains_serve_or_the_rung_is_left_ou
     def knob(mixture, rate):
         return dict.fromkeys(STEMS, 0.25 * mixture)
 
-    knob.passport = {"gains": dict.fromkeys(STEMS, 0.25)}
+    knob.passport = {"gain_per_stem": dict.fromkeys(STEMS, 0.25)}
     table = evaluation.evaluate(knob, songs, progress=False, name="knob").table()
     assert np.allclose(table.loc["gain"], table.loc["knob"])
     with pytest.raises(UsageError, match="needs gains"):

@@ -232,7 +232,7 @@ def _gains(dataset, separator, stems) -> dict | None:
     training = getattr(dataset, "training", None)
     if training is not None:
         return ladder_room.learnt_gains(training)
-    known = (getattr(separator, "passport", None) or {}).get("gains", {})
+    known = (getattr(separator, "passport", None) or {}).get("gain_per_stem", {})
     return known if set(stems) <= set(known) else None
 
 

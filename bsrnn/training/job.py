@@ -8,6 +8,7 @@ import torch
 
 from bsrnn import models
 from bsrnn.common import UsageError, optional
+from bsrnn.evaluation import ladder
 from bsrnn.training import check as checks
 from bsrnn.training import machine
 from bsrnn.training.config import TrainConfig
@@ -96,6 +97,7 @@ def fit(
         run = Run(folder, separator, train_config, mixer, valid)
         run.frozen = tuple(freeze)
         run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
+        run.gains = ladder.learnt_gains(train) if first else {}
         run.teacher = Teacher(separator) if unlabelled is not None else None
         if resume and (folder.path / STATE).exists():
             folder.replaces = False

@@ -50,6 +50,7 @@ class Run(Counters):
         self.folder, self.separator, self.config = folder, separator, config
         self.mixer, self.valid = mixer, list(valid)
         self.facts = {}  # of data and origin, for card and state
+        self.gains = {}  # per stem, of the rung gain, for the passport
         self.frozen = ()  # parts that are not trained
         self.teacher = None  # of songs without stems
         self.average = None
@@ -208,7 +209,7 @@ class Run(Counters):
         """Write everything a resume or a reader needs; `best` is a new best separator."""
         if self.fabric.is_global_zero:
             card, state, writers = self.card(), self._state(), {}
-            passport = {"trained": card}
+            passport = {"trained": card, "gain_per_stem": self.gains}
             if best is not None:
                 writers[BEST] = lambda path: models.save(best, path, passport)
             writers[LAST] = lambda path: models.save(self.judged, path, passport)
