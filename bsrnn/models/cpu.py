@@ -138,7 +138,7 @@ class SideBySide(nn.ModuleList):
         if isinstance(first, nn.Linear):
             weight = self.whole(key, modules, "weight")  # (G, out, in)
             bias = self.whole(key, modules, "bias")[:, None]  # (G, 1, out)
-            rows = torch.baddbmm(bias, x.flatten(1, -2), weight.mT)  # (G, rows, out)
+            rows = torch.baddbmm(bias, x.flatten(1, -2), weight.transpose(1, 2))  # (G, rows, out)
             return rows.unflatten(1, x.shape[1:-1])
         if not isinstance(first, Norm):
             return first(x)  # it has no weights

@@ -125,7 +125,7 @@ class OptionHead(MaskHead):
             x = self.bottleneck[k](x)
         x = F.glu(self.out[k](x))  # (..., T, C P W)
         if self.scrambled:  # reads (T, C P W) as if it were (C P W, T): crlandsc
-            x = x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT
+            x = x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).transpose(-1, -2)
         return x
 
     def forward(self, z):
