@@ -97,7 +97,8 @@ def test_a_good_submission_is_valid_and_says_what_it_costs(good, packed, test_so
     assert verdict.price[1] == one.macs / 6.0
     assert verdict.digests["plan.md"] == capstone.digest(good / "plan.md")
     scored = verdict.scores.pivot("usdr")["model", "vocals"]
-    assert np.array_equal(scored, packed[1].pivot("usdr")["model", "vocals"])
+    fresh = packed[1].pivot("usdr")["model", "vocals"]  # a loaded one computes in another order
+    assert np.allclose(scored, fresh, rtol=0, atol=1e-4), "dB: a claim may miss 0.05"
     assert "good: valid" in verdict.text() and "GMAC per second" in verdict.text()
 
 

@@ -1,6 +1,5 @@
 """The walk through `forward` shows the tensors that the network really has, at every control."""
 
-
 import numpy as np
 import pytest
 

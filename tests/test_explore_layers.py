@@ -1,6 +1,5 @@
 """The layer swapper: receptive fields by formula, costs by the closed form, every control works."""
 
-
 import numpy as np
 import pytest
 
