@@ -16,7 +16,7 @@ from bsrnn import common
 from bsrnn.cli.course import Bars
 from bsrnn.common import DataError, UsageError
 from bsrnn.course import outputs
-from bsrnn.experiments import kernel, notebooks, runner
+from bsrnn.experiments import kernel, notebooks, plan, runner, worker
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 CPU_LIMIT_S = 120  # a minute on two cores
@@ -265,6 +265,23 @@ def test_a_lost_message_costs_one_more_run(kind, lose, tmp_path, write_notebook,
     assert result.error == ""
     assert result.note.startswith("cell 3 (cell-2): the kernel lost a message")
     assert result.note in capsys.readouterr().out
+
+
+def test_a_worker_of_a_sweep_runs_its_notebook_again(lose, tmp_path, write_notebook):
+    card = {"parameters": {"seed": 1}, "metrics": [{"value_db": 0.0}]}
+    write = f"import json; json.dump({card}, open(out_dir + '/results.json', 'w'))"
+    cells = [("parameters", PARAMETERS + "\nout_dir: str = ''  # card"), *LOST[1:], ("", write)]
+    path = write_notebook(tmp_path / "01_a.ipynb", cells)
+    job = {
+        "notebook": str(path),
+        "code_hash": plan.code_hash(path),
+        "folder": str(tmp_path / "cell"),
+    }
+    (tmp_path / "cell").mkdir()
+    lose("execute_reply", 1)
+    error, note = worker.perform(job | {"parameters": {"seed": 1}, "timeout_s": None})
+    assert error == ""
+    assert note.startswith("cell 3 (cell-2): the kernel lost a message")
 
 
 def test_a_message_lost_twice_fails_the_lesson(lose, tmp_path, write_notebook):
