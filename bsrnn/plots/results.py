@@ -252,12 +252,15 @@ def score_over_cost(board, cost="macs_per_second", limit=None, title="The leader
     close.step(front[cost] / unit.unit, front["score_db"], where="post", color=GREY, lw=1, ls=":")
     words = []
     for place, (name, row) in enumerate(systems.iterrows()):
-        colour, x = PALETTE[place % len(PALETTE)], row[cost] / unit.unit
+        colour, before = PALETTE[place % len(PALETTE)], list(systems[cost][:place])
+        x = row[cost] / unit.unit * 1.05 ** before.count(row[cost])  # equal costs side by side
         face = colour if row["front"] else "white"
         whole.plot([-0.25, 0.25], [row["score_db"]] * 2, color=colour, lw=2)
         close.plot([x, x], [row["low_db"], row["high_db"]], color=colour, lw=2)
         close.plot(x, row["score_db"], "o", color=colour, mfc=face, label=f"{row['rank']} {name}")
-        words.append(f"{name} {row['score_db']:.1f} dB for {unit.form.format(x)}")
+        words.append(
+            f"{name} {row['score_db']:.1f} dB for {unit.form.format(row[cost] / unit.unit)}"
+        )
     if limit is not None:
         close.axvline(limit / unit.unit, color="black", lw=1, ls="--")
     whole.set(xlabel="with the ladder", ylabel="score (dB)", xlim=(-1, 1), xticks=[])
