@@ -27,6 +27,7 @@ from bsrnn.data.sources import home
 ORDERS = (("drums", "bass", "other", "vocals"), ("speech", "music", "sfx"))  # MUSDB18's, DnR's
 MISSING = ("leave out", "silence")  # what becomes of a song without one of the stems
 TOLERANCE_S = 0.1  # that stems of one song may differ in length: encoders pad by up to 50 ms
+DECODING = 2  # how lossy files are decoded: another number makes the copies anew
 SILENCE_DB = -60.0  # RMS of 100 ms below which `table` counts a stem as silent
 
 
@@ -258,7 +259,7 @@ def seekable(path: Path, stream: int = 0) -> Path:
     if Path(path).suffix.lower() in (".wav", ".flac", ".aif", ".aiff"):
         return path
     status = os.stat(path)
-    key = f"{Path(path).resolve()}|{status.st_size}|{status.st_mtime_ns}|{stream}"
+    key = f"{Path(path).resolve()}|{status.st_size}|{status.st_mtime_ns}|{stream}|{DECODING}"
     cached = home() / "cache" / f"{Path(path).name.split('.')[0][:40]}-{splits.digest(key, 16)}.wav"
     if not cached.exists():
         waveform, rate = audio.read(path, stream=stream)
