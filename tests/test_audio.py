@@ -428,7 +428,7 @@ def test_examples_in_docstrings(room):
         (np.ones((2, 99), complex), "is complex"),
         (np.ma.masked_array(np.ones((2, 99)), np.eye(2, 99)), "masked array: fill it"),
         (np.ones((99, 2)), "transpose it"),
-        (np.ones(99), "one row per channel"),
+        (np.ones((1, 2, 99)), "one row per channel"),
         (np.ones((2, 99), bool), "of type bool"),
         ([[1.0, 2.0], [3.0]], "no array"),
         (np.array([["a"]]), "of type"),

@@ -35,7 +35,7 @@ def left_overs(folder):
 
 # ---- the matrix of inputs ----------------------------------------------------------------------
 
-RATES = (8000, 16000, 22050, 44100, 48000, 96000, 192000)
+RATES = (8000, 22050, 44100, 192000)
 LOSSLESS = [
     (suffix, subtype, rate, channels)
     for suffix, subtype in ((".wav", "PCM_16"), (".wav", "PCM_24"), (".wav", "FLOAT"), (".flac", 0))
