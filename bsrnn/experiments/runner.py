@@ -240,8 +240,9 @@ class _Attempt:
 
 
 def _is_news(record) -> bool:
-    """False for the last task of nbclient, which Ctrl-C leaves behind with its kernel ended."""
-    return "DeadKernelError" not in record.getMessage()
+    """False for the last task of nbclient, which a lost message or Ctrl-C leaves behind."""
+    left = ("DeadKernelError", "_async_poll_kernel_alive")
+    return not any(name in record.getMessage() for name in left)
 
 
 def _silent_error(run: _Attempt) -> str:
