@@ -153,7 +153,7 @@ def _build(model_config, initial, freeze):
     base = initial if isinstance(initial, torch.nn.Module) else models.load(initial)
     if not isinstance(base, models.BandSplitSeparator):
         raise UsageError("initial holds several networks: give the file of one of them")
-    separator = models.BandSplitSeparator(model_config or base.config)
+    separator = models.build(model_config or base.config)
     report = transfer(separator, base, freeze)
     source = pathlib.Path(initial).name if isinstance(initial, (str, pathlib.Path)) else "module"
     return separator, {"from": source} | report

@@ -1,14 +1,14 @@
 """Checkpoint files: our own (safetensors with the configuration inside), and reading others'.
 
-No code in a file is ever executed: torch's weights-only reader, with inert stand-ins for the
-harmless settings classes that training frameworks leave in their files; everything else is refused
-by name. Writing is atomic: a reader sees the old file or the new one.
+No code in a file is ever executed (`pickles`): classes of others become stand-ins that run nothing.
+The weights are the largest dictionary of tensors, without the prefixes of wrappers, averaged copies
+and tensors of losses. Writing is atomic: a reader sees the old file or the new one.
 """
 
-import collections
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +21,12 @@ from bsrnn.common import DataError, UsageError, whole
 from bsrnn.models import cpu
 from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.zoo import pickles
 from bsrnn.models.zoo.bag import SeparatorBag
 from bsrnn.models.zoo.d3net import D3NetSeparator
 from bsrnn.models.zoo.d3net_config import D3NetConfig
 from bsrnn.models.zoo.older import current
+from bsrnn.models.zoo.pickles import StandIn
 
 FORMAT = "bsrnn-1"
 
@@ -124,26 +126,18 @@ def refuse_not_finite(state: dict, what) -> None:
 # ---- files of others ---------------------------------------------------------------------------
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".chpt", ".safetensors", ".h5")
-STATES = ("state_dict", "model_state_dict", "state", "model")  # where the weights may be
-PREFIXES = ("model.", "module.", "_orig_mod.")  # what wrappers put before every name
-# Packages whose classes only describe settings and progress; their stand-in does nothing.
-HARMLESS = ("omegaconf.", "typing.", "lightning.", "pytorch_lightning.", "train.Config")
-PLAIN = {"builtins.dict": dict, "builtins.list": list, "builtins.int": int, "builtins.str": str,
-         "builtins.float": float, "builtins.bool": bool,
-         "collections.defaultdict": collections.defaultdict}  # fmt: skip
-
-
-class StandIn:
-    """Takes the place of a class in a pickle and keeps what it is given. It runs nothing."""
-
-    def __new__(cls, *args, **kwargs):
-        return super().__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        self.state = state
+# What wrappers put before every name, in any order; a copy with averaged weights is another set.
+WRAPPERS = ("model.", "module.", "_orig_mod.", "net.", "network.", "separator.", "generator.")
+AVERAGES = ("ema_model.", "ema.", "model_ema.", "module_ema.", "averaged.", "online_model.")
+BYSTANDERS = re.compile(  # tensors of losses, metrics and counters
+    r"(^|\.)(losses?|loss_fn|criterion|metrics?|\w+_loss|stft_loss|sdr)\.|"
+    r"(^|\.)(n_averaged|num_updates|initted|step|global_step|ema_step)$"
+)
+STARTS = {  # of files that are no checkpoints
+    b"version https://git-lfs": "a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype": "a web page, not the file: download it again, from the link itself",
+    b"<html": "a web page, not the file: download it again, from the link itself",
+}
 
 
 class Found(NamedTuple):
@@ -164,33 +158,58 @@ def read(path) -> Found:
     content = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, not weights by name")
-    state = next((content[key] for key in STATES if isinstance(content.get(key), dict)), content)
-    state = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
+    state = _largest(content)
     if not state:
         raise DataError(f"{path}: holds no weights, only {', '.join(map(str, list(content)[:5]))}")
-    for prefix in PREFIXES:
-        if any(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     settings = _plain(content.get("hyper_parameters") or content.get("cfg") or {})
     average = None
     for optimizer in content.get("optimizer_states") or []:
-        average = optimizer.get("ema", average)
-    return Found(state, settings or settings_beside(path), average)
+        average = optimizer.get("ema", average) if isinstance(optimizer, dict) else average
+    settings = settings if isinstance(settings, dict) else {}
+    return Found(_unwrapped(state), settings or settings_beside(path), average)
+
+
+def _largest(content, depth: int = 0) -> dict:
+    """The weights: of all dictionaries inside, the one whose tensors hold the most numbers.
+
+    A copy with averaged weights is as large: of equals the first that does not say so counts.
+    """
+    state = {n: x for n, x in content.items() if isinstance(x, torch.Tensor)}
+    best, size = state, sum(x.numel() for x in state.values())
+    if depth > 4:
+        return best
+    for name, inner in content.items():
+        if isinstance(inner, dict) and name != "optimizer_states" and "optim" not in str(name):
+            other = _largest(inner, depth + 1)
+            more = sum(x.numel() for x in other.values())
+            if more > size:
+                best, size = other, more
+    return best
+
+
+def _unwrapped(state: dict) -> dict:
+    """Weights without what wrappers put before their names; copies and bystanders are left out."""
+    groups: dict[bool, dict] = {}
+    for name, tensor in state.items():
+        short, averaged = str(name), False
+        while prefix := next((p for p in (*WRAPPERS, *AVERAGES) if short.startswith(p)), ""):
+            short, averaged = short.removeprefix(prefix), averaged or prefix in AVERAGES
+        if not BYSTANDERS.search(short):
+            groups.setdefault(averaged, {}).setdefault(short, tensor)
+    return groups.get(False) or groups.get(True) or state
 
 
 def _read_torch(path: Path):
-    """The object in a torch file, through the weights-only reader."""
+    """The object in a torch file: of a zip by our own reader, of an old one by weights-only."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip()
+    for words, what in STARTS.items():
+        if start.lower().startswith(words):
+            raise DataError(f"{path.name}: {what}")
+    if zipfile.is_zipfile(path):
+        return pickles.read(path)
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, EOFError):
-        names = []  # an old format, or no torch file at all: the reader below will tell
-    for name in names:
-        if name not in PLAIN and not name.startswith(HARMLESS):
-            raise DataError(f"{path}: refused, because it wants to run {name}; get another file")
-    allowed = [(PLAIN.get(name, StandIn), name) for name in names]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).replace("\n", " ")
         named = re.search(r"(?:GLOBAL|global|Unsupported)[^.]*? ([\w.]+) was not", reason)
@@ -228,14 +247,16 @@ _Yaml.add_constructor(
 
 
 def settings_beside(path: Path) -> dict:
-    """The settings in <name>.yaml, hparams.yaml or config.yaml beside a file or one folder up."""
+    """The settings in <name>.yaml, hparams.yaml or config.yaml beside a file or one folder up; or
+    in the only YAML file beside it, whatever its name (model.yaml.txt, config (1).yaml)."""
     for folder in (path.parent, path.parent.parent):
         for name in (path.stem, "hparams", "config"):
             for suffix in (".yaml", ".yml"):
                 beside = folder / f"{name}{suffix}"
                 if beside.is_file():
                     return read_settings(beside)
-    return {}
+    others = [p for p in path.parent.iterdir() if re.search(r"\.ya?ml(\.txt)?$", p.name.lower())]
+    return read_settings(others[0]) if len(others) == 1 else {}
 
 
 def read_settings(path) -> dict:

@@ -54,9 +54,10 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     """
     path, known = Path(registry.embedded(path) if path in registry.EMBEDDED else path), {}
     given = checkpoints.read_settings(config) if isinstance(config, str | Path) else config or {}
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
-        named = [*baselines.NAMES, *registry.EMBEDDED, *registry.passports()]
-        choose(path.name, named, "checkpoint file or published weights")
+    named = path.suffix.lower() not in checkpoints.SUFFIXES and len(path.parts) == 1
+    if not path.exists() and named:
+        names = [*baselines.NAMES, *registry.EMBEDDED, *registry.passports()]
+        choose(path.name, names, "checkpoint file or published weights")
         if path.name in baselines.NAMES:
             return _baseline(path.name, device)
         known = registry.passport(path.name)
