@@ -127,7 +127,8 @@ def refuse_not_finite(state: dict, what) -> None:
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".chpt", ".safetensors", ".h5")
 # What wrappers put before every name, in any order; a copy with averaged weights is another set.
-WRAPPERS = ("model.", "module.", "_orig_mod.", "net.", "network.", "separator.", "generator.")
+WRAPPERS = ("model.", "module.", "_orig_mod.")
+PARTS = ("net.", "network.", "separator.", "generator.")
 AVERAGES = ("ema_model.", "ema.", "model_ema.", "module_ema.", "averaged.", "online_model.")
 BYSTANDERS = re.compile(  # tensors of losses, metrics and counters
     r"(^|\.)(losses?|loss_fn|criterion|metrics?|\w+_loss|stft_loss|sdr)\.|"
@@ -189,14 +190,22 @@ def _largest(content, depth: int = 0) -> dict:
 
 def _unwrapped(state: dict) -> dict:
     """Weights without what wrappers put before their names; copies and bystanders are left out."""
-    groups: dict[bool, dict] = {}
-    for name, tensor in state.items():
-        short, averaged = str(name), False
-        while prefix := next((p for p in (*WRAPPERS, *AVERAGES) if short.startswith(p)), ""):
-            short, averaged = short.removeprefix(prefix), averaged or prefix in AVERAGES
-        if not BYSTANDERS.search(short):
-            groups.setdefault(averaged, {}).setdefault(short, tensor)
-    return groups.get(False) or groups.get(True) or state
+    state = {str(n): x for n, x in state.items() if not BYSTANDERS.search(str(n))}
+    while prefix := _wrapper(state):
+        kept = {n: x for n, x in state.items() if not n.startswith(AVERAGES)} or state
+        state = {n.removeprefix(prefix): x for n, x in kept.items()}
+    return state
+
+
+def _wrapper(state: dict) -> str:
+    """The prefix to take away next; "" if there is none."""
+    for prefix in WRAPPERS:  # of some names: others stand beside the network
+        if any(name.startswith(prefix) for name in state):
+            return prefix
+    for prefix in (*AVERAGES, *PARTS):  # of all: else it is a part of the network
+        if state and all(name.startswith(prefix) for name in state):
+            return prefix
+    return ""
 
 
 def _read_torch(path: Path):
