@@ -7,12 +7,14 @@ import os
 import pickle
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from golden_fill import GOLDEN, Fixture, draw
 
+import bsrnn
 from bsrnn import models
 from bsrnn.common import DataError, UsageError
 from bsrnn.models.zoo import registry
@@ -271,3 +273,121 @@ def test_every_direct_address_is_whole():
         assert registry.address(known[name]).endswith(known[name]["file"])
     assert set(registry.SETTINGS) <= set(known)
     assert registry.address(known["refined-bsrnn-tiny"]) is None
+
+
+# ---- what people's training code wraps around weights
+
+
+class Mark:
+    """A class of somebody's training code; reading the file must not need it."""
+
+    def __init__(self):
+        self.words = "kept for nobody"
+
+
+def wrapped(state, how: str):
+    """The content of a file that holds `state` as somebody's code saves it."""
+    import argparse
+    import collections
+    import datetime
+    import functools
+
+    def named(prefix):
+        return {f"{prefix}{name}": x for name, x in state.items()}
+
+    average = {f"ema_model.{name}": 2 * x for name, x in state.items()}
+    return {
+        "plain": state,
+        "compile of DDP": named("_orig_mod.module."),
+        "DDP of compile": named("module._orig_mod."),
+        "net": named("net."),
+        "model of module": {"state_dict": named("model.module.")},
+        "nested": {"epoch": 3, "checkpoint": {"model": {"weights": state}}},
+        "deep": {"a": {"b": {"c": {"state": state}}}},
+        "averages beside": named("model.") | average,
+        "averages only": {f"ema_model.{name}": x for name, x in state.items()},
+        "optimizer": {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(9**6)}}}},
+        "loss window": named("model.") | {"loss_fn.window": torch.ones(512)},
+        "counters": state | {"n_averaged": torch.tensor(3), "step": torch.tensor(7)},
+        "numpy": {"state_dict": state, "best": np.float64(3.5), "all": np.arange(3)},
+        "namespace": {"state_dict": state, "args": argparse.Namespace(lr=1e-3, out="x")},
+        "path": {
+            "state_dict": state,
+            "out": Path("runs"),
+            "day": datetime.date(2026, 1, 1),
+        },
+        "functional": {"state_dict": state, "loss": torch.nn.functional.l1_loss},
+        "partial": {"state_dict": state, "loss": functools.partial(torch.sub, alpha=2)},
+        "defaultdict": {"state_dict": collections.defaultdict(list, state)},
+        "own class": {"state_dict": state, "config": Mark(), "marks": [Mark(), {1: Mark()}]},
+        "parameters": {name: torch.nn.Parameter(x) for name, x in state.items()},
+    }[how]
+
+
+WRAPPINGS = (
+    "plain", "compile of DDP", "DDP of compile", "net", "model of module", "nested", "deep",
+    "averages beside", "averages only", "optimizer", "loss window", "counters", "numpy",
+    "namespace", "path", "functional", "partial", "defaultdict", "own class", "parameters",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRAPPINGS)
+def test_weights_are_found_however_they_were_wrapped(tmp_path, how):
+    from bsrnn.models.zoo import checkpoints
+
+    generator = torch.Generator().manual_seed(0)
+    names = ("band_split.norm.weight", "separator.0.rnn.weight", "mask.0.bias")
+    state = {name: torch.randn(4, 3, generator=generator) for name in names}
+    torch.save(wrapped(state, how), tmp_path / "model.ckpt")
+    read = checkpoints.read(tmp_path / "model.ckpt").state
+    assert list(read) == list(names)
+    assert all(torch.equal(read[name], state[name]) for name in names)
+
+
+STARTS = {
+    b"<!DOCTYPE html><title>Google Drive - Virus scan warning</title>": "a web page",
+    b"  <HTML><body>404": "a web page",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n": "a Git LFS pointer",
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_is_no_checkpoint_is_called_by_its_name(tmp_path, start):
+    (tmp_path / "model.ckpt").write_bytes(start)
+    with pytest.raises(DataError, match=STARTS[start]) as caught:
+        bsrnn.load(tmp_path / "model.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_cannot_declare_more_numbers_than_it_holds(tmp_path):
+    """The pickle says 10^9 numbers, the storage holds 12: no gigabytes are taken."""
+    import zipfile
+
+    torch.save({"w": torch.zeros(12)}, tmp_path / "small.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "small.pt") as old,
+        zipfile.ZipFile(tmp_path / "big.pt", "w") as new,
+    ):
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                data = data.replace(b"K\x0ct", b"J\x00\xca\x9a\x3bt", 1)
+                assert b"J\x00\xca\x9a\x3b" in data
+            new.writestr(entry.filename, data)
+    with pytest.raises(DataError, match="declares .* bytes of weights where it holds 48"):
+        bsrnn.load(tmp_path / "big.pt")
+
+
+@pytest.mark.parametrize("name", ["model.yaml.txt", "config (1).yaml", "config_model.yaml"])
+def test_the_only_settings_beside_a_file_are_used(tmp_path, name):
+    from bsrnn.models.zoo import checkpoints
+
+    (tmp_path / name).write_text("model:\n  dim: 8\n")
+    assert checkpoints.settings_beside(tmp_path / "model.ckpt") == {"model": {"dim": 8}}
+    (tmp_path / "other.yaml").write_text("model:\n  dim: 9\n")
+    assert checkpoints.settings_beside(tmp_path / "model.ckpt") == {}, "two: nobody can tell"
+
+
+def test_a_name_with_a_dot_is_a_name_and_no_file():
+    with pytest.raises(UsageError, match="unknown .*mel-roformer-msst-9.9999"):
+        bsrnn.load("mel-roformer-msst-9.9999")

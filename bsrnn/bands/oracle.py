@@ -14,7 +14,7 @@ import numpy as np
 
 from bsrnn.common import UsageError
 
-RIDGE = 1e-15  # of the mean energy of the shapes, added to it: silent bands become solvable
+RIDGE = 1e-14  # of the mean energy of the shapes, added to it: silent bands become solvable
 
 
 def systems(scheme, mode="frame") -> list:
@@ -50,8 +50,13 @@ def solve(shapes, power, cross) -> tuple:
         gram = np.square(shapes) @ power  # (C, 1, T)
         values = np.divide(right, gram, out=np.zeros_like(right), where=gram > 0)
     else:
-        columns = np.concatenate((right.real, right.imag))  # (2S, C, P, T)
-        solved = np.linalg.solve(_gram(shapes, power), columns.transpose(1, 3, 2, 0))
+        columns = np.concatenate((right.real, right.imag)).transpose(1, 3, 2, 0)  # (C, T, P, 2S)
+        gram = _gram(shapes, power)  # (C, T, P, P)
+        level = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / len(shapes)
+        level = np.where(
+            level > np.finfo(np.float32).tiny, level, 1
+        )  # of silence: nothing to solve
+        solved = np.linalg.solve(gram / level + RIDGE * np.eye(len(shapes)), columns / level)
         real, imaginary = np.split(solved.transpose(3, 0, 2, 1), 2)  # (C, T, P, 2S) -> (S, C, P, T)
         values = real + 1j * imaginary if np.iscomplexobj(right) else real
     return values, (right.conj() * values).real.sum(axis=(1, 2, 3))
@@ -69,9 +74,6 @@ def _gram(shapes, power) -> np.ndarray:
             product = shapes[i, shared] * shapes[j, shared]
             if product.any():
                 gram[..., i, j] = gram[..., j, i] = product @ power[:, shared]  # (C, T)
-    diagonal = np.arange(count)
-    mean = gram[..., diagonal, diagonal].mean(axis=-1, keepdims=True)
-    gram[..., diagonal, diagonal] += RIDGE * mean + np.finfo(float).tiny
     return gram
 
 

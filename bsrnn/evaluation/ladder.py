@@ -54,10 +54,11 @@ def learnt_gains(songs) -> dict[str, float]:
     >>> list(gains), round(sum(gains.values()), 6)  # stems sum to the mixture
     (['drums', 'bass', 'other', 'vocals'], 1.0)
     """
-    names = [f"{song.name} {song.first} {song.samples}" for song in songs]
-    key = digest("\n".join([str(songs.root), songs.split_hash, *songs.stems, *names]), 16)
+    root = getattr(songs, "root", None)  # without one nobody knows whether it is the same sound
+    names = [f"{song.name} {getattr(song, 'first', 0)} {song.samples}" for song in songs]
+    key = digest("\n".join([str(root), songs.split_hash, *songs.stems, *names]), 16)
     kept = home() / "gains" / f"{key}.json"
-    if kept.exists():
+    if root and kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     energy, cross = 0.0, dict.fromkeys(songs.stems, 0.0)
     for song in songs:
@@ -67,7 +68,8 @@ def learnt_gains(songs) -> dict[str, float]:
         for stem, source in sources.items():
             cross[stem] += float((source * mixture).sum())
     gains = {stem: product / energy if energy else 0.0 for stem, product in cross.items()}
-    write_text(kept, json.dumps(gains))
+    if root:
+        write_text(kept, json.dumps(gains))
     return gains
 
 

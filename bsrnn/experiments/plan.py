@@ -17,7 +17,7 @@ from bsrnn.evaluation.metrics import DEFINITIONS
 from bsrnn.experiments import notebooks
 from bsrnn.experiments.notebooks import source_hash
 
-PLAN, LOCK = "plan.json", ".lock"
+PLAN, LOCK = "plan.json", ".sweep.lock"  # a training in the same folder has a lock of its own
 MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep itself sets
 
 

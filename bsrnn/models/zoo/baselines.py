@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bsrnn.audio.stft import PAPER, StftConfig, istft, stft
-from bsrnn.common import DataError, UsageError, choose
+from bsrnn.common import DataError, UsageError, choose, optional
 from bsrnn.models.zoo.checkpoints import load_strictly
 from bsrnn.models.zoo.wiener import wiener
 
@@ -141,9 +141,8 @@ class HybridDemucs(nn.Module):
     def __init__(self, network=None, passport=None):
         super().__init__()
         if network is None:
-            from torchaudio.models import hdemucs_high
-
-            network = hdemucs_high(["drums", "bass", "other", "vocals"])
+            build = optional("torchaudio.models").hdemucs_high
+            network = build(["drums", "bass", "other", "vocals"])
         self.network, self.passport = network, dict(passport or {})
 
     stems = property(lambda self: tuple(self.network.sources))
