@@ -169,10 +169,10 @@ def test_path_becomes_the_song(panel, song, tmp_path):
 
 
 def test_bad_files_are_one_line_and_it_goes_on(panel, song, tmp_path):
-    whole = encoded(song, tmp_path, "whole.wav")
+    whole = encoded(song, tmp_path, "whole.flac")
     for name, data, words in (
         ("notes.wav", b"these are words, no sound", "not audio"),
-        ("../cut.wav", whole[: len(whole) // 2], "truncated"),
+        ("../cut.flac", whole[: len(whole) // 2], "truncated"),
         ("nothing.mp3", b"", "empty"),
     ):
         upload(panel, name, data)
