@@ -207,3 +207,36 @@ def test_three_training_steps_equal_bandits():
         if name.startswith("after/"):
             got = after[name.removeprefix("after/")].detach().numpy()
             assert np.abs(got - expected).max() < 2e-4, name
+
+
+ACTIVATIONS = {  # settings of BandIt's mask heads -> what is built, or what is refused
+    "slope": ({"hidden_activation": "LeakyReLU"}, ("leaky-relu", 0.01)),
+    "own slope": (
+        {"hidden_activation": "LeakyReLU", "hidden_activation_kwargs": {"negative_slope": 0.2}},
+        ("leaky-relu", 0.2),
+    ),
+    "neutral": (
+        {"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 1.0, "inplace": True}},
+        ("elu", 0.01),
+    ),
+    "elu": ({"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 0.7}}, "alpha: 0.7"),
+    "gelu": (
+        {"hidden_activation": "GELU", "hidden_activation_kwargs": {"approximate": "tanh"}},
+        "approximate: tanh",
+    ),
+    "tanh with a slope": ({"hidden_activation_kwargs": {"negative_slope": 0.2}}, "negative_slope"),
+    "unknown": ({"hidden_activation": "SELU"}, "unknown hidden_activation 'SELU'"),
+}
+
+
+@pytest.mark.parametrize("case", ACTIVATIONS)
+def test_an_activation_that_is_not_built_is_refused_not_replaced(case):
+    from bsrnn.common import UsageError
+    from bsrnn.models.zoo import bandit
+
+    given, expected = ACTIVATIONS[case]
+    if isinstance(expected, tuple):
+        assert bandit._activation(given) == expected
+    else:
+        with pytest.raises(UsageError, match=expected):
+            bandit._activation(given)

@@ -13,6 +13,8 @@ def _separate_arguments(own):
 
     own.add_argument("songs", nargs="+", help=f"folders, globs, or files: {', '.join(SUFFIXES)}")
     own.add_argument("--model", default="music", help="model file or name (see `models`) [music]")
+    own.add_argument("--config", help="YAML file of the settings that a model file does not tell")
+    own.add_argument("--family", help="whose network a model file holds, such as bs-roformer")
     own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
     own.add_argument("--precision", default="fp32", help="fp32 (default), bf16 or int8: faster")
     stems_argument(own)
@@ -48,11 +50,12 @@ def _separator(args):
     if exported or backend != "torch":
         if exported:
             return bsrnn.deploy.load(args.model, args.threads, precision)
-        loaded = bsrnn.load(args.model)
+        loaded = bsrnn.load(args.model, config=args.config, family=args.family)
         return bsrnn.deploy.deployed(loaded, backend, args.threads, precision=precision)
     if args.threads:
         torch.set_num_threads(args.threads)
-    separator = bsrnn.load(args.model, device=pick_device(args.device))
+    device = pick_device(args.device)
+    separator = bsrnn.load(args.model, device, args.config, family=args.family)
     return separator if precision == "fp32" else models.optimised(separator, precision)
 
 

@@ -12,7 +12,7 @@ import re
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import scheme
-from bsrnn.common import UsageError
+from bsrnn.common import UsageError, choose
 from bsrnn.models.config import (
     MaskConfig,
     ModelConfig,
@@ -36,7 +36,11 @@ from bsrnn.models.zoo.layouts import (
 
 PERCEPTUAL = ("tribark", "bark", "erb", "musical", "mel")  # looked for in this order
 TABLES = {"vocals": "v7-bandit", "drums": "drums-bandit", "bass": "bass-bandit"}
-ACTIVATIONS = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "GELU": "gelu"}
+ACTIVATIONS = {
+    "Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "GELU": "gelu", "LeakyReLU": "leaky-relu",
+}  # fmt: skip
+# What torch's activations take, and the value that changes nothing.
+NEUTRAL = {"inplace": None, "alpha": 1.0, "approximate": "none"}
 COMPUTED = ("window", "freq_weights/", "query_encoder.", "metrics.", "fader.")
 
 
@@ -104,6 +108,20 @@ def scheme_of_any(widths, rates) -> tuple[str, int]:
     return "", 0
 
 
+def _activation(given: dict) -> tuple[str, float]:
+    """(name, slope) of the hidden layers of the masks. An option that is not built is refused."""
+    name = choose(given.get("hidden_activation") or "Tanh", ACTIVATIONS, "hidden_activation")
+    options = dict(given.get("hidden_activation_kwargs") or {})
+    slope = options.pop("negative_slope", 0.01) if name == "LeakyReLU" else 0.01
+    for option, value in options.items():
+        if option not in NEUTRAL or NEUTRAL[option] not in (None, value):
+            raise UsageError(
+                f"hidden_activation_kwargs {{{option}: {value}}} of {name} is not built here: the "
+                "output would be another one"
+            )
+    return ACTIVATIONS[name], slope
+
+
 def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
     """BandIt's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = {**given, **given.get("model", {}).get("kwargs", {})}
@@ -115,8 +133,7 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
         block = TransformerBlock(given["rnn_dim"])
     elif any(".seqband.0.conv." in name for name in state):
         block = PlaneConvBlock(given["rnn_dim"])
-    activation = given.get("hidden_activation", "Tanh")
-    slope = (given.get("hidden_activation_kwargs") or {}).get("negative_slope", 0.01)
+    activation, slope = _activation(given)
     handling = "joint" if given.get("treat_channel_as_feature", True) else "shared"
     return ModelConfig(
         stems=tuple(stem for stem in stems if stem != "mne:+"),
@@ -133,7 +150,7 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
         mask=MaskConfig(
             norm="layer",
             hidden=given["mlp_dim"],
-            activation=ACTIVATIONS.get(activation, "leaky-relu"),
+            activation=activation,
             slope=slope,
             parts="complex" if given.get("complex_mask", True) else "real",
             overlap="weights" if given.get("use_freq_weights", True) else "sum",
