@@ -45,7 +45,7 @@ def test_its_card_says_everything(swept):
     found = card(folder)
     assert found["parameters"]["seed"] == 1 and found["parameters"]["scheme"] == "v3"
     systems = {row["system"] for row in found["metrics"]}
-    assert systems == {"silence", "mixture", "model", "ideal ratio mask"}
+    assert systems == {"silence", "mixture", "gain", "model", "ideal ratio mask"}
     assert len({row["song"] for row in found["metrics"]}) == 2
     measured = {row["metric"] for row in found["metrics"]}
     assert measured == set(metrics.DEFINITIONS), "a plan may have registered any metric"
