@@ -126,9 +126,12 @@ class EdgeEditor(widgets.HBox):
         if not self.place.disabled:
             place = self.place
             place.unobserve(self._move, names="value")
-            with place.hold_trait_notifications():  # limits and value change together
-                place.min, place.max, place.step = low, high, grid[0] / grid[1]
-                place.value = edges[number - 1]
+            place.step = grid[0] / grid[1]
+            if low > place.max:  # in an order that never crosses the limits
+                place.max, place.min = high, low
+            else:
+                place.min, place.max = low, high
+            place.value = edges[number - 1]
             place.observe(self._move, names="value")
 
     def _move(self, _change):
