@@ -53,11 +53,10 @@ def _row(load: int, rounds: int, seconds: float) -> dict:
     with contextlib.ExitStack() as stack:
         for _ in range(load):
             stack.enter_context(_process("while True: pass"))
-        workers = {
-            name: stack.enter_context(_process(order + _WORK)) for name, order in ORDERS.items()
-        }
-        for worker in workers.values():
-            worker.stdout.readline()
+        workers = {}
+        for name, order in ORDERS.items():  # the other one sleeps while this one looks around
+            workers[name] = stack.enter_context(_process(order + _WORK))
+            workers[name].stdout.readline()
         for _ in range(rounds):
             for name, worker in workers.items():
                 print(seconds, file=worker.stdin, flush=True)
