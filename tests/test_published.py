@@ -240,3 +240,16 @@ def test_an_activation_that_is_not_built_is_refused_not_replaced(case):
     else:
         with pytest.raises(UsageError, match=expected):
             bandit._activation(given)
+
+
+@pytest.mark.parametrize(
+    "option, value", [("num_residual_streams", 4), ("freq_range", [0, 100]), ("mystery", "on")]
+)
+def test_an_option_of_a_roformer_that_is_not_built_is_refused_by_name(option, value):
+    from bsrnn.common import UsageError
+    from bsrnn.models.zoo import roformer
+
+    with pytest.raises(UsageError, match=option):
+        roformer._flat({"model": {"dim": 8, option: value}})
+    fine = {"flash_attn": True, "multi_stft_hop_size": 147, "num_residual_streams": 1}
+    assert roformer._flat({"model": {"dim": 8, **fine}})["dim"] == 8

@@ -7,6 +7,8 @@ References: Lu et al. 2023, arXiv 2309.02612; Wang et al. 2023, arXiv 2310.01809
 as in github ZFTurbo/Music-Source-Separation-Training. Lesson 14.
 """
 
+import re
+
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError
 from bsrnn.models.config import MaskConfig, ModelConfig, RoformerBlock, SplitConfig
@@ -91,9 +93,32 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
     ).replace(**differences)
 
 
+BUILT = {
+    "dim", "depth", "stereo", "num_stems", "time_transformer_depth", "freq_transformer_depth",
+    "linear_transformer_depth", "freqs_per_bands", "num_bands", "dim_head", "heads", "stft_n_fft",
+    "stft_hop_length", "stft_win_length", "stft_normalized", "mask_estimator_depth", "linears",
+    "mlp_expansion_factor", "skip_connection", "zero_dc", "use_pope", "sample_rate",
+    "target_instrument", "instruments",
+}  # fmt: skip
+# Without influence on the output: of training, of speed, or accepted and not used.
+HARMLESS = re.compile(
+    r"(flash|sage)_attn|sage_attention|attn_dropout|ff_dropout|dropout|dim_freqs_in|"
+    r"use_torch_checkpoint|match_input_audio_length|multi_stft_\w+|stft_window_fn|model_type|type|"
+    r"name|chunk_size|hop_length|n_fft"
+)
+NEUTRAL = {"num_residual_streams": 1, "num_residual_fracs": 1, "use_shared_bias": False}
+
+
 def _flat(given: dict) -> dict:
-    """The `model` and `training` parts of a settings file beside flat settings."""
+    """The `model` and `training` parts of a settings file beside flat settings.
+
+    An option of `model` that is not built is refused: the output would be another one.
+    """
     training = given.get("training", {})
+    for option, value in given.get("model", {}).items():
+        harmless = HARMLESS.fullmatch(option) or value in (None, False, NEUTRAL.get(option))
+        if option not in BUILT and not harmless:
+            raise UsageError(f"the option {option}: {value} of its settings is not built here")
     named = {key: training[key] for key in ("instruments", "target_instrument") if key in training}
     return {**named, **given, **given.get("model", {})}
 
