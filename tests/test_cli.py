@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -349,3 +350,16 @@ def test_a_package_built_for_another_torch_names_both_versions_and_the_repair(
     told = str(caught.value)
     assert "does not import with torch 2" in told and reason in told and "\n" not in told
     assert re.search(r"torchaudio 2[\d.]+ .* -m pip install .* torch==2.* torchaudio==2", told)
+
+
+def test_what_of_a_data_set_is_not_used_is_one_line(tmp_path, capsys):
+    from bsrnn import audio
+
+    for song in ("one", "two"):
+        for stem in ("a", "b"):
+            path = tmp_path / "root" / song / f"{stem}.wav"
+            audio.write(path, np.zeros((1, 800), np.float32), 8000)
+    (tmp_path / "root" / "three").mkdir()
+    code, out, error = call(capsys, "data", "check", str(tmp_path / "root"))
+    assert code == 1 and "three: no sound in it" in out
+    assert error.count("\n") == 1 and error.startswith("bsrnn: ") and "not used: three" in error

@@ -8,8 +8,10 @@ it came from.
 """
 
 import argparse
+import contextlib
 import os
 import sys
+import warnings
 
 from bsrnn.cli import course, data, models, separate, sweep, train  # noqa: F401  they register
 from bsrnn.cli.shared import COMMANDS, GROUPS, fail
@@ -50,11 +52,27 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@contextlib.contextmanager
+def _told():
+    """A warning of this package is one line for people; those of others stay as they are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message, category, *place, **options):
+            if category.__module__.startswith("bsrnn."):
+                fail(message, 0)
+            else:
+                show(message, category, *place, **options)
+
+        warnings.showwarning = say
+        yield
+
+
 def main(argv=None) -> int:
     """Run the command line; returns the exit code."""
     try:
         args = parser().parse_args(argv)
-        with stopping_signals():  # so that SIGTERM and SIGHUP leave as little behind as Ctrl-C
+        with stopping_signals(), _told():  # SIGTERM and SIGHUP leave as little as Ctrl-C
             return args.run(args) or 0
     except SystemExit as stop:  # --help, a signal
         return stop.code if isinstance(stop.code, int) else 0
