@@ -323,12 +323,6 @@ def _classes(changes: set, names: set, definitions: dict) -> set:
     }
 
 
-def defined(cells: list[str]) -> list[str]:
-    """Names of the functions that the notebook defines at the top level."""
-    nodes = (s.node for s in statements(cells)[0])
-    return sorted({node.name for node in nodes if isinstance(node, ast.FunctionDef)})
-
-
 # What is not allowed
 
 SAFE = {

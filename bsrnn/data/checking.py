@@ -42,7 +42,8 @@ def disagreement(mixture: np.ndarray, total: np.ndarray, sample_rate: int) -> tu
         differences.append(f"times {gain:.2f}")
     if agreement_db(mixture, gain * total) >= AGREES_DB:
         return level_db, f"{what}the sum of the stems, {' and '.join(differences)}"
-    likeness = _likeness(mixture, total)
+    power = float(np.square(mixture).sum()) * float(np.square(total).sum())
+    likeness = abs(float((mixture * total).sum())) / max(power, 1e-30) ** 0.5  # correlation
     if likeness > 0.7:
         return level_db, (
             f"{what}not the sum of the stems ({level_db:.0f} dB) but close to it: mastered, or a "
@@ -73,12 +74,6 @@ def sums(sources: dict) -> dict[str, list[str]]:
         if explained and plain and len(parts) > 1:
             result[name] = sorted(parts)
     return result
-
-
-def _likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of two waveforms, 0 to 1."""
-    power = float(np.square(a).sum()) * float(np.square(b).sum())
-    return abs(float((a * b).sum())) / max(power, 1e-30) ** 0.5
 
 
 def _shift(mixture: np.ndarray, total: np.ndarray, longest: int) -> int:

@@ -65,22 +65,6 @@ def seeds_needed(effect_db: float, spread_db: float, wanted: float = WANTED) -> 
     return high
 
 
-def detectable_db(spread_db: float, count: int, wanted: float = WANTED) -> float:
-    """The smallest true difference in dB that `count` differences show with the power `wanted`.
-
-    >>> round(detectable_db(1.0, 10), 1)
-    1.0
-    """
-    if count < 2:
-        return float("inf")
-    from scipy.optimize import brentq
-
-    high = spread_db
-    while power(high, spread_db, count) < wanted:
-        high *= 2
-    return float(brentq(lambda d: power(d, spread_db, count) - wanted, 0, high))
-
-
 def verdict(differences_db, margin_db: float = 0.0, lead_db: float | None = None) -> str:
     """What differences of a contender to its baseline say, by their 95 % interval.
 
