@@ -153,3 +153,62 @@ def test_what_cannot_be_asked_or_revealed_is_refused(kept, shown):
     course.predict("03 x", "Which?", ["a", "b"])
     with pytest.raises(UsageError, match="unknown choice of prediction 03 x 'c'"):
         course.reveal("03 x", "c")
+
+
+SHELL = """profile: str = "smoke"  # smoke, small or full
+seed: int = 0  # of all
+rate: float = 0.5  # per step
+scheme: str = "v7"  # bands"""
+
+
+@pytest.mark.parametrize(
+    "injected, words",
+    [
+        ("", ""),
+        ("seed = 3\nrate = 1", ""),
+        ("rate = '1e-3'", ""),
+        ("sed = 3", "unknown parameter 'sed': did you mean seed"),
+        ("seed = '3.5'", "'seed' takes int"),
+        ("rate = 'fast'", "'rate' takes float"),
+        ("profile = 'smal'", "unknown profile 'smal'"),
+        ("scheme = 'v77'", "unknown band scheme 'v77'"),
+    ],
+)
+def test_begin_checks_what_the_lesson_was_given(injected, words, monkeypatch):
+    """The cells as papermill leaves them, in the namespace of a shell."""
+    names = {"In": ["", SHELL, f"# Parameters\n{injected}\n", "print(course.begin(seed))"]}
+    exec("\n".join(names["In"][:3]), names)
+    shell = type("Shell", (), {"user_ns": names})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    if words:
+        with pytest.raises(UsageError, match=words):
+            course.begin(0)
+    else:
+        assert course.begin(0).startswith("bsrnn") and isinstance(names["rate"], float)
+
+
+def test_plain_papermill_stops_at_a_misspelt_parameter(tmp_path, write_notebook):
+    import papermill
+
+    cells = [("parameters", SHELL), ("setup", "from bsrnn import course\ncourse.begin(seed)")]
+    path = write_notebook(tmp_path / "42_test.ipynb", cells)
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean seed"):
+        papermill.execute_notebook(path, tmp_path / "out.ipynb", {"sed": 3}, progress_bar=False)
+
+
+def test_a_shown_picture_has_twice_the_pixels_and_words(monkeypatch):
+    import base64
+    import io
+
+    from PIL import Image
+
+    from bsrnn.plots import style
+
+    told = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **b: told.append((a, b)))
+    figure, _ = style.figure("x", width=5, height=2)
+    figure.description = "Nothing."
+    course.show(figure)
+    (data,), options = told[0]
+    assert options["metadata"]["image/png"] == {"alt": "Nothing.", "width": 400}
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (800, 320)

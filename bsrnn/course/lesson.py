@@ -1,23 +1,35 @@
 """What a lesson calls: begin, show, attempt, folder, write_card. Imports lightly."""
 
+import ast
 import json
 import platform
 import random
+import re
 import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import UsageError, workplace
+from bsrnn.common import UsageError, choose, typed, workplace
+
+SHOWN_DPI = 80  # 8 inches are 640 pixels of a page; the picture holds twice as many
 
 _began_s = [time.monotonic()]
 
 
 def begin(seed: int = 0) -> str:
-    """Seed Python, numpy and torch; return the version line of the setup cell.
+    """Check the lesson's parameters, seed Python, numpy and torch; the version line of the setup.
+
+    Papermill only warns about a misspelt parameter and takes any value: here both stop the lesson.
 
     Raises:
-        UsageError: a required package is missing.
+        UsageError: a parameter that the lesson does not have, of another type, or no profile or
+            band scheme; or a required package is missing.
     """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell:
+        _check_parameters(shell.user_ns)
     try:
         import numpy
         import torch
@@ -33,6 +45,31 @@ def begin(seed: int = 0) -> str:
     )
 
 
+def _check_parameters(names: dict) -> None:
+    """Compare the cells that ran before the setup, the last one injected by papermill, with the
+    parameters cell, and the values with the types that it declares."""
+    from bsrnn import bands
+    from bsrnn.experiments.notebooks import PROFILES
+
+    declared, injected = {}, []
+    for source in names.get("In", []):
+        if not re.match(r"# Parameters\n|\w+: \w+ = ", source):
+            continue
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.AnnAssign):
+                declared[node.target.id] = ast.literal_eval(node.value)
+            elif isinstance(node, ast.Assign) and source.startswith("# Parameters"):
+                injected.append(node.targets[0].id)
+    for name in injected:
+        choose(name, declared, "parameter")
+    for name, default in declared.items():
+        names[name] = typed(name, names[name], default)  # YAML reads 1e-3 as text
+    if "profile" in declared:
+        choose(names["profile"], PROFILES, "profile")
+    if names.get("scheme") and "scheme" in declared:
+        bands.scheme(names["scheme"])
+
+
 def folder(out_dir: str, lesson: str) -> Path:
     """Where a lesson writes: `out_dir`, or `runs/<lesson>` of the checkout if that is empty."""
     path = Path(out_dir) if out_dir else workplace() / "runs" / lesson
@@ -41,7 +78,7 @@ def folder(out_dir: str, lesson: str) -> Path:
 
 
 def show(figure) -> None:
-    """Display a matplotlib Figure as a small PNG with alt text, and its description below it.
+    """Display a matplotlib Figure as a PNG of twice its resolution, and its description below it.
 
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
@@ -55,10 +92,13 @@ def show(figure) -> None:
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
+    width = round(figure.get_figwidth() * SHOWN_DPI)
+    figure.set_dpi(2 * SHOWN_DPI)
     house = hasattr(figure, "_repr_mimebundle_")
     data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
     plt.close(figure)
-    display({**data, "text/plain": words}, raw=True, metadata={"image/png": {"alt": words}})
+    shown = {"image/png": {"alt": words, "width": width}}
+    display({**data, "text/plain": words}, raw=True, metadata=shown)
     display(Markdown(f"*In words: {words}*"))
 
 
@@ -68,7 +108,7 @@ def _png(figure) -> str:
     import io
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
 
