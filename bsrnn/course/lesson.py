@@ -1,6 +1,7 @@
 """What a lesson calls: begin, show, attempt, folder, write_card. Imports lightly."""
 
 import ast
+import importlib.util
 import json
 import platform
 import random
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import UsageError, choose, typed, workplace
+from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
 
 SHOWN_DPI = 80  # 8 inches are 640 pixels of a page; the picture holds twice as many
 
@@ -75,6 +76,21 @@ def folder(out_dir: str, lesson: str) -> Path:
     path = Path(out_dir) if out_dir else workplace() / "runs" / lesson
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def earlier():
+    """What earlier lessons wrote: the module `my_bsrnn.py` beside the notebook, else the course's.
+
+    >>> earlier().Norm(8).gain.shape
+    torch.Size([8])
+    """
+    places = (Path.cwd() / "my_bsrnn.py", NOTEBOOKS / "my_bsrnn.py")
+    spec = importlib.util.spec_from_file_location(
+        "my_bsrnn", next(p for p in places if p.is_file())
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def show(figure) -> None:
