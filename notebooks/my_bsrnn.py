@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 import bsrnn
 from bsrnn import losses, models, training
+from bsrnn.audio.stft import StftConfig
 from bsrnn.data import mixing
-from bsrnn.stft import StftConfig
 
 
 class Norm(nn.Module):
-    """Zero mean, unit variance over sequence and features together: rows (M, S, N) -> the same."""
+    """Zero mean, unit variance over places and features together: rows of (places, N)."""
 
     def __init__(self, features, eps=1e-7):
         super().__init__()
@@ -30,7 +30,7 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
-        mean = x.mean(dim=(-2, -1), keepdim=True)  # (M, 1, 1)
+        mean = x.mean(dim=(-2, -1), keepdim=True)  # one for each row
         var = x.var(dim=(-2, -1), correction=0, keepdim=True)
         return (x - mean) / torch.sqrt(var + self.eps) * self.gain + self.offset
 
@@ -54,7 +54,7 @@ class BandSplit(nn.Module):
 
 
 class ResidualRNN(nn.Module):
-    """x + linear(LSTM(norm(x))) on rows (M, S, N)."""
+    """x + linear(LSTM(norm(x))) on rows of (places, N)."""
 
     def __init__(self, features, hidden):
         super().__init__()
@@ -63,8 +63,8 @@ class ResidualRNN(nn.Module):
         self.linear = nn.Linear(2 * hidden, features)
 
     def forward(self, x):
-        y, _ = self.rnn(self.norm(x))  # (M, S, 2 hidden)
-        return x + self.linear(y)  # (M, S, N)
+        y, _ = self.rnn(self.norm(x))  # (rows, places, 2 hidden)
+        return x + self.linear(y)  # (rows, places, N)
 
 
 class Block(nn.Module):

@@ -1,14 +1,20 @@
 """What a lesson calls: claims against chance, predictions that are kept."""
 
+import base64
+import dataclasses
+import io
 import json
 
 import numpy as np
+import papermill
 import pytest
+import torch
+from PIL import Image
 
-from bsrnn import course, data
+from bsrnn import course, data, models, training
 from bsrnn.common import UsageError
 from bsrnn.course import predictions
-from bsrnn.plots import signals
+from bsrnn.plots import signals, style
 
 DRAWS = np.random.default_rng(0).normal(size=999)
 
@@ -188,8 +194,6 @@ def test_begin_checks_what_the_lesson_was_given(injected, words, monkeypatch):
 
 
 def test_plain_papermill_stops_at_a_misspelt_parameter(tmp_path, write_notebook):
-    import papermill
-
     cells = [("parameters", SHELL), ("setup", "from bsrnn import course\ncourse.begin(seed)")]
     path = write_notebook(tmp_path / "42_test.ipynb", cells)
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean seed"):
@@ -197,13 +201,6 @@ def test_plain_papermill_stops_at_a_misspelt_parameter(tmp_path, write_notebook)
 
 
 def test_a_shown_picture_has_twice_the_pixels_and_words(monkeypatch):
-    import base64
-    import io
-
-    from PIL import Image
-
-    from bsrnn.plots import style
-
     told = []
     monkeypatch.setattr("IPython.display.display", lambda *a, **b: told.append((a, b)))
     figure, _ = style.figure("x", width=5, height=2)
@@ -212,3 +209,37 @@ def test_a_shown_picture_has_twice_the_pixels_and_words(monkeypatch):
     (data,), options = told[0]
     assert options["metadata"]["image/png"] == {"alt": "Nothing.", "width": 400}
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (800, 320)
+
+
+def test_ten_steps_of_the_lessons_loop_are_those_of_fit(tmp_path):
+    """Lesson 07's loop, on the network of lesson 05, beside training.fit with the same examples."""
+    mine, songs = course.earlier(), data.open("toy", seed=0)
+    config, settings = mine.plan("smoke", songs)
+    ten = dataclasses.replace(settings, steps=10, checkpoint_every=10, log_every=1)
+    quiet = {"valid": [], "device": "cpu", "progress": False}
+    fitted = training.fit(config, ten, songs, tmp_path, **quiet)
+    torch.manual_seed(ten.seed)
+    network = mine.network(config)
+    draw = training.examples.mixer_for(config, ten, songs.subset("train"))
+    losses = mine.train(network, draw.__getitem__, ten)
+    np.testing.assert_allclose(losses, fitted.history["loss"], rtol=1e-5)
+    for ours, theirs in zip(
+        network.state_dict().values(), fitted.separator.state_dict().values(), strict=True
+    ):
+        assert (ours - theirs).abs().max() < 1e-3 * ten.lr
+
+
+def test_later_lessons_use_the_weights_that_lesson_07_has_left(tmp_path):
+    mine, songs = course.earlier(), data.open("toy", seed=0)
+    config, settings = mine.plan("smoke", songs)
+    short = dataclasses.replace(settings, steps=2)
+    trained = mine.learnt(tmp_path, config, short, songs)
+    again = mine.learnt(tmp_path, config, short, songs)  # nothing there: trained once more
+    assert mine.fingerprint(trained) == mine.fingerprint(again)
+    with torch.no_grad():
+        next(trained.parameters()).add_(1.0)
+    models.save(trained, tmp_path / "mine.safetensors")
+    kept = mine.learnt(tmp_path, config, short, songs)
+    assert mine.fingerprint(kept) == mine.fingerprint(trained) != mine.fingerprint(again)
+    other = mine.learnt(tmp_path, config, dataclasses.replace(short, seed=1), songs)
+    assert mine.fingerprint(other) != mine.fingerprint(kept), "other settings, other weights"
