@@ -8,8 +8,10 @@ with line numbers. `reading/` holds the templates, the style and the script of a
 """
 
 import base64
+import contextlib
 import hashlib
 import html
+import importlib
 import json
 import os
 import re
@@ -18,6 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bsrnn import data
 from bsrnn.common import NOTEBOOKS, ROOT, UsageError, whole, workplace, writable, write_text
 from bsrnn.experiments import notebooks, page
 from bsrnn.experiments.notebooks import tags
@@ -64,7 +67,9 @@ def build(executed=None, out=None) -> Path:
     for number, lesson in enumerate(lessons):
         site.write_lesson(number, lesson)
     site.write("glossary", "Glossary and notation", site.glossary())
-    site.write_instrument()
+    if site.instrument:
+        body = "<h1>The band instrument</h1>" + site.instrument.fragment(data.open("clip")[0])
+        site.write("instrument", "The band instrument", body)
     index = site.write("index", "Band-split source separation", site.contents())
     write_text(out / "search.js", f"const SEARCH = {json.dumps(site.search)};\n")
     for name in ("site.css", "site.js"):
@@ -81,16 +86,17 @@ def _lesson(path: Path) -> Lesson:
     shown = sum(bool({"figure", "sound", "static"} & set(tags(c))) for c in code)
     minutes = words / _WORDS + lines / _LINES + shown * _SHOWN
     title = cells[0].source
-    found = {key: re.search(rf"\*\*{key}:\*\* ([\w ]+)", title) for key in ("Level",)}
+    level = re.search(r"\*\*Level:\*\* ([\w ]+)", title)
     plain = [line for line in title.split("\n\n") if not re.match(r"[#\[!*]", line)]
     hero = cells[0].get("attachments", {}).get("hero.png", {}).get("image/png", "")
-    heads = re.findall(r"(?m)^## (.+)$", "\n".join(c.source for c in cells))
+    prose = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    heads = re.findall(r"(?m)^## (.+)$", prose.replace("`", ""))
     return Lesson(
         path.stem,
         notebook,
         title.splitlines()[0].removeprefix("# "),
         plain[0] if plain else "",
-        found["Level"][1] if found["Level"] else "",
+        level[1] if level else "",
         max(5, 5 * round(minutes / 5)),
         hero,
         tuple(heads),
@@ -125,10 +131,14 @@ class _Site:
         from jinja2 import Environment, FileSystemLoader
 
         self.out, self.lessons, self.search = out, lessons, []
+        self.instrument = None
+        with contextlib.suppress(ImportError):
+            self.instrument = importlib.import_module("bsrnn.explore.instrument")
         self.pages = {lesson.name for lesson in lessons} | {"glossary", "instrument"}
         self.roots = [executed, ROOT, Path.home(), Path(tempfile.gettempdir()), Path.cwd()]
         self.loader = FileSystemLoader(READING)
-        self.frame = Environment(loader=self.loader, autoescape=True).get_template("page.html.j2")
+        self.jinja = Environment(loader=self.loader, autoescape=True)
+        self.frame = self.jinja.get_template("page.html.j2")
         self.terms = _terms((READING / "glossary.md").read_text(encoding="utf-8"))
 
     def write(self, name: str, title: str, body: str, **more) -> Path:
@@ -139,7 +149,8 @@ class _Site:
             if len(root) > 1:
                 body = body.replace(f"{root}/", "").replace(root, ".")
         path = self.out / f"{name}.html"
-        write_text(path, self.frame.render(name=name, title=title, body=body, **more))
+        around = {"instrument": self.instrument, **more}
+        write_text(path, self.frame.render(name=name, title=title, body=body, **around))
         return path
 
     def write_lesson(self, number: int, lesson: Lesson) -> None:
@@ -149,31 +160,23 @@ class _Site:
             cell.metadata["fold"] = fold(cell) if cell.cell_type == "code" else ""
             cell.metadata["kinds"] = " ".join(tags(cell))
         self._link_terms([c for c in shown.cells if c.cell_type == "markdown"][2:])
-        around = [*self.lessons, None, None]
+        around = [None, *self.lessons, None]
+        turns = {"before": around[number], "after": around[number + 2]}
         body = page.rendered(shown, self.loader, "cells.html.j2")
-        before = self.lessons[number - 1] if number else None
-        self.write(lesson.name, lesson.title, body, lesson=lesson, before=before,
-                   after=around[number + 1], lessons=self.lessons)  # fmt: skip
+        self.write(lesson.name, lesson.title, body, lesson=lesson, **turns)
         head = lesson.title
         for cell in lesson.notebook.cells:
             if cell.cell_type == "markdown":
                 found = re.search(r"(?m)^##+ (.+)$", cell.source)
-                head = found[1] if found else head
+                head = found[1].replace("`", "") if found else head
                 words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|[*`#$|]", r"\1", cell.source)
                 place = f"{lesson.name}.html#{head.replace(' ', '-')}"
                 self.search.append([lesson.title, head, place, " ".join(words.split())[:2000]])
 
-    def write_instrument(self) -> None:
-        """The band instrument on a page of its own."""
-        from bsrnn import data
-        from bsrnn.explore import instrument
-
-        body = "<h1>The band instrument</h1>" + instrument.fragment(data.open("clip")[0])
-        self.write("instrument", "The band instrument", body)
-
     def contents(self) -> str:
         """The first page: a card for every lesson."""
-        return self._template("index.html.j2").render(lessons=self.lessons)
+        index = self.jinja.get_template("index.html.j2")
+        return index.render(lessons=self.lessons, instrument=self.instrument)
 
     def glossary(self) -> str:
         """The page of terms and letters, each linked to the lesson that explains it."""
@@ -191,11 +194,6 @@ class _Site:
             "<h1>Glossary and notation</h1><table class='glossary'><tr><th>term</th><th>meaning"
             f"</th><th>lesson</th></tr>{''.join(rows)}</table>"
         )
-
-    def _template(self, name: str):
-        from jinja2 import Environment
-
-        return Environment(loader=self.loader, autoescape=True).get_template(name)
 
     def _link_terms(self, cells) -> None:
         """The first use of each term in the prose of a lesson leads to the glossary."""
