@@ -23,6 +23,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 TOKEN = "course"
 CHROMIUM = next(
     (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None
@@ -129,8 +130,7 @@ def page(address: str, notebook: str, screenshots: Path, size=(1200, 1000)):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
         errors = []
         tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
