@@ -62,7 +62,8 @@ _UNREACHABLE = """kinds => kinds
     .filter(control => {
         const box = control.closest('.jupyter-widgets');
         const label = box?.querySelector('.widget-label, .widget-label-basic')?.innerText;
-        const own = control.tagName === 'BUTTON' ? control.innerText || control.title : '';
+        const own = control.tagName === 'BUTTON' ? control.innerText || control.title
+            : control.labels?.[0]?.innerText || control.ariaLabel;
         return control.tabIndex < 0 || !(label || own || '').trim();
     })
     .map(control => control.outerHTML.slice(0, 200))"""  # not by the Tab key, or without a name
@@ -190,6 +191,14 @@ class Tab:
             f"() => {_KERNEL}.session.kernel.status === 'idle'", timeout=timeout_s * 1000
         )
         self.tab.wait_for_timeout(400)
+
+    def kernel(self, code: str) -> None:
+        """Run code in the notebook's kernel; it must not fail."""
+        reply = self.tab.evaluate(
+            f"async code => (await {_KERNEL}.session.kernel.requestExecute({{code}}).done).content",
+            code,
+        )
+        assert reply["status"] == "ok", reply
 
     def cells(self) -> list[dict]:
         """id, source, execution count and error state of the code cells."""

@@ -8,6 +8,7 @@ page, `page` as one HTML file that needs neither kernel nor network. Lesson 04.
 
 import base64
 import json
+import zlib
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import anywidget
 import numpy as np
+import pandas as pd
 import traitlets
 
-from bsrnn import bands, listen, models
+from bsrnn import bands, design, listen, models, plots
 from bsrnn.bands.core import WORDS
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import excerpt
@@ -56,7 +58,7 @@ class BandInstrument(anywidget.AnyWidget):
         sources, rate = _sound(song)
         scale = max(float(np.abs(x).max(initial=0)) for x in sources.values()) / 32767 or 1.0
         whole = {name: np.rint(x / scale).astype("<i2").tobytes() for name, x in sources.items()}
-        spec = _spec(song, schemes, n_ffts, settings) | {"scale": scale}
+        spec = _spec(song, schemes, n_ffts, settings)
         spec["song"] |= {"encoding": "pcm16", "scale": scale}
         first = _schemes(schemes, rate, n_ffts[0])[0]
         super().__init__(
@@ -67,6 +69,38 @@ class BandInstrument(anywidget.AnyWidget):
     def scheme(self) -> bands.BandScheme:
         """The scheme that is active; a design with a gap or an overlap raises a UsageError."""
         return bands.BandScheme.from_json(self.design)
+
+
+def compared(song, schemes=("v7", "bs-roformer"), stem=None, n_fft=2048, preset="small") -> list:
+    """The static twin: [Figure of the first two schemes, table (pandas) of all].
+
+    Arguments as of `BandInstrument`; the bound is `masks.band_sdr_db` of the stem (default: the
+    last one), the cost that of the preset for 6 s.
+
+    >>> from bsrnn import data
+    >>> figure, table = compared(data.open("clip")[0], ("v7", "equal32"))
+    >>> table.loc["bands"].tolist()
+    ['41', '32']
+    """
+    sources, rate = _sound(song)
+    stem = choose(stem or list(sources)[-1], sources, "stem")
+    bound = design.Bound.of(sources, rate, n_fft, (stem,))
+    chosen = _schemes(schemes, rate, n_fft)
+    shares = [scheme.matrix.astype(float) @ bound.energy_share for scheme in chosen]
+    columns = {}
+    for scheme, share in zip(chosen, shares, strict=True):
+        price = cost(_configured(preset, scheme), MAX_S)
+        low, high = scheme.spans_hz[int(share.argmax())]
+        columns[scheme.name] = {
+            "bands": f"{len(scheme)}",
+            "bins per band": f"{min(scheme.widths)}-{max(scheme.widths)}",
+            f"parameters of {preset} (M)": f"{price.parameters / 1e6:.3f}",
+            f"GMAC of {preset} ({MAX_S:g} s)": f"{price.macs / 1e9:.2f}",
+            f"most {stem} in one band": f"{share.max():.0%} ({low:.0f}-{high:.0f} Hz)",
+            f"bound on {stem} (dB)": f"{float(bound.sdr_db(scheme)[0]):.2f}",
+        }
+    pair = [*chosen, *chosen][:2], [*shares, *shares][:2]
+    return [plots.face_to_face(*pair[0], *pair[1], stem), pd.DataFrame(columns)]
 
 
 def page(song, schemes=("v7", "bs-roformer"), n_ffts=N_FFTS, **settings) -> str:
@@ -89,8 +123,8 @@ def fragment(song, schemes=("v7", "bs-roformer"), n_ffts=N_FFTS, **settings) -> 
     sources, rate = _sound(song)
     spec = _spec(song, schemes, n_ffts, settings)
     whole = {name: base64.b64encode(listen.mp3(x, rate)).decode() for name, x in sources.items()}
-    key = f"bands-{abs(hash((spec['song']['name'], str(spec['state'])))):x}"
     data = json.dumps([spec, whole], separators=(",", ":")).replace("</", "<\\/")
+    key = f"bands-{zlib.crc32(data.encode()):x}"
     return (
         f'<div id="{key}"><noscript>The band instrument needs JavaScript.</noscript></div>\n'
         f'<script type="application/json" id="{key}-data">{data}</script>\n'
@@ -121,11 +155,10 @@ def _schemes(schemes, rate, n_fft) -> list:
 
 def _spec(song, schemes, n_ffts, settings) -> dict:
     sources, rate = _sound(song)
-    known = [bands.names(), [s.name for s in schemes if not isinstance(s, str)]]
     if "stem" in settings:
         choose(settings["stem"], sources, "stem")
     lanes = [
-        scheme.name if scheme.name in known[0] else json.loads(scheme.to_json())
+        scheme.name if scheme.name in bands.names() else json.loads(scheme.to_json())
         for scheme in _schemes(schemes, rate, n_ffts[0])
     ]
     channels, samples = next(iter(sources.values())).shape
@@ -198,24 +231,27 @@ def touching(scheme) -> list:
     return sorted({0, *middles, scheme.bins})
 
 
+def _configured(preset, scheme):
+    """The preset on the grid of a scheme, hop n_fft / 4."""
+    config = models.presets()[choose(preset, MODELS, "preset")]
+    stft = replace(config.stft, n_fft=scheme.n_fft, hop=scheme.n_fft // 4)
+    return replace(config, sample_rate=scheme.sample_rate, stft=stft, scheme=scheme.to_json())
+
+
 def _prices(name, rate, n_fft) -> dict:
     """[fixed, per band, per bin of a band] for parameters and MACs of a preset: they are linear in
     both, so three schemes give them exactly."""
-    preset = models.presets()[name]
-    preset = replace(
-        preset, sample_rate=rate, stft=replace(preset.stft, n_fft=n_fft, hop=n_fft // 4)
-    )
     bins = n_fft // 2 + 1
     half = np.full(bins, 0.5)
     schemes = (
-        bands.BandScheme("one", [(0, bins)], rate, n_fft),
+        bands.BandScheme("whole", [(0, bins)], rate, n_fft),
         bands.BandScheme("two", [(0, 8), (8, bins)], rate, n_fft),
-        bands.BandScheme("both", [(0, bins)] * 2, rate, n_fft, weights=[half, half]),
+        bands.BandScheme("twice", [(0, bins)] * 2, rate, n_fft, weights=[half, half]),
     )
-    costs = [cost(replace(preset, scheme=scheme.to_json()), MAX_S) for scheme in schemes]
+    costs = [cost(_configured(name, scheme), MAX_S) for scheme in schemes]
     prices = {}
     for what in ("parameters", "macs"):
-        one, two, both = (getattr(price, what) for price in costs)
-        per_band, per_bin = two - one, (both - two) // bins
-        prices[what] = [one - per_band - per_bin * bins, per_band, per_bin]
+        whole, two, twice = (getattr(price, what) for price in costs)
+        per_band, per_bin = two - whole, (twice - two) // bins
+        prices[what] = [whole - per_band - per_bin * bins, per_band, per_bin]
     return prices
