@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn.bands import perceptual
-from bsrnn.bands.core import BandScheme
+from bsrnn.bands.core import BandScheme, unsound
 from bsrnn.common import UsageError, choose
 
 PAPER = "BSRNN (arXiv 2209.15174, V-A)"
@@ -133,21 +133,17 @@ def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ce
         raise UsageError(f"{name}: edges must be numbers in Hz: {error}") from error
     for f in edges:
         if not 0 <= f <= nyquist:
-            raise UsageError(
-                f"{name}: edge {f:g} Hz is not between 0 and Nyquist ({nyquist:g} Hz): remove it"
-            )
+            raise unsound("edge_outside", name, f=f, nyquist=nyquist)
     for low, high in zip(edges, edges[1:], strict=False):
         if high <= low:
-            raise UsageError(f"{name}: edge {high:g} Hz follows {low:g} Hz: sort them, each once")
+            raise unsound("edge_order", name, low=low, high=high)
     inner = [f for f in edges if 0 < f < nyquist]
     cuts = [0, *(_to_bin(f, sample_rate, n_fft, rounding) for f in inner), n_fft // 2 + 1]
     whole = [0.0, *inner, nyquist]
     for i, (lo, hi) in enumerate(zip(cuts, cuts[1:], strict=False)):
         if hi <= lo:
-            raise UsageError(
-                f"{name}: no bin between {whole[i]:g} and {whole[i + 1]:g} Hz (a bin is "
-                f"{sample_rate / n_fft:.1f} Hz): merge the two edges or raise n_fft"
-            )
+            ends = {"low": whole[i], "high": whole[i + 1], "step": sample_rate / n_fft}
+            raise unsound("edge_no_bin", name, **ends)
     return _cut(name, cuts, sample_rate, n_fft, edges_hz=whole, rounding=rounding)
 
 
