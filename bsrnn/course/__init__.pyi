@@ -7,6 +7,7 @@ from .lesson import (
     begin as begin,
     folder as folder,
     show as show,
+    table as table,
     write_card as write_card,
 )
 from .outputs import check as check
