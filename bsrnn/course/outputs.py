@@ -92,7 +92,8 @@ def light(output):
         return None if output.name == "stderr" else nbformat.v4.new_output("stream", text=text)
     data = output.get("data", {})
     if any("widget" in kind for kind in data):
-        kept = {"text/plain": _WIDGET}
+        words = data.get("text/plain", "")
+        kept = {"text/plain": words if words.startswith("Predict: ") else _WIDGET}
     elif "<audio" in "".join(data.get("text/html", "")):
         words = data.get("text/plain", "")  # of bsrnn.listen: labels, seconds and levels
         kept = {"text/plain": f"{_SOUND}\n{words}" if "object" not in words else _SOUND}
