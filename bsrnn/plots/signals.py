@@ -22,7 +22,7 @@ MEL_TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
 WINDOW_S = 0.1  # of levels
 SILENT_DB = -60.0  # windows below this count as silence
 FLOOR_DB = -90.0
-COLUMNS, ROWS, FRAMES = 640, 200, 500  # more points than pixels cost bytes and show nothing
+COLUMNS, ROWS, FRAMES = 640, 160, 360  # more points than pixels cost bytes and show nothing
 
 
 def _checked(sounds: dict) -> dict:
