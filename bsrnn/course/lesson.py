@@ -1,8 +1,9 @@
-"""What a lesson calls: begin, show, attempt, folder, write_card. Imports lightly."""
+"""What a lesson calls: begin, show, table, attempt, folder, write_card. Imports lightly."""
 
 import ast
 import importlib.util
 import json
+import numbers
 import platform
 import random
 import re
@@ -150,6 +151,31 @@ def attempt(check, *answers) -> str:
     except Exception as error:  # a learner's code may raise anything; the lesson goes on
         return f"Not yet: your code raised {type(error).__name__}: {error}"
     return "Correct."
+
+
+def table(frame, digits: int = 1):
+    """A pandas frame as text for people: rounded, yes and no, a dash for what is undefined.
+
+    >>> import pandas as pd
+    >>> table(pd.DataFrame({"SDR (dB)": [7.96, None], "kept": [True, False]}, index=["a", "b"]))
+      SDR (dB) kept
+    a      8.0  yes
+    b        –   no
+    """
+
+    def text(value):
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            return "yes" if value else "no"
+        if not isinstance(value, numbers.Number):
+            return str(value)
+        if value != value:
+            return "–"
+        if abs(value) == float("inf"):
+            return "∞" if value > 0 else "-∞"
+        whole = isinstance(value, numbers.Integral)
+        return f"{value:,}" if whole else f"{round(value, digits) + 0.0:,.{digits}f}"
+
+    return frame.map(text)
 
 
 def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes) -> Path:

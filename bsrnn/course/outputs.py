@@ -149,7 +149,7 @@ def _store_hero(notebook, path: Path) -> None:
 
 def _pictures(cell) -> list[str]:
     outputs = cell.get("outputs", []) if cell.cell_type == "code" else []
-    return [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    return [o.data[kind] for o in outputs for kind in _DRAWN if kind in o.get("data", {})]
 
 
 def _stored(path: Path) -> list[str]:
@@ -174,7 +174,7 @@ def _stored(path: Path) -> list[str]:
             heavy = set(output.get("data", {})) - set(_KEPT)
             if heavy or output.output_type == "error" or "<audio" in json.dumps(output):
                 found.append(f"{where}: heavy or failed output stored; {fix}")
-            elif "image/png" in output.get("data", {}) and not output.metadata.get("image/png"):
+            elif any(k in output.get("data", {}) and not output.metadata.get(k) for k in _DRAWN):
                 found.append(f"{where}: picture without alt text: use course.show(figure)")
     if total > LESSON_KB * 1000:
         found.append(f"{total // 1000} kB of outputs, at most {LESSON_KB} kB: smaller pictures")
