@@ -1,5 +1,6 @@
 """What `bsrnn.course` offers: loaded on first use, read by editors and type checkers."""
 
+from .claims import claim as claim, see as see
 from .grading import examine as examine, grade as grade
 from .lesson import (
     attempt as attempt,
@@ -9,4 +10,10 @@ from .lesson import (
     write_card as write_card,
 )
 from .outputs import check as check
+from .predictions import (
+    Sketch as Sketch,
+    entered as entered,
+    predict as predict,
+    reveal as reveal,
+)
 from .stamp import restamp as restamp
