@@ -22,14 +22,20 @@ SHARED = {
     "device": str,
 }
 MARKDOWN_TAGS = {
-    "title", "objectives", "section", "prediction", "see", "task", "pitfalls", "quiz", "summary",
+    "title", "objectives", "section", "prediction", "see", "task", "open", "pitfalls", "quiz",
+    "summary",
 }  # fmt: skip
 CODE_TAGS = {
-    "parameters", "setup", "figure", "sound", "static", "interactive", "hero", "exercise", "check",
-    "reference",
+    "parameters", "setup", "figure", "drawing", "sound", "static", "interactive", "hero",
+    "prediction", "see", "exercise", "check", "reference",
 }  # fmt: skip
+FOLDED = {"parameters", "setup", "check", "reference"}  # code that a reader does not see
+SPEAKING = {"prediction", "see"}  # code that shows words in its place
 CELLS, WORDS, CODE_LINES, EARLY = (40, 120), (1500, 5000), 30, 6
+MOST_CELLS, SILENT = 80, 0.1  # of a lesson read as prose: cells, share of code after code
 SECTIONS, CLAIMS = 3, 3  # at least so many of each
+# Lessons that are not yet read as prose: the rules of `_prose` spare them. It only shrinks.
+UNTOLD = {f"{number:02}" for number in range(16)}
 _BANNED = {
     r"tqdm\.notebook": "use tqdm.auto",
     r"\b(interact|interactive|interactive_output)\(": "they swallow errors: use bsrnn.explore",
@@ -46,7 +52,18 @@ def problems(path) -> list[str]:
     if not notebook.cells:
         return ["the notebook is empty"]
     found = []
-    for rule in (_shape, _order, _title, _parameters, _setup, _sections, _triples, _ending, _cells):
+    for rule in (
+        _shape,
+        _order,
+        _title,
+        _parameters,
+        _setup,
+        _sections,
+        _triples,
+        _ending,
+        _cells,
+        _prose,
+    ):
         found += rule(notebook.cells, path)
     if "widgets" in notebook.metadata:
         found.append("metadata.widgets is stored: run `course check --update`")
@@ -190,7 +207,7 @@ def _triples(cells, path):
     if len(claims(cells)) < CLAIMS:
         yield f"{len(claims(cells))} check cells of claims: a lesson has at least {CLAIMS}"
     for cell in claims(cells):
-        if not re.search(r"(?m)^\s*assert ", cell.source):
+        if not re.search(r"(?m)^\s*(assert |course\.claim\()", cell.source):
             yield f"{_where(cell, cells)}: a check cell asserts something"
 
 
@@ -230,3 +247,62 @@ def _cells(cells, path):
             ast.parse(cell.source)
         except SyntaxError as error:
             yield f"{where}: line {error.lineno} does not parse"
+
+
+def silent(cells) -> list:
+    """Code cells that a reader meets right after other code, without a word between them."""
+    shown = [c for c in cells if not FOLDED & set(tags(c))]
+    return [b for a, b in zip(shown, shown[1:], strict=False) if _is_code(a) and _is_code(b)]
+
+
+def _is_code(cell) -> bool:
+    return cell.cell_type == "code" and not SPEAKING & set(tags(cell))
+
+
+def counts(cells) -> dict:
+    """What the rules of prose count in a lesson."""
+    code = [c for c in cells if _is_code(c) and not FOLDED & set(tags(c))]
+    asked = [c for c in cells if "prediction" in tags(c)]
+    names = [_names(c, "predict") for c in asked]
+    return {
+        "cells": len(cells),
+        "code after code": len(silent(cells)) / max(1, len(code)),
+        "asserts read": sum(len(re.findall(r"(?m)^\s*assert ", c.source)) for c in code),
+        "asserts for claims": sum("assert " in c.source for c in claims(cells)),
+        "drawings": len(_tagged(cells, "drawing")),
+        "predictions": len(asked),
+        "not entered": sum(not name for name in names),
+        "not revealed": len({n for ns in names for n in ns} - _all(cells, "reveal")),
+        "open exercises": len(_tagged(cells, "open")),
+    }
+
+
+def _names(cell, call: str) -> list[str]:
+    if cell.cell_type != "code":
+        return []
+    return re.findall(rf'course\.{call}\(\s*["\']([^"\']+)', cell.source)
+
+
+def _all(cells, call: str) -> set[str]:
+    return {name for cell in cells for name in _names(cell, call)}
+
+
+def _prose(cells, path):
+    number = path.stem[:2]
+    for name in _all(cells, "predict"):
+        if not name.startswith(f"{number} "):
+            yield f"prediction {name!r}: its name begins with the lesson's number, `{number} `"
+    if number in UNTOLD:
+        return
+    told = counts(cells)
+    if told["cells"] > MOST_CELLS:
+        yield f"{told['cells']} cells: a lesson has at most {MOST_CELLS}"
+    if told["code after code"] >= SILENT:
+        ids = ", ".join(cell.get("id", "?") for cell in silent(cells))
+        yield f"{told['code after code']:.0%} of code follows code without a sentence: {ids}"
+    for name in ("asserts read", "asserts for claims", "not entered", "not revealed"):
+        if told[name]:
+            yield f"{told[name]} {name}: claims use course.claim, predictions predict and reveal"
+    for name in ("drawings", "open exercises"):
+        if not told[name]:
+            yield f"no {name}: tag a cell {name.split()[0].removesuffix('s')!r}"

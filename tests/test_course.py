@@ -30,7 +30,7 @@ FIGURE = """figure, axes = plt.subplots(figsize=(3, 2))
 axes.plot(range(4))
 figure.description = "A rising line."
 course.show(figure)"""
-PROSE = "md " + "word " * 60
+PROSE = "md " + "word " * 61
 
 
 def test_the_course_reads_notebooks_without_a_grammar_of_web_addresses():
@@ -55,16 +55,17 @@ def sound_cells():
     for number in range(3):
         cells += [
             ("section", f"md ## {number}. Why?"),
-            ("prediction", "md **Predict:** up or down?"),
-            ("figure hero" if number == 0 else "figure", FIGURE),
-            ("see", "md It rises."),
-            ("check", "assert 1 + 1 == 2, 'sums'"),
+            ("prediction", f"course.predict('42 {number}', 'Up or down?', ['up', 'down'])"),
+            ("figure hero" if number == 0 else "figure drawing", FIGURE),
+            ("see", f"course.see('It rises.')\ncourse.reveal('42 {number}', 'up')"),
+            ("check", "course.claim('sums', 1 + 1 == 2)"),
         ]
     cells += [
         ("", "md ## Play"),
         ("static", FIGURE),
+        ("", "md The same with a control."),
         ("interactive", "import ipywidgets\nipywidgets.IntSlider()"),
-        ("task", "md ## Exercise"),
+        ("task open", "md ## Exercise"),
         ("exercise", "def twice(x):\n    raise NotImplementedError('return 2 x')"),
         (
             "check",
@@ -109,6 +110,10 @@ def without(tag):
     return lambda cells: cells.pop(index(cells, tag))
 
 
+def retag(cells, tag):
+    cells[:] = [(tags.replace(tag, ""), source) for tags, source in cells]
+
+
 def added(tags, source):
     return lambda cells: cells.insert(8, (tags, source))
 
@@ -144,7 +149,16 @@ def test_sound_lesson_has_no_problems(lesson):
         (replaced("parameters", "scheme", "schema"), "parameters must begin with"),
         (replaced("parameters", "cuda", "cuda\nlr: float = 0.1  # rate"), "'lr' is never used"),
         (replaced("section", "Why?", "Because."), "asks a question"),
-        (replaced("check", "assert ", "print"), "a check cell asserts something"),
+        (replaced("check", "course.claim", "print"), "a check cell asserts something"),
+        (replaced("check", "course.claim", "assert "), "1 asserts for claims"),
+        (replaced("see", "'42 0'", "'42 9'"), "1 not revealed"),
+        (replaced("prediction", "'42 0'", "'43 0'"), "begins with the lesson's number"),
+        (replaced("drawing", "axes.plot", "assert 1\naxes.plot"), "1 asserts read"),
+        (lambda cells: cells.insert(6, ("prediction", "md Predict.")), "1 not entered"),
+        (added("", "x = 1"), "of code follows code"),
+        (lambda cells: cells.extend([("", "md x")] * 40), "at most 80"),
+        (lambda cells: retag(cells, "drawing"), "no drawings"),
+        (lambda cells: retag(cells, "open"), "no open exercises"),
         (replaced("exercise", "raise NotImplementedError(", "print("), "the stub raises"),
         (replaced("quiz", "<details>", "<b>"), "three answers"),
         (replaced("summary", "**Next**", "Next"), "lacks **Next**"),
@@ -157,7 +171,7 @@ def test_sound_lesson_has_no_problems(lesson):
         (added("", "path = '/home/me/x.wav'"), "no path of one machine"),
         (added("figures", "x = 1"), "cannot be tagged 'figures'"),
         (added("figure hero", FIGURE), "exactly one figure cell must be tagged 'hero'"),
-        (lambda cells: cells.__delitem__(slice(30, 45)), "a lesson has 40 to 120"),
+        (lambda cells: cells.__delitem__(slice(30, 46)), "a lesson has 40 to 120"),
         (lambda cells: cells.extend([("", PROSE)] * 100), "a lesson has 1500 to 5000"),
     ],
 )  # fmt: skip
@@ -205,7 +219,7 @@ def test_a_failing_lesson_is_not_stored(lesson):
     path = lesson(replaced("check", "1 + 1", "1 + 2"))
     before = path.read_bytes()
     (problem,) = outputs.check([path], update=True)
-    assert "AssertionError: sums" in problem
+    assert "AssertionError: Does not hold: sums" in problem
     assert path.read_bytes() == before
 
 
@@ -229,11 +243,11 @@ def test_light_output():
     assert outputs.light(nbformat.v4.new_output("stream", name="stderr", text="bar")) is None
     bar = nbformat.v4.new_output("stream", text=" 10%\r 100%\rdone\n")
     assert outputs.light(bar).text == "done\n"
-    rough = np.random.default_rng(0).integers(0, 255, (200, 250, 3), dtype=np.uint8)
+    rough = np.random.default_rng(0).integers(0, 255, (250, 300, 3), dtype=np.uint8)
     data = {"image/png": picture(rough), "image/svg+xml": "<svg/>"}
     kept = one(data, **{"image/png": {"alt": "noise", "width": 9}})
     assert kept.metadata == {"image/png": {"alt": "noise"}} and list(kept.data) == ["image/png"]
-    assert len(base64.b64decode(kept.data["image/png"])) < outputs.PICTURE_KB * 1000 < 200 * 250 * 3
+    assert len(base64.b64decode(kept.data["image/png"])) < outputs.PICTURE_KB * 1000 < 250 * 300 * 3
 
 
 def test_page_is_self_contained(tmp_path):

@@ -15,7 +15,7 @@ from bsrnn.common import ROOT, whole, write_text
 from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
-PICTURE_KB, LESSON_KB = 80, 500
+PICTURE_KB, LESSON_KB = 150, 900
 _KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SOUND, _WIDGET = "(sound: run the lesson to hear it)", "(widget: run the lesson to use it)"
@@ -91,7 +91,8 @@ def light(output):
         return None if output.name == "stderr" else nbformat.v4.new_output("stream", text=text)
     data = output.get("data", {})
     if any("widget" in kind for kind in data):
-        kept = {"text/plain": _WIDGET}
+        words = data.get("text/plain", "")
+        kept = {"text/plain": words if words.startswith("Predict: ") else _WIDGET}
     elif "<audio" in "".join(data.get("text/html", "")):
         words = data.get("text/plain", "")  # of bsrnn.listen: labels, seconds and levels
         kept = {"text/plain": f"{_SOUND}\n{words}" if "object" not in words else _SOUND}
