@@ -41,7 +41,7 @@ def folder(out_dir: str, lesson: str) -> Path:
 
 
 def show(figure) -> None:
-    """Display a matplotlib Figure as a small PNG with alt text, and its description below it.
+    """Display a matplotlib Figure as a small PNG or SVG with alt text, and its description below it.
 
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
@@ -55,10 +55,11 @@ def show(figure) -> None:
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
-    house = hasattr(figure, "_repr_mimebundle_")
-    data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    data, metadata = {"image/png": _png(figure)}, {"image/png": {"alt": words}}
+    if hasattr(figure, "_repr_mimebundle_"):
+        data, metadata = figure._repr_mimebundle_()
     plt.close(figure)
-    display({**data, "text/plain": words}, raw=True, metadata={"image/png": {"alt": words}})
+    display({**data, "text/plain": words}, raw=True, metadata=metadata)
     display(Markdown(f"*In words: {words}*"))
 
 

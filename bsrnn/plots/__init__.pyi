@@ -1,6 +1,7 @@
 """What `bsrnn.plots` offers: loaded on first use, read by editors and type checkers."""
 
 from . import bounds as bounds
+from . import diagrams as diagrams
 from . import ledger as ledger
 from . import loudness as loudness
 from . import models as models
@@ -12,6 +13,7 @@ from . import signals as signals
 from . import style as style
 from . import tracks as tracks
 from .bounds import bound_curves as bound_curves, face_to_face as face_to_face, gallery as gallery
+from .diagrams import diagram as diagram
 from .ledger import (
     leaderboard as leaderboard,
     pareto as pareto,

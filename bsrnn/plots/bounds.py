@@ -126,7 +126,7 @@ def bound_curves(rows, title="Band oracle and number of bands"):
             x, y = part[column].iloc[0], part["sdr_db"].iloc[0]
             panel.plot(x, y, "*", color=_FINE, ms=6, zorder=10)
             if column == "bands":  # names once: the right panel has the same heights
-                at = {"xytext": (6, -4), "textcoords": "offset points", "fontsize": 7, "zorder": 9}
+                at = {"xytext": (6, -4), "textcoords": "offset points", "fontsize": 9, "zorder": 9}
                 box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
                 panel.annotate(name, (x, y), color=_FINE, bbox=box, **at)
         panel.set_xscale("log")
@@ -139,7 +139,7 @@ def bound_curves(rows, title="Band oracle and number of bands"):
         panel.xaxis.set_major_formatter(ScalarFormatter())
     panels[0, 0].set_ylabel(f"bound on {rows['stem'].iloc[0]} (dB)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
+    picture.legend(handles, labels, loc="outside right upper", fontsize=9, frameon=False)
     best = rows.loc[rows["sdr_db"].idxmax()]
     worst = rows.loc[rows["sdr_db"].idxmin()]
     return describe(

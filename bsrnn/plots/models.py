@@ -41,9 +41,9 @@ def tensors(steps, title="The way of the tensors"):
         middle = left + (width + depth) / 2
         shape = ", ".join(map(str, step["shape"]))
         name = textwrap.fill(step["name"], 15)
-        axes.text(middle, 3.0, name, ha="center", va="bottom", fontsize=8, weight="bold")
+        axes.text(middle, 3.0, name, ha="center", va="bottom", fontsize=9, weight="bold")
         label = f"({', '.join(step['axes'].split())})\n({shape})"
-        axes.text(middle, -0.45, label, ha="center", va="top", fontsize=7)
+        axes.text(middle, -0.45, label, ha="center", va="top", fontsize=9)
         words.append(f"{step['name']} ({shape})")
         left += max(width + depth, 1.9) + 0.75
     axes.set_xlim(-0.4, left - 0.35)
@@ -65,7 +65,7 @@ def _box(axes, left, width, height, depth, sizes):
     side = [front[1], front[1] + back, front[2] + back, front[2]]
     for corners, shade in ((front, "#9ecae1"), (top, "#deebf7"), (side, "#6baed6")):
         axes.add_patch(Polygon(corners, facecolor=shade, edgecolor="#33658a", lw=0.8))
-    small = {"fontsize": 7, "color": "#1b3a52"}
+    small = {"fontsize": 9, "color": "#1b3a52"}
     for name in sizes:
         if name in _WIDTH:
             axes.text(left + width / 2, -0.05, name, ha="center", va="top", **small)
@@ -205,9 +205,9 @@ def draw_parts(axes, table):
     for place, (total, (size, unit)) in enumerate(zip(totals, units, strict=True)):
         count = total / size
         text = f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-        axes.text(1.02, place, text, va="center", fontsize=8)
+        axes.text(1.02, place, text, va="center", fontsize=9)
     axes.set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
     axes.set_xticks([0, 0.5, 1])
     axes.grid(False)
     axes.invert_yaxis()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=9)

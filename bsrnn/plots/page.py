@@ -71,7 +71,8 @@ def mime(item) -> dict:
     if hasattr(item, "png"):  # a Picture
         picture = base64.b64encode(item.png()).decode("ascii")
         words = item.description.replace('"', "&quot;")
-        shown = f'<img src="data:image/png;base64,{picture}" alt="{words}" style="max-width:100%">'
+        wide = f'alt="{words}" style="width:{item.get_figwidth()}in;max-width:100%"'
+        shown = f'<img src="data:image/png;base64,{picture}" {wide}>'
         return {"text/html": shown, "text/plain": item.description}
     if hasattr(item, "_repr_mimebundle_"):
         shown = item._repr_mimebundle_()

@@ -201,7 +201,7 @@ def band_owners(scheme, energies, title=None):
     top.set_ylim(0, 1)
     top.set_ylabel("share of the energy")
     top.grid(False)
-    picture.legend(loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
+    picture.legend(loc="outside lower center", ncols=len(names), fontsize=9, frameon=False)
     level = 10 * np.log10(np.maximum(total / (total.sum() or 1), 1e-12))
     below.stairs(np.maximum(level, -90), edges, baseline=-90, fill=True, color="#999999")
     below.set_ylim(-90, 0)
@@ -245,7 +245,7 @@ def leakage(scheme, leak):
     panels[0, 0].set_ylim(LEAK_FLOOR_DB, 3)
     frequency_axis(panels[:, 0], "log", scheme)
     drawn = panels[0, 0].get_legend_handles_labels()
-    picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
 
 

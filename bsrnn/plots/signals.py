@@ -308,7 +308,7 @@ def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
         axis.set_xlabel(label)
     for row, width in enumerate(table[:, 0]):
         if not width > -60:
-            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=8)
+            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=9)
     axes[0].set_xlim(-60, max(10, np.nanmax([0, *table[:, 0]]) + 2))
     axes[1].set_xlim(min(0, *np.nan_to_num(table[:, 1])), 1)
     reach = max(6.0, np.nanmax(np.abs([0, *table[:, 2]])) * 1.1)
@@ -332,7 +332,7 @@ def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
     for (row, column), value in np.ndenumerate(matrix):
         axes.text(
             column, row, f"{round(value, 2) + 0.0:.2f}",  # no -0.00
-            ha="center", va="center", fontsize=8, color="white" if abs(value) > 0.6 else "black",
+            ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black",
         )  # fmt: skip
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
