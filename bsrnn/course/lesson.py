@@ -41,7 +41,7 @@ def folder(out_dir: str, lesson: str) -> Path:
 
 
 def show(figure) -> None:
-    """Display a matplotlib Figure as a small PNG or SVG with alt text, and its description below it.
+    """Display a matplotlib Figure as a PNG or SVG with alt text, and its description below it.
 
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
