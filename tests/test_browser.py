@@ -5,7 +5,6 @@ how they are moved (each move must change what its cell shows), how long its pla
 """
 
 import io
-import json
 from typing import NamedTuple
 
 import browser

@@ -17,7 +17,8 @@ from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
 PICTURE_KB, LESSON_KB = 150, 900
 FOLDED = {"setup", "check", "reference", "prediction", "see"}  # code that is seen when asked for
-_KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
+_DRAWN = ("image/png", "image/svg+xml")
+_KEPT = (*_DRAWN, "text/markdown", "text/html", "text/plain")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SOUND, _WIDGET = "(sound: run the lesson to hear it)", "(widget: run the lesson to use it)"
 
