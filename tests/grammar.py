@@ -49,7 +49,6 @@ UNTOLD = {
     "10",
     "12",
     "13",
-    "15",
 }
 _BANNED = {
     r"tqdm\.notebook": "use tqdm.auto",
