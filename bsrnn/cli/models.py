@@ -139,12 +139,17 @@ def _bands_arguments(own):
     own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
     own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
     own.add_argument("--json", action="store_true", help="print the scheme as JSON")
+    own.add_argument("--page", metavar="HTML", help="write the band instrument as one file")
+    own.add_argument("--dataset", default="clip", help="its first song is in the page [clip]")
 
 
 @command("bands", "list the band schemes, or show the bands of one", "bands v7", _bands_arguments)
 def _bands(args):
     from bsrnn import bands
 
+    if args.page:
+        _bands_page(args)
+        return
     if args.json and not args.scheme:
         raise UsageError("--json needs a scheme: bands v7 --json")
     if not args.scheme:
@@ -164,3 +169,15 @@ def _bands(args):
         print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
     for note in one.notes:  # what the projection to this grid changed
         print(f"note: {note}")
+
+
+def _bands_page(args):
+    from bsrnn import bands, data
+    from bsrnn.common import write_text
+    from bsrnn.explore import instrument
+
+    given = args.scheme or "v7"
+    first = bands.read(given) if given.endswith((".json", ".csv")) else given
+    songs = data.open(args.dataset)
+    write_text(args.page, instrument.page(songs[0], (first, "bs-roformer")))
+    print(f"{args.page}: open it in a browser; it needs no network")

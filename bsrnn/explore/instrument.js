@@ -13,11 +13,13 @@
 class Fft {
   constructor(n) {
     this.n = n;
-    this.cos = new Float64Array(n / 2);
-    this.sin = new Float64Array(n / 2);
-    for (let i = 0; i < n / 2; i++) {
-      this.cos[i] = Math.cos((2 * Math.PI * i) / n);
-      this.sin[i] = -Math.sin((2 * Math.PI * i) / n);
+    this.cos = new Float64Array(n); // those of the stage with `half` butterflies begin at `half`
+    this.sin = new Float64Array(n);
+    for (let half = 1; half < n; half *= 2) {
+      for (let k = 0; k < half; k++) {
+        this.cos[half + k] = Math.cos((Math.PI * k) / half);
+        this.sin[half + k] = -Math.sin((Math.PI * k) / half);
+      }
     }
     this.turned = new Uint32Array(n);
     for (let i = 1, bits = Math.log2(n); i < n; i++) {
@@ -35,16 +37,22 @@ class Fft {
         x = im[i]; im[i] = im[j]; im[j] = x;
       }
     }
-    for (let half = 1; half < n; half *= 2) {
-      const step = n / (2 * half);
+    for (let i = 0; i < n; i += 2) { // the first stage has no factors
+      const xr = re[i + 1], xi = im[i + 1];
+      re[i + 1] = re[i] - xr;
+      im[i + 1] = im[i] - xi;
+      re[i] += xr;
+      im[i] += xi;
+    }
+    for (let half = 2; half < n; half *= 2) {
       for (let start = 0; start < n; start += 2 * half) {
-        for (let k = 0, w = 0, a = start, b = start + half; k < half; k++, w += step, a++, b++) {
-          const tr = re[b] * cos[w] - im[b] * sin[w];
-          const ti = re[b] * sin[w] + im[b] * cos[w];
-          re[b] = re[a] - tr;
-          im[b] = im[a] - ti;
-          re[a] += tr;
-          im[a] += ti;
+        for (let w = half, a = start, b = start + half; w < 2 * half; w++, a++, b++) {
+          const c = cos[w], s = sin[w], xr = re[b], xi = im[b];
+          const tr = xr * c - xi * s, ti = xr * s + xi * c, ur = re[a], ui = im[a];
+          re[b] = ur - tr;
+          im[b] = ui - ti;
+          re[a] = ur + tr;
+          im[a] = ui + ti;
         }
       }
     }
@@ -81,7 +89,7 @@ class Stft {
   // channels: C Float32Arrays (L). Two channels share one transform.
   analyse(channels) {
     const { n, hop, bins, window, re, im, fft } = this, frames = this.frames(channels[0].length);
-    const spectrum = { re: [], im: [], energy: new Float64Array(bins), frames, bins };
+    const energy = new Float64Array(bins), spectrum = { re: [], im: [], energy, frames, bins };
     const padded = channels.map((x) => this._padded(x));
     const right = padded[1];
     for (const _ of channels) {
@@ -100,12 +108,12 @@ class Stft {
         const pr = (re[f] + re[g]) / 2, pi = (im[f] - im[g]) / 2;
         aRe[at] = pr;
         aIm[at] = pi;
-        spectrum.energy[f] += pr * pr + pi * pi;
+        energy[f] += pr * pr + pi * pi;
         if (right) {
           const qr = (im[f] + im[g]) / 2, qi = (re[g] - re[f]) / 2;
           bRe[at] = qr;
           bIm[at] = qi;
-          spectrum.energy[f] += qr * qr + qi * qi;
+          energy[f] += qr * qr + qi * qi;
         }
       }
     }
@@ -115,9 +123,7 @@ class Stft {
   // fill(t, re, im): writes the bins of frame t for each channel, re[c] and im[c] (F).
   synthesise(channelCount, length, fill) {
     const { n, hop, bins, window, re, im, fft } = this, frames = this.frames(length);
-    const total = (frames - 1) * hop + n;
-    const sums = Array.from({ length: channelCount }, () => new Float64Array(total));
-    const weight = new Float64Array(total);
+    const sums = Array.from({ length: channelCount }, () => new Float64Array((frames - 1) * hop + n));
     const yr = sums.map(() => new Float64Array(bins)), yi = sums.map(() => new Float64Array(bins));
     for (let t = 0; t < frames; t++) {
       fill(t, yr, yi);
@@ -134,14 +140,27 @@ class Stft {
         }
       }
       fft.run(im, re);
-      for (let i = 0, at = t * hop; i < n; i++, at++) {
-        sums[0][at] += (re[i] / n) * window[i];
-        if (two) sums[1][at] += (im[i] / n) * window[i];
-        weight[at] += window[i] * window[i];
-      }
+      const at = t * hop, left = sums[0], right = sums[1];
+      for (let i = 0; i < n; i++) left[at + i] += re[i] * window[i];
+      if (two) for (let i = 0; i < n; i++) right[at + i] += im[i] * window[i];
     }
-    return sums.map((sum) =>
-      Float32Array.from({ length }, (_, i) => sum[i + n / 2] / (weight[i + n / 2] || 1)));
+    const scale = this._scale(length, frames), half = n / 2;
+    return sums.map((sum) => {
+      const sound = new Float32Array(length);
+      for (let i = 0; i < length; i++) sound[i] = sum[i + half] * scale[i];
+      return sound;
+    });
+  }
+
+  // 1 / (n * the squared windows that lie over each sample): kept, for it never changes.
+  _scale(length, frames) {
+    if (this._scales?.length === length) return this._scales;
+    const { n, hop, window } = this, weight = new Float64Array((frames - 1) * hop + n);
+    for (let t = 0; t < frames; t++) {
+      for (let i = 0; i < n; i++) weight[t * hop + i] += window[i] * window[i];
+    }
+    this._scales = Float64Array.from({ length }, (_, i) => 1 / (n * (weight[i + n / 2] || 1)));
+    return this._scales;
   }
 }
 
@@ -300,18 +319,23 @@ class Excerpt {
 
   // The best mask of stem s in channel c and frame t, into mr and mi (F).
   mask(scheme, solved, s, c, t, mr, mi) {
+    const at = 2 * ((s * this.channels + c) * this.frames + t), { ranges, weights } = scheme;
     mr.fill(0);
     mi.fill(0);
-    const at = 2 * ((s * this.channels + c) * this.frames + t);
-    scheme.ranges.forEach(([lo, hi], k) => {
+    for (let k = 0; k < ranges.length; k++) {
+      const lo = ranges[k][0], hi = ranges[k][1];
       const vr = solved.values[k][at], vi = solved.values[k][at + 1];
-      const weights = scheme.weights && scheme.weights[k];
-      for (let f = lo; f < hi; f++) {
-        const w = weights ? weights[f - lo] : 1;
-        mr[f] += w * vr;
-        mi[f] += w * vi;
+      if (!weights) {
+        mr.fill(vr, lo, hi);
+        mi.fill(vi, lo, hi);
+        continue;
       }
-    });
+      const w = weights[k];
+      for (let f = lo; f < hi; f++) {
+        mr[f] += w[f - lo] * vr;
+        mi[f] += w[f - lo] * vi;
+      }
+    }
   }
 
   // Sound, C Float32Arrays (L). kind "plain": the source; "allowed": what the scheme's oracle makes
@@ -321,15 +345,15 @@ class Excerpt {
     const s = this.names.indexOf(name), solved = kind === "plain" ? null : this.solved(scheme);
     const source = this.spectra[kind === "plain" ? name : "mixture"], bins = this.bins;
     const mr = new Float64Array(bins).fill(1), mi = new Float64Array(bins);
-    return this.stft.synthesise(this.channels, this.length, (t, yr, yi) => {
+    const g = Float64Array.from(gains || mr), sign = kind === "rest" ? -1 : 1, one = kind === "rest" ? 1 : 0;
+    return this.stft.synthesise(this.channels, this.length, (t, re, im) => {
       for (let c = 0; c < this.channels; c++) {
         if (solved) this.mask(scheme, solved, s, c, t, mr, mi);
-        const xr = source.re[c], xi = source.im[c], rest = kind === "rest";
+        const xr = source.re[c], xi = source.im[c], yr = re[c], yi = im[c];
         for (let f = 0, i = t * bins; f < bins; f++, i++) {
-          const gain = gains ? gains[f] : 1;
-          const ar = rest ? 1 - mr[f] : mr[f], ai = rest ? -mi[f] : mi[f];
-          yr[c][f] = gain * (ar * xr[i] - ai * xi[i]);
-          yi[c][f] = gain * (ar * xi[i] + ai * xr[i]);
+          const ar = g[f] * (one + sign * mr[f]), ai = g[f] * sign * mi[f];
+          yr[f] = ar * xr[i] - ai * xi[i];
+          yi[f] = ar * xi[i] + ai * xr[i];
         }
       }
     });
@@ -881,6 +905,9 @@ const STYLE = `
   color:#fff;font-weight:700;padding:3px 5px}
 .bsrnn-bands .status{height:3em;overflow:hidden;font-size:14px;margin:6px 0 8px;color:var(--ink)}
 .bsrnn-bands .status.wrong{color:#a30000;font-weight:600}
+.bsrnn-bands .legend{display:flex;flex-wrap:wrap;gap:2px 16px;justify-content:flex-end;font-size:13px;
+  color:var(--soft)}
+.bsrnn-bands .legend i{display:inline-block;width:11px;height:11px;margin-right:5px;border-radius:2px}
 .bsrnn-bands .scroll{overflow-x:auto;margin:0 0 10px}
 .bsrnn-bands table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;margin:0}
 .bsrnn-bands th,.bsrnn-bands td{padding:3px 12px;border-bottom:1px solid var(--line);text-align:right;
@@ -899,7 +926,8 @@ const STYLE = `
 .bsrnn-bands input[type=file]{display:none}
 .bsrnn-bands .time{flex:1 1 120px;min-width:90px;max-width:260px;padding:0}
 @media(max-width:560px){.bsrnn-bands{padding:6px}.bsrnn-bands .heads{gap:6px}
-  .bsrnn-bands .heads select{padding:4px 2px}.bsrnn-bands th,.bsrnn-bands td{padding:3px 7px}}
+  .bsrnn-bands .heads select{padding:4px 2px}.bsrnn-bands .status{height:4.4em}
+  .bsrnn-bands .legend{font-size:12px;gap:2px 8px}.bsrnn-bands .heads button{padding:4px 6px}.bsrnn-bands th,.bsrnn-bands td{padding:3px 7px}}
 `;
 
 // h("button", {onclick: f, class: "go"}, "Play") -> element
@@ -1566,6 +1594,7 @@ class Instrument {
     [...this.choices.show.options].forEach((option, i) => { option.textContent = words[i]; });
     const labelled = (title, control) => h("label", {}, title, control);
     const { stem, show, axis, n_fft, preset, snap } = this.choices;
+    this.addButton = button("Add a scheme", () => this.addLane());
     this.heads = h("div", { class: "heads" });
     this.canvas = h("canvas", { "aria-hidden": "true" });
     this.cursor = h("canvas", { "aria-hidden": "true" });
@@ -1575,6 +1604,9 @@ class Instrument {
       onfocus: () => this.activate(lane), onkeydown: (event) => this._laneKey(event, lane),
     }));
     this.stage = h("div", { class: "stage" }, this.canvas, this.cursor, ...this.laneBoxes);
+    const key = (colour, words) => h("span", {}, h("i", { style: `background:${colour}` }), words);
+    const legend = h("div", { class: "legend", "aria-hidden": "true" }, key("#9db7cf", "energy of the stem"),
+      key("#c1121f", "of it missed by the oracle"), key("#6b6b6b", "parameters of the band"));
     this.status = h("div", { class: "status", role: "status", "aria-live": "polite" });
     this.table = h("table", { "aria-label": "numbers of the schemes" });
 
@@ -1640,8 +1672,8 @@ class Instrument {
     this.root.replaceChildren(h("style", {}, STYLE),
       h("div", { class: "row" }, this.playButton, this.time, this.hearing, this.boostButton, this.boostWords, this.allButton),
       h("div", { class: "row" }, labelled("stem", stem), labelled("picture", show), labelled("axis", axis),
-        ...(spec.grids.length > 1 ? [labelled("n_fft", n_fft)] : []), labelled("cost of", preset)),
-      this.heads, this.stage, this.status,
+        ...(spec.grids.length > 1 ? [labelled("n_fft", n_fft)] : []), labelled("cost of", preset), this.addButton),
+      this.heads, this.stage, legend, this.status,
       h("div", { class: "below" }, numbers, design, game, keep, open), keys);
     this._listen();
   }
@@ -1728,9 +1760,7 @@ class Instrument {
       const drop = h("button", { type: "button", "aria-label": `remove scheme ${letter}`, onclick: () => this.dropLane(i) }, "×");
       return h("div", {}, chip, choice, ...(this.lanes.length > 1 ? [drop] : []));
     }));
-    if (this.lanes.length < LANES.length) {
-      this.heads.append(h("button", { type: "button", "aria-label": "add a scheme", onclick: () => this.addLane() }, "+"));
-    }
+    this.addButton.disabled = this.lanes.length === LANES.length;
     const stems = this.stems.length ? this.stems : ["mixture"];
     this.choices.stem.replaceChildren(...stems.map((value) => h("option", { value }, value)));
     const letters = this.lanes.map((_, i) => LANES[i].letter);
@@ -1771,7 +1801,7 @@ class Instrument {
     const axis = AXES[this.state.axis], nyquist = this.rate / 2;
     const low = axis.low || 0, from = axis.of(low), to = axis.of(nyquist), inner = height - top - bottom;
     const y = (hz) => top + inner * (1 - (axis.of(clamp(hz, low, nyquist)) - from) / (to - from));
-    return { width, height, left, top, bottom, inner, lanes, y, narrow, low, nyquist };
+    return { width, height, left, top, bottom, gap, inner, lanes, y, low, nyquist };
   }
 
   // Bin (with its part) under a height of the picture, by bisection: every axis rises.
@@ -1832,6 +1862,7 @@ class Instrument {
     if (!(width > 0)) return;
     this.stage.style.height = `${height}px`;
     this.heads.style.paddingLeft = `${place.left}px`;
+    this.heads.style.gap = `${place.gap}px`;
     for (const canvas of [this.canvas, this.cursor]) {
       if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
         canvas.width = Math.round(width * ratio);
@@ -1894,8 +1925,10 @@ class Instrument {
     g.clip();
     g.imageSmoothingEnabled = true;
     g.drawImage(this._image(i, place), lane.x, place.top, lane.picture, place.inner);
-    g.fillStyle = "rgba(255,255,255,0.55)";
-    for (const [lo] of parts.slice(1)) g.fillRect(lane.x, Math.round(y(lo)), lane.picture, 1);
+    for (const [lo, hi] of parts.slice(1)) { // close lines are faint: they must not hide the picture
+      g.fillStyle = `rgba(255,255,255,${clamp((y(lo) - y(hi)) / 24, 0.16, 0.6)})`;
+      g.fillRect(lane.x, Math.round(y(lo)), lane.picture, 1);
+    }
     g.fillStyle = "#f6f7f8";
     g.fillRect(lane.x + lane.picture, place.top, lane.width - lane.picture, place.inner);
     parts.forEach(([lo, hi], k) => {
@@ -1926,27 +1959,13 @@ class Instrument {
     const [lo, hi] = parts[band] || parts[0];
     g.strokeStyle = active ? "#ffb000" : "rgba(255,255,255,0.9)";
     g.lineWidth = active ? 2.5 : 1;
-    g.strokeRect(lane.x + 1.5, y(hi) - 0.5, lane.width - 3, Math.max(2, y(lo) - y(hi)));
+    g.strokeRect(lane.x + 1.5, y(hi) - 0.5, (active ? lane.width : lane.picture) - 3, Math.max(2, y(lo) - y(hi)));
     if (scheme.weights && active) this._drawOneWeight(g, lane, scheme, band, y);
     g.restore();
     g.font = "12px system-ui, sans-serif";
     g.fillStyle = "#333";
     g.textAlign = "left";
-    if (!place.narrow || place.lanes.length < 3) {
-      const narrow = lane.column < 34;
-      g.fillText(narrow ? "E" : "energy", lane.share, 14);
-      g.fillText(narrow ? "₵" : "cost", lane.cost, 14);
-    }
-    if (lane.picture > 130) {
-      g.fillText(`${scheme.ranges.length} bands`, lane.x, 14);
-      if (lost && lane.picture > 240) {
-        g.fillStyle = "#c1121f";
-        g.textAlign = "right";
-        g.fillText("red: missed by the oracle", lane.x + lane.picture, 14);
-      }
-    }
-    g.fillStyle = "#333";
-    g.textAlign = "left";
+    g.fillText(`${scheme.ranges.length} bands`, lane.x, 14);
     const seconds = this.excerpt.length / this.rate;
     for (let s = 0; s <= seconds; s += lane.picture > 200 ? 1 : 2) {
       const x = lane.x + (s / seconds) * lane.picture;
@@ -1973,10 +1992,11 @@ class Instrument {
 
   _weightPath(g, lane, scheme, k, y) {
     const [lo, hi] = scheme.ranges[k], weights = scheme.weights[k];
+    scheme.heaviest ||= Math.max(...scheme.weights.map((row) => Math.max(...row)));
     g.beginPath();
     g.moveTo(lane.fan, y(lo));
     for (let f = lo; f < hi; f++) {
-      const x = lane.fan + weights[f - lo] * lane.fanWidth;
+      const x = lane.fan + (weights[f - lo] / scheme.heaviest) * lane.fanWidth;
       g.lineTo(x, y(f));
       g.lineTo(x, y(f + 1));
     }

@@ -37,9 +37,8 @@ class BandInstrument(anywidget.AnyWidget):
     """The instrument in a notebook; its settings are in step with Python.
 
     song: a Song, or (sources name -> (C, L), sample rate in Hz); the first 6 s are used.
-    schemes: one to four names or BandSchemes; the first one is active.
-    settings: `stem`, `axis` ("linear", "log", "mel", "piano"), `preset` ("tiny", "small", "paper")
-    and other keys of `state`.
+    schemes: one to four names or BandSchemes; the first one is active. settings: `stem`, `preset`
+    ("tiny", "small", "paper"), `axis` ("linear", "log", "mel", "piano"), other keys of `state`.
 
     `state` is the whole setting and can be assigned; `scheme` is the BandScheme that is active now.
 
