@@ -10,7 +10,7 @@ from bsrnn.cli.shared import (
     parameter_arguments,
     stems_argument,
 )
-from bsrnn.common import choose, configured, listed, once
+from bsrnn.common import choose, listed, once
 
 
 def _train_arguments(own):
@@ -52,6 +52,7 @@ def _train_arguments(own):
 )
 def _train(args):
     from bsrnn import bands, data, training
+    from bsrnn.experiments import words
 
     model = model_config(args.model)
     if (args.scheme or "").endswith((".json", ".csv")):  # own bands, such as the explorer saves
@@ -65,7 +66,7 @@ def _train(args):
     if args.minutes and args.steps is None:
         named["steps"] = 10**9  # the minutes decide
     given = [(name, value) for name, value in named.items() if value is not None]
-    model, train = configured([model, train], once(given + args.parameters))
+    model, train = words.settle(model, train, once(given + args.parameters))
     if args.plan:
         channels = data.open(args.dataset).channels
         print(training.plan(model, args.memory_gb, train, args.device, channels).text())

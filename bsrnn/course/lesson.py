@@ -188,6 +188,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         notes: anything else worth keeping (rung, split_hash, parameter count ...).
     """
     from bsrnn.common import write_text
+    from bsrnn.experiments.schema import made
 
     card = {
         "lesson": lesson,
@@ -195,6 +196,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         "parameters": parameters,
         "metrics": metrics,
         "seconds": round(time.monotonic() - _began_s[0], 1),
+        "made": made(),
         **notes,
     }
     target = Path(path) / "results.json"
