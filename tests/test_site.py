@@ -98,6 +98,8 @@ def test_folds(executed):
     folds = [site.fold(c) for c in nbformat.read(executed / "41_one.ipynb", 4).cells]
     assert folds[2:4] == ["Parameters", "Setup"] and folds[5] == folds[8] == "Code"
     assert folds[9:] == ["2 claims verified", "Check of your answer", "Solution"]
+    failed = nbformat.v4.new_output("error", ename="AssertionError", evalue="", traceback=[])
+    assert site.fold(cell("course.claim()", "check", outputs=[failed])) == "A claim does not hold"
 
 
 def test_no_lesson_no_site(tmp_path):

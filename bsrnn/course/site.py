@@ -29,6 +29,12 @@ READING = Path(__file__).parent / "reading"
 _DATA = re.compile(r"data:(audio/\w+|image/png);base64,([A-Za-z0-9+/=]+)")
 _LINK = re.compile(r'href="([^":#]+)(#[^"]*)?"')
 _KINDS = {"audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "image/png": "png"}
+_FOLDS = {
+    "injected-parameters": "Parameters of this run",
+    "parameters": "Parameters",
+    "setup": "Setup",
+    "reference": "Solution",
+}
 # Reading takes: words and lines of code a minute; minutes for a picture or a sound.
 _WORDS, _LINES, _SHOWN = 180, 20, 0.4
 
@@ -106,19 +112,14 @@ def _lesson(path: Path) -> Lesson:
 def fold(cell) -> str:
     """The line that stands for a code cell whose source a reader opens when asked; "" if open."""
     kinds = set(tags(cell))
-    if "injected-parameters" in kinds:
-        return "Parameters of this run"
-    for kind, words in {
-        "parameters": "Parameters",
-        "setup": "Setup",
-        "reference": "Solution",
-    }.items():
-        if kind in kinds:
-            return words
+    for kind in kinds & set(_FOLDS):
+        return _FOLDS[kind]
     if "check" not in kinds:
         return "Code" if kinds & {"prediction", "see"} else ""
     if "course.attempt(" in cell.source:
         return "Check of your answer"
+    if any(output.output_type == "error" for output in cell.get("outputs", [])):
+        return "A claim does not hold"
     said = "".join(output.get("text", "") for output in cell.get("outputs", []))
     count = said.count("Holds: ") or len(re.findall(r"(?m)^\s*assert ", cell.source))
     return f"{count} claim{'s' * (count != 1)} verified"
