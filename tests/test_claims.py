@@ -83,8 +83,8 @@ MISTAKES = {
         "[:1] for pair",
         "[1:] for pair",
         "loss-claim",
-        "choices mixer activity",
-        "loss-table loss-figure",
+        "choices plan mixer example activity",
+        "loss-figure",
     ),
     "08": Mistake(  # chunks as long as the song
         "memory",

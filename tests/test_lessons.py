@@ -1,5 +1,6 @@
 """What a lesson calls: claims against chance, predictions that are kept."""
 
+import ast
 import base64
 import dataclasses
 import io
@@ -9,11 +10,13 @@ import numpy as np
 import papermill
 import pytest
 import torch
+from conftest import NOTEBOOKS
 from PIL import Image
 
 from bsrnn import course, data, models, training
 from bsrnn.common import UsageError
 from bsrnn.course import predictions
+from bsrnn.experiments import notebooks
 from bsrnn.plots import signals, style
 
 DRAWS = np.random.default_rng(0).normal(size=999)
@@ -209,6 +212,26 @@ def test_a_shown_picture_has_twice_the_pixels_and_words(monkeypatch):
     (data,), options = told[0]
     assert options["metadata"]["image/png"] == {"alt": "Nothing.", "width": 400}
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (800, 320)
+
+
+def test_the_file_beside_the_notebooks_is_what_the_lessons_define():
+    """Every class and function of my_bsrnn.py stands, word for word, in a cell of a lesson; but for
+    three that only later lessons call."""
+    text = (NOTEBOOKS / "my_bsrnn.py").read_text(encoding="utf-8")
+    told = [
+        cell.source
+        for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+        for cell in notebooks.read(path).cells
+        if cell.cell_type == "code"
+    ]
+    parts = [
+        (node.name, ast.get_source_segment(text, node))
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    ]
+    missing = {name for name, source in parts if not any(source in cell for cell in told)}
+    assert missing == {"pack", "learnt", "fingerprint"}
+    assert len(parts) >= 14
 
 
 def test_ten_steps_of_the_lessons_loop_are_those_of_fit(tmp_path):

@@ -98,6 +98,8 @@ def test_folds(executed):
     folds = [site.fold(c) for c in nbformat.read(executed / "41_one.ipynb", 4).cells]
     assert folds[2:4] == ["Parameters", "Setup"] and folds[5] == folds[8] == "Code"
     assert folds[9:] == ["2 claims verified", "Check of your answer", "Solution"]
+    failed = nbformat.v4.new_output("error", ename="AssertionError", evalue="", traceback=[])
+    assert site.fold(cell("course.claim()", "check", outputs=[failed])) == "A claim does not hold"
 
 
 def test_no_lesson_no_site(tmp_path):
@@ -121,6 +123,7 @@ def test_every_link_and_file_resolves_and_no_machine_is_named(built, executed):
             assert machine not in text, f"{name} names {machine}"
     assert seen > 30 and "source-bsrnn-models-bsrnn.html#L-39" in pages["41_one.html"]
     assert 'href="glossary.html#mask"' in pages["41_one.html"]
+    assert "<code>B</code></span></td>" in pages["glossary.html"]
     assert 'href="42_two.html#1.-What-next?"' in pages["41_one.html"]
     assert not re.search(
         r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", "".join(pages.values())

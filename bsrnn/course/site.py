@@ -29,6 +29,12 @@ READING = Path(__file__).parent / "reading"
 _DATA = re.compile(r"data:(audio/\w+|image/png);base64,([A-Za-z0-9+/=]+)")
 _LINK = re.compile(r'href="([^":#]+)(#[^"]*)?"')
 _KINDS = {"audio/mpeg": "mp3", "audio/wav": "wav", "audio/ogg": "ogg", "image/png": "png"}
+_FOLDS = {
+    "injected-parameters": "Parameters of this run",
+    "parameters": "Parameters",
+    "setup": "Setup",
+    "reference": "Solution",
+}
 # Reading takes: words and lines of code a minute; minutes for a picture or a sound.
 _WORDS, _LINES, _SHOWN = 180, 20, 0.4
 
@@ -106,19 +112,14 @@ def _lesson(path: Path) -> Lesson:
 def fold(cell) -> str:
     """The line that stands for a code cell whose source a reader opens when asked; "" if open."""
     kinds = set(tags(cell))
-    if "injected-parameters" in kinds:
-        return "Parameters of this run"
-    for kind, words in {
-        "parameters": "Parameters",
-        "setup": "Setup",
-        "reference": "Solution",
-    }.items():
-        if kind in kinds:
-            return words
+    for kind in kinds & set(_FOLDS):
+        return _FOLDS[kind]
     if "check" not in kinds:
         return "Code" if kinds & {"prediction", "see"} else ""
     if "course.attempt(" in cell.source:
         return "Check of your answer"
+    if any(output.output_type == "error" for output in cell.get("outputs", [])):
+        return "A claim does not hold"
     said = "".join(output.get("text", "") for output in cell.get("outputs", []))
     count = said.count("Holds: ") or len(re.findall(r"(?m)^\s*assert ", cell.source))
     return f"{count} claim{'s' * (count != 1)} verified"
@@ -180,20 +181,15 @@ class _Site:
 
     def glossary(self) -> str:
         """The page of terms and letters, each linked to the lesson that explains it."""
-        from markdown_it import MarkdownIt
+        from nbconvert.filters import markdown2html
 
-        names = {lesson.name[:2]: lesson for lesson in self.lessons}
-        rows = []
+        names = {lesson.name[:2]: lesson.name for lesson in self.lessons}
+        rows = ["# Glossary and notation", "", "| term | meaning | lesson |", "|---|---|---|"]
         for term, (where, words) in self.terms.items():
-            there = f'<a href="{names[where].name}.ipynb">{where}</a>' if where in names else where
-            told = MarkdownIt().renderInline(words)
-            rows.append(
-                f'<tr id="{_slug(term)}"><th>{term}</th><td>{told}</td><td>{there}</td></tr>'
-            )
-        return (
-            "<h1>Glossary and notation</h1><table class='glossary'><tr><th>term</th><th>meaning"
-            f"</th><th>lesson</th></tr>{''.join(rows)}</table>"
-        )
+            there = f"[{where}]({names[where]}.ipynb)" if where in names else where
+            rows.append(f'| <span id="{_slug(term)}">{term}</span> | {words} | {there} |')
+        table = markdown2html("\n".join(rows))
+        return f'<div class="glossary">{table}</div>'
 
     def _link_terms(self, cells) -> None:
         """The first use of each term in the prose of a lesson leads to the glossary."""
