@@ -72,9 +72,8 @@ MISTAKES = {
         "z = z.transpose(1, 2)  # (B, T, K, N)",
         "pass",
         "who-claim",
-        "imports choices excerpt say way-in way-figure norm split split-slow rows rows-figure "
-        "residual",
-        "block-slow who-figure",
+        "imports excerpt say way-figure norm split split-slow rows residual",
+        "who-figure",
     ),
     "06": Mistake(  # half the amplitude is -6 dB, not -3 dB
         "examples", "0.5 * s", "10 ** (-3 / 20) * s", "claim-metrics", "song"
@@ -84,8 +83,8 @@ MISTAKES = {
         "[:1] for pair",
         "[1:] for pair",
         "loss-claim",
-        "choices mixer activity",
-        "loss-table loss-figure",
+        "choices plan mixer example activity",
+        "loss-figure",
     ),
     "08": Mistake(  # chunks as long as the song
         "memory",

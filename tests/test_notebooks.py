@@ -284,6 +284,29 @@ def test_a_worker_of_a_sweep_runs_its_notebook_again(lose, tmp_path, write_noteb
     assert note.startswith("cell 3 (cell-2): the kernel lost a message")
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_kernel_that_dies_at_its_start_is_replaced_once(
+    times, monkeypatch, tmp_path, write_notebook
+):
+    """As when another process takes one of its ports first."""
+    from jupyter_client.provisioning import LocalProvisioner
+
+    launch, left = LocalProvisioner.launch_kernel, [times]
+
+    async def stillborn(self, command, **options):
+        if left[0]:
+            left[0] -= 1
+            command = [command[0], "-c", "raise SystemExit(1)"]
+        return await launch(self, command, **options)
+
+    monkeypatch.setattr(LocalProvisioner, "launch_kernel", stillborn)
+    path = write_notebook(tmp_path / "01_a.ipynb", LOST)
+    (result,) = runner.run([path], out=tmp_path / "out", timeout_s=60)
+    words = "kernel start: the kernel did not start"
+    assert result.note.startswith(words) if times == 1 else result.error.startswith(words)
+    assert bool(result.error) == (times == 2)
+
+
 def test_a_message_lost_twice_fails_the_lesson(lose, tmp_path, write_notebook):
     path = write_notebook(tmp_path / "01_a.ipynb", LOST)
     lose("execute_reply", 2)

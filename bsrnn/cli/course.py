@@ -68,6 +68,23 @@ def _course_run(args):
     return fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
 
 
+def _site_arguments(own):
+    own.add_argument("executed", nargs="?", help="folder of executed lessons [runs/course]")
+    own.add_argument("--out", help="folder of the site [runs/site]")
+
+
+@command(
+    "course site",
+    "build one folder of pages from executed lessons: opens from disk, needs no network",
+    "course site --out public",
+    _site_arguments,
+)
+def _course_site(args):
+    from bsrnn.course import site
+
+    print(f"open {site.build(args.executed, args.out)}")
+
+
 def _copy_arguments(own):
     own.add_argument("folder", help="new folder for the lessons and the released assignments")
 

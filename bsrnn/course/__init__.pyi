@@ -5,6 +5,7 @@ from .grading import examine as examine, grade as grade
 from .lesson import (
     attempt as attempt,
     begin as begin,
+    earlier as earlier,
     folder as folder,
     show as show,
     table as table,

@@ -1,24 +1,35 @@
 """What a lesson calls: begin, show, table, attempt, folder, write_card. Imports lightly."""
 
+import ast
+import importlib.util
 import json
 import numbers
 import platform
 import random
+import re
 import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import UsageError, workplace
+from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
 
 _began_s = [time.monotonic()]
 
 
 def begin(seed: int = 0) -> str:
-    """Seed Python, numpy and torch; return the version line of the setup cell.
+    """Check the lesson's parameters, seed Python, numpy and torch; the version line of the setup.
+
+    Papermill only warns about a misspelt parameter and takes any value: here both stop the lesson.
 
     Raises:
-        UsageError: a required package is missing.
+        UsageError: a parameter that the lesson does not have, of another type, or no profile or
+            band scheme; or a required package is missing.
     """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell:
+        _check_parameters(shell.user_ns)
     try:
         import numpy
         import torch
@@ -34,11 +45,51 @@ def begin(seed: int = 0) -> str:
     )
 
 
+def _check_parameters(names: dict) -> None:
+    """Compare the cells that ran before the setup, the last one injected by papermill, with the
+    parameters cell, and the values with the types that it declares."""
+    from bsrnn import bands
+    from bsrnn.experiments.notebooks import PROFILES
+
+    declared, injected = {}, []
+    for source in names.get("In", []):
+        if not re.match(r"# Parameters\n|\w+: \w+ = ", source):
+            continue
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.AnnAssign):
+                declared[node.target.id] = ast.literal_eval(node.value)
+            elif isinstance(node, ast.Assign) and source.startswith("# Parameters"):
+                injected.append(node.targets[0].id)
+    for name in injected:
+        choose(name, declared, "parameter")
+    for name, default in declared.items():
+        names[name] = typed(name, names[name], default)  # YAML reads 1e-3 as text
+    if "profile" in declared:
+        choose(names["profile"], PROFILES, "profile")
+    if names.get("scheme") and "scheme" in declared:
+        bands.scheme(names["scheme"])
+
+
 def folder(out_dir: str, lesson: str) -> Path:
     """Where a lesson writes: `out_dir`, or `runs/<lesson>` of the checkout if that is empty."""
     path = Path(out_dir) if out_dir else workplace() / "runs" / lesson
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def earlier():
+    """What earlier lessons wrote: the module `my_bsrnn.py` beside the notebook, else the course's.
+
+    >>> earlier().Norm(8).gain.shape
+    torch.Size([8])
+    """
+    places = (Path.cwd() / "my_bsrnn.py", NOTEBOOKS / "my_bsrnn.py")
+    spec = importlib.util.spec_from_file_location(
+        "my_bsrnn", next(p for p in places if p.is_file())
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def show(figure) -> None:
@@ -53,12 +104,15 @@ def show(figure) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
+    from bsrnn.plots.style import PAGE_DPI
+
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
-    data, metadata = {"image/png": _png(figure)}, {"image/png": {"alt": words}}
-    if hasattr(figure, "_repr_mimebundle_"):
-        data, metadata = figure._repr_mimebundle_()
+    house = hasattr(figure, "_repr_mimebundle_")
+    data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    shown = {"alt": words, "width": round(figure.get_figwidth() * PAGE_DPI)}
+    metadata = {kind: shown for kind in data if kind.startswith("image/")}
     plt.close(figure)
     display({**data, "text/plain": words}, raw=True, metadata=metadata)
     display(Markdown(f"*In words: {words}*"))
@@ -69,8 +123,10 @@ def _png(figure) -> str:
     import base64
     import io
 
+    from bsrnn.plots.style import DPI
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
 

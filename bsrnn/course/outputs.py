@@ -16,6 +16,7 @@ from bsrnn.experiments import notebooks, runner
 from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
 PICTURE_KB, LESSON_KB = 150, 900
+FOLDED = {"setup", "check", "reference", "prediction", "see"}  # code that is seen when asked for
 _DRAWN = ("image/png", "image/svg+xml")
 _KEPT = (*_DRAWN, "text/markdown", "text/html", "text/plain")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -46,6 +47,12 @@ def check(lessons=(), update=False, watch=None, folder=None) -> list[str]:
     return found
 
 
+def _metadata(names: list) -> dict:
+    """Tags, and what folds the cell's source in Jupyter where its words or its verdict do."""
+    folded = {"jupyter": {"source_hidden": True}} if FOLDED & set(names) else {}
+    return {**({"tags": names} if names else {}), **folded}
+
+
 def _update(path: Path, watch) -> str:
     """Re-run one lesson and store its outputs; the reason if it failed (nothing is written)."""
     import time
@@ -62,7 +69,7 @@ def _update(path: Path, watch) -> str:
     outputs = {c.id: c.outputs for c in executed.cells if c.cell_type == "code"}
     count = 0
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
+        cell.metadata = nbformat.from_dict(_metadata(tags(cell)))
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
@@ -101,23 +108,29 @@ def light(output):
         kept = {kind: data[kind] for kind in _KEPT if kind in data}
     if "image/png" in kept:
         kept["image/png"] = _small(kept["image/png"])
+        kept.pop("image/svg+xml", None)
     elif "text/plain" in kept:
         kept["text/plain"] = _ADDRESS.sub("", kept["text/plain"])
     if not kept:
         return None
-    metadata = {kind: words for kind, words in output.get("metadata", {}).items() if kind in _DRAWN}
+    told = {kind: output.get("metadata", {}).get(kind, {}) for kind in _DRAWN if kind in kept}
+    metadata = {kind: {k: words[k] for k in ("alt", "width") if k in words}
+                for kind, words in told.items()}  # fmt: skip
     return nbformat.v4.new_output(output.output_type, kept, metadata=metadata)
 
 
 def _small(picture: str) -> str:
-    """A base64 PNG without metadata, with 128 colours if it is over the limit."""
+    """A base64 PNG without metadata; over the limit with 128 colours, then with fewer pixels."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(base64.b64decode(picture)))
-    for colours in (None, 128):
+    for colours, scale in ((None, 1), (128, 1), (128, 0.75), (128, 0.5)):
         buffer, shown = io.BytesIO(), image
+        if scale < 1:
+            size = [round(scale * pixels) for pixels in image.size]
+            shown = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         if colours:
-            shown = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+            shown = shown.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         shown.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= PICTURE_KB * 1000:
             break

@@ -1,6 +1,7 @@
-"""A kernel that is watched while it runs a lesson: a message to or from it may be lost.
+"""A kernel that is watched while it starts and runs a lesson.
 
-The client would wait for the reply to a cell up to the cell's limit, beside a kernel that idles.
+Another kernel may take its ports before it does, so that it dies at once; a message to or from it
+may be lost, and the client would wait up to the cell's limit beside a kernel that idles.
 """
 
 import asyncio
@@ -17,15 +18,21 @@ PATIENCE_S = 20  # after so long in one cell the kernel is asked whether it idle
 GRACE_S = 5  # the reply of a cell that has just ended may still be on its way
 
 
-class LostMessageError(Exception):
-    """The kernel has nothing left to do, and the reply that was waited for has not come."""
+class KernelFaultError(Exception):
+    """The kernel, not the notebook, is to blame: another may do better. The message says how."""
 
 
 class WatchedClient(PapermillNotebookClient):
     """papermill's client, which gives up where it would wait in vain.
 
-    Raises LostMessageError; whoever runs the notebook may begin again with another kernel.
+    Raises KernelFaultError; whoever runs the notebook may begin again with another kernel.
     """
+
+    async def async_start_new_kernel_client(self):
+        try:
+            return await super().async_start_new_kernel_client()
+        except RuntimeError as error:
+            raise KernelFaultError(f"the kernel did not start ({error})") from error
 
     async def async_execute_cell(self, *args, **options):
         return await self._watched(super().async_execute_cell(*args, **options))
@@ -33,6 +40,7 @@ class WatchedClient(PapermillNotebookClient):
     async def async_wait_for_reply(self, *args, **options):
         return await self._watched(super().async_wait_for_reply(*args, **options))
 
+    start_new_kernel_client = run_sync(async_start_new_kernel_client)
     execute_cell = run_sync(async_execute_cell)
     wait_for_reply = run_sync(async_wait_for_reply)
 
@@ -46,7 +54,7 @@ class WatchedClient(PapermillNotebookClient):
             if idle.done() and not idle.exception():
                 await asyncio.wait({work}, timeout=GRACE_S)
                 if not work.done():
-                    raise LostMessageError
+                    raise KernelFaultError("the kernel lost a message")
             return await work
         finally:
             for task in (work, idle):

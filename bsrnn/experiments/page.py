@@ -53,17 +53,23 @@ def write_page(notebook, path) -> Path:
     its output first showed, and every script that would be fetched is left out.
     """
     from jinja2 import DictLoader
-    from nbconvert import HTMLExporter
 
     loader = DictLoader({"page.html.j2": _TEMPLATE})
-    exporter = HTMLExporter(template_name="lab", extra_loaders=[loader])
-    exporter.template_file = "page.html.j2"  # embed_images=True would empty <details>
-    resources = {"metadata": {"name": Path(path).stem}}
-    write_text(Path(path), exporter.from_notebook_node(_still(notebook), resources)[0])
+    shown = still(notebook)
+    write_text(Path(path), rendered(shown, loader, "page.html.j2", "lab", Path(path).stem))
     return Path(path)
 
 
-def _still(notebook):
+def rendered(notebook, loader, template: str, kind: str = "basic", name: str = "") -> str:
+    """HTML of a notebook by `template` of the jinja2 `loader`, which extends nbconvert's `kind`."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name=kind, extra_loaders=[loader])
+    exporter.template_file = template  # embed_images=True would empty <details>
+    return exporter.from_notebook_node(notebook, {"metadata": {"name": name}})[0]
+
+
+def still(notebook):
     """A copy of `notebook` that needs no kernel, no network and no typesetting script."""
     import copy
 
@@ -78,7 +84,7 @@ def _still(notebook):
         outputs = []
         for output in cell.get("outputs", []):
             view = output.get("data", {}).get(_WIDGET)
-            if view:
+            if view and "text/html" not in output["data"]:
                 outputs.append(nbformat.v4.new_output("display_data", {"text/html": _NOTE}))
                 outputs += _captured(view["model_id"], models.get("state", {}), set())
             else:

@@ -152,24 +152,25 @@ def _run_one(path, parameters, out, timeout_s, watch) -> Result:
 def execute(path: Path, parameters: dict, timeout_s=None, watch=None):
     """Execute one notebook in its own folder: (executed notebook or None, error line or "").
 
-    If the kernel loses a message, another takes its place and the notebook is run again, once;
-    `run_again` of the executed notebook says so.
+    If the kernel does not start or loses a message, another takes its place and the notebook is
+    run again, once; `run_again` of the executed notebook says so.
     """
-    from bsrnn.experiments.kernel import LostMessageError
+    from bsrnn.experiments.kernel import KernelFaultError
 
     limit_s = timeout_s or _limit_s(path, parameters)
-    run = _Attempt(path, watch or Watch())
-    try:
-        error = run(parameters, limit_s)
-    except LostMessageError:
-        note = f"{run.at()}: the kernel lost a message; it was replaced, all cells run again"
+    run, note = _Attempt(path, watch or Watch()), ""
+    while True:
         try:
-            error = run(parameters, limit_s)
-        except LostMessageError:
-            error = f"{run.at()}: the kernel lost a message twice: run it again"
-        if run.notebook is not None:
+            error = run(parameters, limit_s) or _silent_error(run)
+        except KernelFaultError as fault:
+            words = f"{run.at()}: {fault}"
+            if not note:
+                note = f"{words}; it was replaced, all cells run again"
+                continue
+            error = f"{words} twice: run it again"
+        if note and run.notebook is not None:
             run.notebook.metadata["run_again"] = note
-    return run.notebook, error or _silent_error(run)
+        return run.notebook, error
 
 
 def run_again(notebook) -> str:
@@ -204,7 +205,7 @@ class _Attempt:
         import papermill
         from papermill.exceptions import PapermillExecutionError
 
-        from bsrnn.experiments.kernel import LostMessageError
+        from bsrnn.experiments.kernel import KernelFaultError
 
         for name in ("papermill", "papermill.translators"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told below, in one line
@@ -223,7 +224,7 @@ class _Attempt:
                 execution_timeout=limit_s,
                 attempt=self,
             )
-        except LostMessageError:
+        except KernelFaultError:
             raise
         except PapermillExecutionError as failure:
             cells = enumerate(self.notebook.cells)
