@@ -13,8 +13,6 @@ from pathlib import Path
 import bsrnn
 from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
 
-SHOWN_DPI = 80  # 8 inches are 640 pixels of a page; the picture holds twice as many
-
 _began_s = [time.monotonic()]
 
 
@@ -95,7 +93,7 @@ def earlier():
 
 
 def show(figure) -> None:
-    """Display a matplotlib Figure as a PNG of twice its resolution, and its description below it.
+    """Display a matplotlib Figure as a PNG or SVG with alt text, and its description below it.
 
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
@@ -106,16 +104,17 @@ def show(figure) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
+    from bsrnn.plots.style import PAGE_DPI
+
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
-    width = round(figure.get_figwidth() * SHOWN_DPI)
-    figure.set_dpi(2 * SHOWN_DPI)
     house = hasattr(figure, "_repr_mimebundle_")
     data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    shown = {"alt": words, "width": round(figure.get_figwidth() * PAGE_DPI)}
+    metadata = {kind: shown for kind in data if kind.startswith("image/")}
     plt.close(figure)
-    shown = {"image/png": {"alt": words, "width": width}}
-    display({**data, "text/plain": words}, raw=True, metadata=shown)
+    display({**data, "text/plain": words}, raw=True, metadata=metadata)
     display(Markdown(f"*In words: {words}*"))
 
 
@@ -124,8 +123,10 @@ def _png(figure) -> str:
     import base64
     import io
 
+    from bsrnn.plots.style import DPI
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -108,13 +108,14 @@ def light(output):
         kept = {kind: data[kind] for kind in _KEPT if kind in data}
     if "image/png" in kept:
         kept["image/png"] = _small(kept["image/png"])
+        kept.pop("image/svg+xml", None)
     elif "text/plain" in kept:
         kept["text/plain"] = _ADDRESS.sub("", kept["text/plain"])
     if not kept:
         return None
-    shown = output.get("metadata", {}).get("image/png", {})
-    shown = {key: shown[key] for key in ("alt", "width") if key in shown}
-    metadata = {"image/png": shown} if shown else {}
+    told = {kind: output.get("metadata", {}).get(kind, {}) for kind in _DRAWN if kind in kept}
+    metadata = {kind: {k: words[k] for k in ("alt", "width") if k in words}
+                for kind, words in told.items()}  # fmt: skip
     return nbformat.v4.new_output(output.output_type, kept, metadata=metadata)
 
 
