@@ -2,8 +2,8 @@
 
 Conventions:
     Waveforms are numpy arrays (C, L), sets of stems (S, C, L); torch CPU tensors work too. All
-    sums run in float64. Every value is in decibels, higher is better. `DEFINITIONS` holds the
-    formulas: s the reference, e the estimate, sums over channels and samples.
+    sums run in float64. Higher is better, in decibels but for `SPECTRAL` (see `UNITS`).
+    `KNOWN` holds the formulas: s the reference, e the estimate, sums over channels and samples.
     A silent reference has no signal-to-anything ratio: the value is NaN ("undefined"), the note
     gives the residual energy instead. A perfect estimate is +inf.
 
@@ -34,6 +34,16 @@ DEFINITIONS = {
     "sd_sdr": "10 log10(|as|^2 / |s-e|^2), a = <s,e>/<s,s>",
     "snr": "10 log10(sum s^2 / sum (e-s)^2) of each channel, mean over channels",
 }
+SPECTRAL = {  # of the community's leaderboards, in `bsrnn.evaluation.spectral`; not in decibels
+    "bleedless": "100 / (1 + mean excess in dB of 512 mel bands)",
+    "fullness": "100 / (1 + mean lack in dB of 512 mel bands)",
+    "l1_freq": "100 / (1 + 10 mean of ||E| - |S||)",
+    "mr_stft": "100 / (1 + 10 multi-resolution STFT distance)",
+    "log_wmse": "-4 ln(weighted energy of e - s over that of the mixture + 1e-8)",
+}
+KNOWN = DEFINITIONS | SPECTRAL
+UNITS = dict.fromkeys(DEFINITIONS, "dB") | dict.fromkeys(SPECTRAL, "of 100")
+UNITS["log_wmse"] = "of 73.7"  # what an exact estimate gets
 
 
 def usdr(reference, estimate, epsilon: float = 0.0):
@@ -214,11 +224,15 @@ def _samples(seconds: float, sample_rate: int, what: str) -> int:
 _WHOLE = {"usdr": usdr, "si_sdr": si_sdr, "si_snr": si_snr, "sd_sdr": sd_sdr, "snr": snr}
 
 
-def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr"), frames="joint"):
+def score(
+    references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr"), frames="joint",
+    mixture=None,
+):  # fmt: skip
     """Rows (dicts) for a table: stem, metric, value_db, frames_used, frames_total, note.
 
     `references` and `estimates` are dicts stem -> (C, L); stems without an estimate are skipped.
-    `metrics`: names of `DEFINITIONS`. An undefined value is NaN and its note says why.
+    `metrics`: names of `KNOWN`, in `UNITS`; log_wmse needs the mixture (C, L), by default the
+    sum of the references. An undefined value is NaN and its note says why.
     """
     stems = [stem for stem in references if stem in estimates]
     if not stems:
@@ -227,9 +241,10 @@ def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr")
             f"estimates have {', '.join(estimates)}"
         )
     pairs = {stem: checked_pair(references[stem], estimates[stem], stem, False) for stem in stems}
+    mixture = sum(references.values()) if mixture is None else mixture
     rows = []
     for metric in metrics:
-        if choose(metric, DEFINITIONS, "metric") == "csdr":
+        if choose(metric, KNOWN, "metric") == "csdr":
             s, e = (
                 np.stack(x) for x in zip(*pairs.values(), strict=True)
             )  # S x (C, L) -> (S, C, L)
@@ -239,11 +254,23 @@ def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr")
                 rows.append(_row(stem, metric, result[i], used, total, result.notes[i]))
             continue
         for stem, (s, e) in pairs.items():
-            value = _WHOLE[metric](s, e)
+            value = _value(metric, s, e, mixture, sample_rate)
             undefined = bool(np.isnan(value))
             note = _undefined_note(not s.any(), not e.any(), e) if undefined else ""
             rows.append(_row(stem, metric, value, 1 - undefined, 1, note))
     return rows
+
+
+def _value(metric, s, e, mixture, sample_rate) -> float:
+    from bsrnn.evaluation import spectral  # here: it stands on this module, and on scipy
+
+    if metric in _WHOLE:
+        return _WHOLE[metric](s, e)
+    if metric == "l1_freq":
+        return spectral.l1_freq(s, e)
+    if metric == "log_wmse":
+        return spectral.log_wmse(s, e, mixture, sample_rate)
+    return getattr(spectral, metric)(s, e, sample_rate)
 
 
 def _row(stem, metric, value_db, frames_used, frames_total, note):

@@ -45,7 +45,7 @@ def report_page(report, path, dataset=None, separator=None) -> Path:
 
     card, sections = report.card, []
     for metric in card["protocol"]["metrics"]:
-        table = {"text/html": report.table(metric).round(2).to_html(na_rep="undefined")}
+        table = {"text/html": report.shown(metric).to_html()}
         figures = (results.ladder(report, metric), results.per_song(report, metric))
         sections.append((metric, [table, *map(mime, figures)]))
     stems = report.stems if dataset is not None and card["name"] in report.systems else []
