@@ -91,7 +91,10 @@ def evaluate(
         workers = 1 if hasattr(separator, "parameters") else os.cpu_count() or 1
     results = _all(job, store, songs, workers, progress)
     rows, bands, leakage = (_frame(results, part) for part in COLUMNS)
-    report = Report(rows, _card(results, protocol, model, name, seed), bands, leakage)
+    card = _card(results, protocol, model, name, seed)
+    if scheme is not None:
+        card["scheme"] = json.loads(scheme.to_json())
+    report = Report(rows, card, bands, leakage)
     if out_dir is not None:
         report.save(out_dir)
     return report

@@ -53,7 +53,7 @@ def bleedless(reference, estimate, sample_rate: int) -> float:
 def fullness(reference, estimate, sample_rate: int) -> float:
     """100 / (1 + mean lack in dB), over the mel bins where the estimate is below the reference.
 
-    As `bleedless`. The mixture in place of a stem is nearly full.
+    As `bleedless`. Bins that lack nothing do not count, so a little lack everywhere dilutes a hole.
     """
     difference = _level_difference(reference, estimate, sample_rate)
     return _without(-difference[difference < 0])
