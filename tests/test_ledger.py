@@ -108,7 +108,10 @@ def test_complexity_is_exact_and_printed():
 
 def test_leaderboard_refuses_mixtures():
     board = ledger.leaderboard("csdr", "MUSDB18-HQ test")
-    assert board["value_db"].is_monotonic_decreasing and board["second_hand"].any()
+    told = board[board["extra_data"] != ""]
+    assert list(told.index) == list(range(len(told))), "unknown training data leads no board"
+    assert told["value_db"].is_monotonic_decreasing and board["second_hand"].any()
+    assert "Moises-Light" not in set(told["system"]) and "Moises-Light" in set(board["system"])
     with pytest.raises(UsageError, match="mix metric: 'usdr' .* and 'csdr'"):
         ledger.leaderboard(test_set="MUSDB18-HQ test")
     with pytest.raises(UsageError, match="mix metric"):
@@ -119,6 +122,12 @@ def test_leaderboard_refuses_mixtures():
         ledger.leaderboard("csdr", "MUSDB18-HQ test", stem="vocals")
     with pytest.raises(UsageError, match="mix stem"):
         ledger.leaderboard("csdr", "MUSDB18-HQ test", stem=None, system="oBSRNN")
+
+
+def test_scores_in_file_names_were_chosen_on_the_test_songs():
+    rows = ledger.results(test_set="MUSDB18-HQ test", metric="usdr", stem="average")
+    community = rows[rows["system"].str.contains("(community)", regex=False)]
+    assert len(community) == 7 and (community["selected_on_test"] == "yes").all()
 
 
 def test_filters_name_the_nearest():
