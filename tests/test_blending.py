@@ -174,7 +174,9 @@ def test_auto_takes_bf16_only_where_it_is_faster_and_agrees(
     network = BandSplitSeparator(presets()["tiny"]).eval()
     monkeypatch.setattr(probing, "product_gain", lambda device: product)
     monkeypatch.setattr(probing, "agreement_db", lambda a, b: agreement)
-    monkeypatch.setattr(probing, "timed", lambda f, net, sound: times[net is not network])
+    monkeypatch.setattr(
+        probing, "timed", lambda engine, sound: times[engine.separator is not network]
+    )
     made, why = separation.faster(network, 0.1 * noise(2000))
     assert (made is network) == (chosen == "fp32") and why.startswith(chosen) and words in why
 
@@ -190,14 +192,27 @@ def test_auto_measures_this_network_on_this_sound(monkeypatch):
     assert 0 < probing.product_gain(torch.device("cpu")) < 100
 
 
+def test_the_time_is_told_on_a_terminal_before_it_starts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bsrnn, "load", lambda *_, **__: Gains())
+    monkeypatch.setattr("bsrnn.cli.separate.WORTH_TELLING_S", 0.1)
+    monkeypatch.setattr(separation, "forecast_s", lambda net, seconds, **options: 90 * seconds)
+    path = audio.write(tmp_path / "song.wav", noise(RATE), RATE)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    words = (path, tmp_path / "broken.wav", "-o", tmp_path / "out", "--model", "a")
+    assert not any("min of sound" in line for line in run(capsys, *words)[2])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert "about 1.5 min for 0.0 min of sound (90.00 s a second)" in run(capsys, *words)[2]
+
+
 def test_the_time_told_is_that_of_the_chunks(monkeypatch):
     """A clock that counts the multiply-accumulates of each call."""
     network = BandSplitSeparator(presets()["tiny"]).eval()
     spent = []
 
-    def clock(function, separator, sound, query):
-        spent.append(bsrnn.cost.cost(separator.config, sound.shape[-1] / 44100).macs)
-        return spent[-1]
+    def clock(engine, sound):
+        samples = sound.shape[-1] - engine.offsets[-1]
+        spent.append(bsrnn.cost.cost(network.config, samples / 44100).macs)
+        return spent[-1] * len(engine.offsets) * (3 if engine.tta else 1)
 
     monkeypatch.setattr(probing, "timed", clock)
     chunk = bsrnn.cost.cost(network.config, 10.0).macs

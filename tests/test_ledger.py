@@ -141,12 +141,8 @@ def test_filters_name_the_nearest():
 
 def test_figures_are_drawn_small_and_described(tmp_path):
     paths = figures.save_published(tmp_path)
-    assert len(paths) == 4
+    assert len(paths) == 3
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 150_000
-    picture = figures.schemes_ablation(ledger.results(file="bsrnn_paper_ablation"))
-    assert "V1 8.15" in picture.description and "V7 10.04" in picture.description
     with pytest.raises(UsageError, match="rows mix metric"):
         figures.sdr_over_years(ledger.results(stem="average"))
-    with pytest.raises(UsageError, match="no row with a setting"):
-        figures.schemes_ablation(ledger.results(file="d3net"))

@@ -27,7 +27,7 @@ def _evaluate_arguments(own):
         help="also bleedless, fullness, l1_freq, mr_stft, log_wmse ... [usdr,csdr,si_sdr]",
     )  # fmt: skip
     own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
-    own.add_argument("--workers", type=int, help="songs at a time [folders: all cores; models: 1]")
+    own.add_argument("--workers", type=int, help="songs at a time [folders: up to 4; models: 1]")
     device_argument(own)
 
 

@@ -1,11 +1,12 @@
 """`bsrnn separate`: songs into stems."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 from bsrnn.cli.shared import command, device_argument, fail, file, pick_device, stems_argument
-from bsrnn.common import UsageError, added, choose, listed
+from bsrnn.common import DataError, UsageError, added, choose, listed
 
 WORTH_TELLING_S = 60.0  # of sound; shorter songs are done before a trial is
 
@@ -59,11 +60,11 @@ def _separator(args, songs):
     weights = _weights(args.blend)
     if args.blend and len(args.model) < 2:
         raise UsageError("--blend weighs several models: give --model twice or more")
-    separators = [_loaded(args, model, songs[0]) for model in args.model]
+    separators = [_loaded(args, model, songs) for model in args.model]
     return separators[0] if len(separators) == 1 else separation.Blend(separators, weights)
 
 
-def _loaded(args, model: str, song):
+def _loaded(args, model: str, songs):
     """One model on its device, or through another backend on the CPU."""
     import torch
 
@@ -84,19 +85,25 @@ def _loaded(args, model: str, song):
     device = pick_device(args.device)
     separator = bsrnn.load(model, device, args.config, family=args.family)
     if precision == "auto":
-        separator, why = separation.faster(separator, _second(song, separator.sample_rate))
+        second = _second(songs, separator.sample_rate)
+        separator, why = separation.faster(separator, second, _query(args.query))
         print(f"{model}: {why}", file=sys.stderr)
         return separator
     return separator if precision == "fp32" else models.optimised(separator, precision)
 
 
-def _second(song, rate: int):
-    """A second of the middle of a song, (C, L) at the rate of a model."""
+def _second(songs, rate: int):
+    """A second of the middle of the first song that can be read, (C, L) at the rate of a model."""
+    import numpy as np
+
     from bsrnn import audio
 
-    info = audio.info(song)
-    start = max(0, (info.samples - info.sample_rate) // 2)
-    return audio.read(song, start, info.sample_rate, rate)[0]
+    for song in songs:
+        with contextlib.suppress(DataError):  # which its turn will tell
+            info = audio.info(song)
+            start = max(0, (info.samples - info.sample_rate) // 2)
+            return audio.read(song, start, info.sample_rate, rate)[0]
+    return np.zeros((2, rate), np.float32)
 
 
 def _weights(texts):
@@ -153,8 +160,9 @@ def _separate(args):
     for model in args.model:
         if model in registry.EMBEDDED:
             print(f"{model}: a small model to learn with, not for production", file=sys.stderr)
-    _foretell(separator, songs, {name: options[name] for name in ("shifts", "tta", "query")})
     bar = sys.stderr.isatty()
+    if bar:
+        _foretell(separator, songs, {name: options[name] for name in ("shifts", "tta", "query")})
     return _report(songs, separation.separate_files(separator, songs, args.out, bar, **options))
 
 

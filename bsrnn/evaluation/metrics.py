@@ -24,7 +24,6 @@ from bsrnn.bands import gram_per_band
 from bsrnn.common import UsageError, choose
 
 CHALLENGE_EPSILON = 1e-7  # added to both sums by the MDX challenges' SDR
-BANDIT_EPSILON = float(np.finfo(np.float32).eps)  # added to both sums by BandIt's SNR and SI-SNR
 
 DEFINITIONS = {
     "usdr": "10 log10(sum s^2 / sum (e-s)^2) over channels and samples of the whole signal",
@@ -281,27 +280,6 @@ def _row(stem, metric, value_db, frames_used, frames_total, note):
         "frames_used": int(frames_used),
         "frames_total": int(frames_total),
         "note": note,
-    }
-
-
-def chunk_median(metric, reference, estimate, window: int, hop: int) -> float:
-    """Median over chunks of `window` samples, a chunk every `hop`, of `metric` (BandIt)."""
-    s, e = checked_pair(reference, estimate)
-    starts = frame_starts(s.shape[-1], window, hop)
-    parts = [slice(start, start + window) for start in starts]
-    return _median(np.array([metric(s[..., part], e[..., part]) for part in parts]))
-
-
-def bandit(reference, estimate) -> dict:
-    """BandIt's test metrics of (C, L): each channel for itself, mean over channels.
-
-    snr, sisnr (zero mean) with the float32 epsilon in both sums, and sdr, which forgives any
-    filter of 512 taps (torchmetrics; BSS Eval v3 for one source).
-    """
-    return {
-        "snr": float(snr(reference, estimate, BANDIT_EPSILON)),
-        "sisnr": float(si_snr(reference, estimate, BANDIT_EPSILON, channels="mean")),
-        "sdr": float(filtered_sdr(reference, estimate)),
     }
 
 

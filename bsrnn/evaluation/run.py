@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pandas as pd
 import bsrnn
 from bsrnn import metrics as metrics_room
 from bsrnn.bands import gram_per_band
-from bsrnn.common import DataError, UsageError, choose, file_name, write_text
+from bsrnn.common import DataError, Progress, UsageError, choose, file_name, write_text
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.estimates import Estimates
 from bsrnn.evaluation.leakage import from_gram
@@ -25,6 +24,7 @@ from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
 
 log = logging.getLogger(__name__)
 DEFAULT_LADDER = ("silence", "mixture", "gain", "ideal ratio mask")
+MOST_SONGS = 4  # at a time by default: each takes its memory
 DEFAULT_METRICS = ("usdr", "csdr", "si_sdr")
 
 
@@ -58,7 +58,7 @@ def evaluate(
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
       report.csv, report.json, and museval/<system>/test/<song>.json in museval's format.
     workers: songs at a time, in threads; by default one for a network, which has threads of its
-      own, and one per processor else. The values do not depend on it.
+      own, and up to four for a folder. The values do not depend on it.
     Memory is that of one song per worker. Raises UsageError, DataError of one line naming the song.
 
     >>> from bsrnn import data
@@ -66,6 +66,35 @@ def evaluate(
     >>> report.table()                                                # doctest: +SKIP
     """
     songs = list(dataset)
+    _refuse(songs, ladder, metrics, name)
+    if isinstance(separator, (str, Path)):
+        separator = Estimates(separator, songs, stems)
+    stems = _stems(separator, songs[0], stems)
+    gains = _gains(dataset, separator, stems) if "gain" in ladder else None
+    ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
+    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
+    model = _identity(separator, name, separation)
+    if scheme is not None:
+        model["scheme"] = scheme.name
+    job = _Job(
+        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains, scheme
+    )  # fmt: skip
+    store = _Store(out_dir, {"protocol": protocol, "model": model})
+    if workers is None:
+        read_only = separator is None or isinstance(separator, Estimates)
+        workers = min(MOST_SONGS, os.cpu_count() or 1) if read_only else 1
+    results = _all(job, store, songs, workers, progress)
+    rows, bands, leakage = (_frame(results, part) for part in COLUMNS)
+    card = _card(results, protocol, model, name, seed)
+    if scheme is not None:
+        card["scheme"] = json.loads(scheme.to_json())
+    report = Report(rows, card, bands, leakage)
+    if out_dir is not None:
+        report.save(out_dir)
+    return report
+
+
+def _refuse(songs, ladder, metrics, name) -> None:
     if not songs:
         raise DataError("the dataset has no songs: choose another subset")
     if len({song.name for song in songs}) < len(songs):
@@ -76,28 +105,6 @@ def evaluate(
         raise UsageError(f"the name {name!r} belongs to the ladder: call the system otherwise")
     for metric in metrics:
         choose(metric, metrics_room.KNOWN, "metric")
-    if isinstance(separator, (str, Path)):
-        separator = Estimates(separator, songs, stems)
-    stems = _stems(separator, songs[0], stems)
-    gains = _gains(dataset, separator, stems) if "gain" in ladder else None
-    ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
-    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
-    model = _identity(separator, name, separation)
-    job = _Job(
-        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains, scheme
-    )  # fmt: skip
-    store = _Store(out_dir, {"protocol": protocol, "model": model})
-    if workers is None:
-        workers = 1 if hasattr(separator, "parameters") else os.cpu_count() or 1
-    results = _all(job, store, songs, workers, progress)
-    rows, bands, leakage = (_frame(results, part) for part in COLUMNS)
-    card = _card(results, protocol, model, name, seed)
-    if scheme is not None:
-        card["scheme"] = json.loads(scheme.to_json())
-    report = Report(rows, card, bands, leakage)
-    if out_dir is not None:
-        report.save(out_dir)
-    return report
 
 
 @dataclass(frozen=True)
@@ -188,11 +195,17 @@ def _all(job, store, songs, workers: int, progress: bool) -> list:
 
     if workers < 1:
         raise UsageError(f"{workers} workers: give at least 1")
-    pool = ThreadPoolExecutor(workers)
+    pool, results = ThreadPoolExecutor(workers), []
+    bar = Progress(len(songs) if progress else 0, "evaluate", "song", log.info)
     try:
         with evaluating(job.separator):  # here: threads must not switch each other's mode
-            return list(_watched(songs, pool.map(one, songs), progress))
+            for song, result in zip(songs, pool.map(one, songs), strict=True):
+                results.append(result)
+                if progress:
+                    bar.step(f"evaluated song {len(results)} of {len(songs)}: {song.name}")
+            return results
     finally:
+        bar.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -320,20 +333,6 @@ def _identity(separator, name, separation) -> dict:
         identity["weights"] = digest.hexdigest()[:16]
         identity["parameters"] = sum(p.numel() for p in separator.parameters())
     return identity
-
-
-def _watched(songs, results, progress):
-    """`results` of `songs` under a progress bar on a terminal, with a log line each elsewhere."""
-    from tqdm import tqdm
-
-    on_terminal = progress and sys.stderr.isatty()
-    bar = tqdm(zip(songs, results, strict=True), "evaluate", len(songs), unit="song",
-               disable=not on_terminal)  # fmt: skip
-    for number, (song, result) in enumerate(bar, 1):
-        bar.set_postfix_str(song.name[:30], refresh=False)
-        if progress and not on_terminal:
-            log.info("evaluated song %d of %d: %s", number, len(songs), song.name)
-        yield result
 
 
 def _frame(results, part: str) -> pd.DataFrame:

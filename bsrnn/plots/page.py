@@ -14,28 +14,7 @@ from bsrnn.evaluation.metrics import BandError
 from bsrnn.plots import results
 from bsrnn.plots.tracks import ranked, track_view
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ card.name }}</title><style>
-body {font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222}
-table {border-collapse: collapse; margin: 1em 0} .text {text-align: left}
-td, th {border: 1px solid #ccc; padding: .2em .6em; text-align: right}
-img {max-width: 100%} code {background: #f4f4f4}
-</style></head><body>
-<h1>Evaluation of {{ card.name }}</h1>
-{% if note %}<p><b>{{ note }}</b></p>{% endif %}
-{% for title, shown in sections %}
-<h2>{{ title }}</h2>
-{% for item in shown %}
-{% if "text/html" in item %}{{ item["text/html"] | safe }}
-{% else %}<p>{{ item["text/plain"] }}</p>{% endif %}
-{% endfor %}{% endfor %}
-<h2>Protocol</h2>
-<table>{% for key, value in card.protocol.items() %}
-<tr><th>{{ key }}</th><td class="text">{{ value }}</td></tr>{% endfor %}
-</table>
-<p>bsrnn {{ card.version }}</p>
-</body></html>
-"""
+_PAGE = Path(__file__).with_name("page.html")
 
 
 def report_page(report, path, dataset=None, separator=None) -> Path:
@@ -64,7 +43,7 @@ def report_page(report, path, dataset=None, separator=None) -> Path:
             for song in songs:
                 shown = track_view(report, dataset, separator, song, stem, card["name"])
                 sections.append((f"{word} {stem}: {song}", [mime(item) for item in shown]))
-    page = Environment(autoescape=True).from_string(_PAGE)
+    page = Environment(autoescape=True).from_string(_PAGE.read_text("utf-8"))
     write_text(Path(path), page.render(card=card, note=report.note, sections=sections))
     return Path(path)
 
