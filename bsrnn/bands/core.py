@@ -19,6 +19,7 @@ import numpy as np
 
 from bsrnn.common import UsageError
 
+LARGEST_FFT = 2**16  # samples: beyond all use, still small in memory
 JSON_KEYS = (
     "name", "sample_rate", "n_fft", "ranges", "weights", "edges_hz", "rounding", "uncovered",
     "source", "notes",
@@ -184,8 +185,10 @@ class BandScheme:
 def _check_ranges(scheme: BandScheme) -> None:
     if not scheme.ranges:
         raise UsageError(f"{scheme.name}: no bands: give at least one")
-    if scheme.sample_rate <= 0 or scheme.n_fft < 2:
-        raise UsageError(f"{scheme.name}: give a sample_rate above 0 Hz and an n_fft of at least 2")
+    if scheme.sample_rate <= 0 or not 2 <= scheme.n_fft <= LARGEST_FFT:
+        raise UsageError(
+            f"{scheme.name}: give a sample_rate above 0 Hz and an n_fft from 2 to {LARGEST_FFT}"
+        )
     for k, (lo, hi) in enumerate(scheme.ranges):
         if hi <= lo:
             raise UsageError(f"{scheme.name}: band {k} [{lo}, {hi}) is empty: merge it or widen it")
