@@ -92,7 +92,7 @@ class MaskConfig(Settings):
     def form(self) -> str:
         """ "paper" for the head of the paper, "options" if its layers are others."""
         same = ("hidden_layers", "activation", "width", "bottleneck", "order", "parts")
-        differs = any(getattr(self, name) != getattr(MaskConfig(), name) for name in same)
+        differs = any(getattr(self, name) != getattr(MaskConfig, name) for name in same)
         return "options" if differs else "paper"
 
     def units(self, features: int, narrower_bins: int = 0) -> int:

@@ -11,7 +11,6 @@ deleted, and the next try begins anew.
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 import zipfile
@@ -59,7 +58,7 @@ def fetch(url: str, target: Path, record: Record = Record(), progress=True) -> P
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # another process may load the same
             kind = _SUMS.get(len(record.checksum))
-            logging.getLogger("pooch").setLevel(logging.ERROR)  # it announces each download
+            pooch.get_logger().setLevel("ERROR")  # it announces each download
             pooch.retrieve(
                 url,
                 f"{kind}:{record.checksum}" if kind else None,
