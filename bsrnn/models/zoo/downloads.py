@@ -87,13 +87,14 @@ class Resuming:
 
     def __call__(self, url, output_file, _):
         import requests
+        from urllib3.exceptions import HTTPError
 
         for _ in range(TRIES):
             before = self.held
             try:
                 self.attempt(url)
                 break
-            except requests.RequestException as error:
+            except (requests.RequestException, HTTPError) as error:
                 if self.held <= before:
                     reason = f"cannot download {url} ({type(error).__name__})"
                     raise DataError(f"{reason}: {self.record.by_hand}") from None
@@ -122,7 +123,7 @@ class Resuming:
                 total = answer.headers.get("Content-Range", "").rpartition("/")[2]
                 if total.isdecimal() and int(total) != done:
                     self.part.unlink()
-                    raise requests.ConnectionError("another file lies there now")
+                    self.attempt(url)
                 return
             answer.raise_for_status()
             if "text/html" in answer.headers.get("Content-Type", ""):
@@ -139,7 +140,7 @@ class Resuming:
                 disable=None if self.progress else True,
             )
             with open(self.part, "ab" if resumed else "wb") as file, bar:
-                for block in answer.iter_content(1 << 20):
+                while block := answer.raw.read1(1 << 16):  # what has come before it breaks off
                     file.write(block)
                     bar.update(len(block))
 

@@ -102,31 +102,24 @@ def lines(rows) -> list[str]:
 def card(name: str, passport: dict, stems=()) -> str:
     """A model card in Markdown: what is known of some weights, and in words what is not."""
     known = {key: value for key, value in passport.items() if value not in ("", None, {}, [])}
-    known.pop("output", None)  # numbers for a test
     stems = ", ".join(stems or known.get("stems", "").split(";"))
-    licence = known.get("weight_licence") or known.get("licence") or "not known: ask before use"
-    heard = known.get("training_data") or known.get("data") or "not known"
-    saw = {"yes": "yes: no score on them counts", "no": "no"}.get(
-        known.get("saw_test"), "not known"
-    )
-    rest = (f"- {key.replace('_', ' ')}: {value}" for key, value in known.items())
+    licence = known.get("weight_licence") or known.get("licence_of_weights")
+    saw = known.get("saw_test", "not known")
     return "\n".join(
         [
             f"# {name}",
             "",
             f"Separates {stems or 'what its settings say'}.",
             "",
-            f"- licence of the weights: {licence}",
-            f"- trained on: {heard}",
-            f"- heard the test songs: {saw}",
-            "",
-            "## Use",
+            f"- licence of the weights: {licence or 'not known: ask before use'}",
+            f"- trained on: {known.get('training_data', 'not known')}",
+            f"- heard the test songs: {'yes: no score on them counts' if saw == 'yes' else saw}",
             "",
             f"    python -m bsrnn separate song.mp3 --model {name}",
             "",
             "## Passport",
             "",
-            *rest,
+            *(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items()),
         ]
     )
 
