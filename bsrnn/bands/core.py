@@ -49,6 +49,7 @@ WORDS = {  # what makes a scheme unsound, and the fix; the band instrument says 
         "edges or raise n_fft"
     ),
 }
+LARGEST_FFT = 2**16  # samples: beyond all use, still small in memory
 JSON_KEYS = (
     "name", "sample_rate", "n_fft", "ranges", "weights", "edges_hz", "rounding", "uncovered",
     "source", "notes",
@@ -217,8 +218,10 @@ def _check_ranges(scheme: BandScheme) -> None:
     name, bins, n_fft = scheme.name, scheme.bins, scheme.n_fft
     if not scheme.ranges:
         raise unsound("none", name)
-    if scheme.sample_rate <= 0 or n_fft < 2:
-        raise UsageError(f"{name}: give a sample_rate above 0 Hz and an n_fft of at least 2")
+    if scheme.sample_rate <= 0 or not 2 <= n_fft <= LARGEST_FFT:
+        raise UsageError(
+            f"{name}: give a sample_rate above 0 Hz and an n_fft from 2 to {LARGEST_FFT}"
+        )
     for k, (lo, hi) in enumerate(scheme.ranges):
         if hi <= lo:
             raise unsound("empty", name, k=k, lo=lo, hi=hi)

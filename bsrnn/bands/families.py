@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn.bands import perceptual
-from bsrnn.bands.core import BandScheme, unsound
+from bsrnn.bands.core import LARGEST_FFT, BandScheme, unsound
 from bsrnn.common import UsageError, choose
 
+MOST_BANDS = 4096
 PAPER = "BSRNN (arXiv 2209.15174, V-A)"
 V7 = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
 REGIONS = {  # (up to Hz, width in Hz); one more band reaches from the last edge to Nyquist
@@ -74,9 +75,12 @@ def scheme(name: str, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme
     861.328125
     """
     _check_grid(sample_rate, n_fft)
-    counted = re.fullmatch(r"([a-z-]+?)(\d+)", str(name))
+    name = str(name).lower()
+    counted = re.fullmatch(r"([a-z-]+?)(\d+)", name)
     if counted and counted[1] in ANY_K and not counted[2].startswith("0"):
-        family, k = counted[1], int(counted[2])
+        family, k = counted[1], int(counted[2][:5])
+        if k > MOST_BANDS:
+            raise UsageError(f"{name}: choose at most {MOST_BANDS} bands")
         if family in perceptual.FAMILIES:
             return perceptual.build(family, k, sample_rate, n_fft)
         return {"equal": equal, "octave": octave}[family](k, sample_rate, n_fft)
@@ -243,10 +247,11 @@ def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
 
 
 def _check_grid(sample_rate, n_fft) -> None:
-    if not (sample_rate > 0 and n_fft >= 16 and n_fft == int(n_fft) and n_fft % 2 == 0):
+    fits = 16 <= n_fft <= LARGEST_FFT and n_fft % 2 == 0
+    if not (sample_rate > 0 and fits):
         raise UsageError(
             f"sample rate {sample_rate} Hz with n_fft {n_fft}: give a positive rate and an even "
-            f"n_fft of at least 16"
+            f"n_fft of at least 16, at most {LARGEST_FFT}"
         )
 
 
