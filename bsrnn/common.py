@@ -5,17 +5,21 @@ An error that a user is meant to read is one line that says what is wrong and th
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import numbers
 import os
 import platform
+import reprlib
 import secrets
 import shlex
 import signal
 import sys
 import tempfile
 import threading
+import types
+import typing
 import unicodedata
 from pathlib import Path
 
@@ -58,6 +62,38 @@ def choose(name: str, options, what: str) -> str:
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(options)}"
     raise UsageError(f"unknown {what} {name!r}: {hint}")
+
+
+def alike(name, options) -> str:
+    """The one of `options` that `name` is without regard to case; `name` itself if there is none.
+
+    >>> alike("Vocals", ("drums", "vocals"))
+    'vocals'
+    """
+    return next((o for o in options if o.casefold() == str(name).casefold()), str(name))
+
+
+def pick_device(name="auto") -> str:
+    """A device in torch's words: "auto" is CUDA, else MPS, else the CPU. UsageError if it is not
+    here.
+
+    >>> pick_device("cpu")
+    'cpu'
+    """
+    import torch
+
+    here = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    here = {kind: count for kind, count in here.items() if count}
+    kind, _, number = str(name).partition(":")
+    if name == "auto":
+        return next(iter(here))
+    if not (number or "0").isdecimal() or int(number or 0) >= here.get(kind, 0):
+        raise UsageError(f"no device {str(name)!r} here: use {' or '.join(here)}")
+    return str(name)
 
 
 def optional(module: str):
@@ -109,6 +145,27 @@ def repair(*packages: str) -> str:
 
 
 # Places and files
+
+# How files begin that are neither sound nor weights -> what they are, and what to do.
+_STARTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the file: run git lfs pull",
+    b"<!doctype html": "is a web page, not the file: download it again, from the link itself",
+    b"<html": "is a web page, not the file: download it again, from the link itself",
+    b"pk\x03\x04": "is a zip archive: unpack it first",
+    b"rar!": "is a rar archive: unpack it first",
+    b"7z\xbc\xaf": "is a 7z archive: unpack it first",
+    b"\x1f\x8b": "is a gzip archive: unpack it first",
+}
+
+
+def another_kind(start: bytes) -> str | None:
+    """What a file that begins so is, and the fix, where it is not what a reader expects.
+
+    >>> another_kind(b"Rar!")
+    'is a rar archive: unpack it first'
+    """
+    start = start.lstrip().lower()
+    return next((what for begin, what in _STARTS.items() if start.startswith(begin)), None)
 
 
 def workplace() -> Path:
@@ -311,6 +368,60 @@ def typed(name: str, value, default):
             f"parameter {name!r} takes {kind.__name__} (default {default!r}), not {value!r}"
         )
     return value
+
+
+_MOST = 10**6  # of any number among settings: what is larger comes from a damaged file
+
+
+def checked(settings) -> None:
+    """UsageError naming the first field of a dataclass whose value its annotation does not allow:
+    another type, a word that is no `Literal`, a number below 0 or above the bound that
+    `Annotated[int, bound]` gives."""
+    for name, kind in _annotations(type(settings)).items():
+        value = getattr(settings, name)
+        if typing.get_origin(kind) is typing.Literal:
+            choose(value, typing.get_args(kind), name)
+        elif not _allows(kind, value):
+            raise UsageError(f"{name} is {reprlib.repr(value)}: give {_words(kind)}")
+
+
+def _words(kind) -> str:
+    """What an annotation asks for.
+
+    >>> _words(int), _words(tuple[str, ...] | None)
+    ('a whole number up to 1000000', 'tuple of a text or None')
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_words, parts))
+    if origin is tuple:
+        return f"tuple of {_words(parts[0])}"
+    if origin is typing.Annotated:
+        return f"a whole number up to {parts[1]}"
+    known = {int: f"a whole number up to {_MOST}", float: "a number", str: "a text"}
+    known |= {bool: "true or false", types.NoneType: "None"}
+    return known.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+@functools.lru_cache(maxsize=64)
+def _annotations(kind) -> dict:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _allows(kind, value) -> bool:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_allows(part, value) for part in parts)
+    if origin is typing.Literal:
+        return value in parts
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_allows(parts[0], x) for x in value)
+    kind, most = parts if origin is typing.Annotated else (kind, _MOST)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool) and 0 <= value <= most
+    return isinstance(value, kind)
 
 
 def once(pairs) -> dict:

@@ -2,8 +2,9 @@
 
 After every operation OpenMP's threads wait for the slowest. By default they spin meanwhile, which
 is best on an idle machine; beside other work they hold the cores that the slowest needs, and small
-networks train many times slower. Asleep they lose some speed on an idle machine, and little beside
-other work. `python -m bsrnn.training.busy` measures both.
+networks train slower. Asleep they lose some speed on an idle machine, and little beside other work
+(`tiny`, updates a second, asleep against spinning: idle 15.5 and 15.9, beside four busy processes
+2.3 and 1.7).
 
 The number of threads stays as it is: the order of sums, and with it the last bit of a result,
 depends on it, and must not depend on what else the machine does.

@@ -120,7 +120,7 @@ MISTAKES = {
         ".min(axis=1) < 0.05",
         ".max(axis=1) < 0.05",
         "claim-forking",
-        "imports forking",
+        "imports",
     ),
     "14": Mistake(  # a sign: no rotation any more
         "rope",

@@ -163,7 +163,9 @@ def test_models_lists_presets_and_published_weights(capsys):
     names, embedded, weights = (part.splitlines() for part in out.split("\n\n"))
     assert code == 0 and [line.split()[0] for line in names[1:]] == [*models.presets()]
     assert [line.split()[0] for line in embedded[1:]] == [*registry.EMBEDDED]
-    assert [line.split()[0] for line in weights[1:]] == [*registry.passports()]
+    assert [line.split()[0] for line in weights[1:]] == [
+        row["name"] for row in registry.passports().values() if row["loads"] == "name"
+    ]
 
 
 def test_published_weights_by_licence_and_task(capsys):
@@ -181,11 +183,13 @@ def test_published_weights_by_licence_and_task(capsys):
     passport = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert code == 0 and passport["score_db"] == "9.07" and passport["saw_test"] == "no"
     assert passport["url"].startswith("https://") and len(passport["checksum"]) == 32
+    code, out, _ = call(capsys, "models", "music", "--card")
+    assert code == 0 and "licence of the weights: research and teaching only" in out
     for words, hint in [
         (["--licence", "permisive"], "did you mean permissive"),
         (["--task", "cinema"], "did you mean cinematic"),
         (["obsrn"], "did you mean obsrnn"),
-        (["music"], "unknown published weights 'music'"),
+        (["paper"], "a preset, a network without weights"),
     ]:
         code, _, err = call(capsys, "models", *words)
         assert code == 2 and hint in err and err.count("\n") == 1

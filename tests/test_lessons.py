@@ -210,8 +210,8 @@ def test_a_shown_picture_has_twice_the_pixels_and_words(monkeypatch):
     figure.description = "Nothing."
     course.show(figure)
     (data,), options = told[0]
-    assert options["metadata"]["image/png"] == {"alt": "Nothing.", "width": 400}
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (800, 320)
+    assert options["metadata"]["image/png"] == {"alt": "Nothing.", "width": 480}
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (960, 384)
 
 
 def test_the_file_beside_the_notebooks_is_what_the_lessons_define():

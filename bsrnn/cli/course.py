@@ -141,6 +141,7 @@ def _grade_arguments(own):
     own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
     own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
     own.add_argument("--roster", help="a CSV with the columns id, name, email")
+    own.add_argument("--by-hand", help="a CSV with the columns id, B1 to B4: points of a8's report")
     own.add_argument("--form", default="csv", help="csv [default], students, moodle, canvas")
     own.add_argument("--feedback", help="new folder for a page per student and one of the class")
     own.add_argument("--out", help="also write the marks: a .csv or .json file")
@@ -159,6 +160,7 @@ def _course_grade(args):
     out = new_file(args.out, (".csv", ".json"))
     form = "json" if out and out.suffix == ".json" else args.form
     roster = grading.read_roster(args.roster) if args.roster else None
+    by_hand = grading.read_by_hand(args.by_hand) if args.by_hand else None
     sheets = []
 
     def watch(sheet):  # marks are written as they come
@@ -167,7 +169,7 @@ def _course_grade(args):
         if out:
             write_text(out, grading.table(sheets, form))
 
-    grading.grade_all(args.submissions, args.assignment, args.seed, watch, roster)
+    grading.grade_all(args.submissions, args.assignment, args.seed, watch, roster, by_hand)
     if args.feedback:
         grading.write_feedback(sheets, args.feedback)
     failed = [sheet.submission for sheet in sheets if sheet.error]
@@ -177,6 +179,7 @@ def _course_grade(args):
 def _release_arguments(own):
     own.add_argument("assignments", nargs="*", help="such as a1; none: all")
     own.add_argument("--check", action="store_true", help="only say which are stale")
+    own.add_argument("--class-repo", help="new folder: the repository for students, nothing else")
 
 
 @command(
@@ -188,6 +191,9 @@ def _release_arguments(own):
 def _course_release(args):
     from bsrnn.course import release
 
+    if args.class_repo:
+        print(f"{release.class_repository(args.class_repo)}: for students")
+        return 0
     stale = release.release(args.assignments, args.check)
     for path in stale:
         print("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
@@ -206,14 +212,14 @@ def _limits_arguments(own):
     own.add_argument("--tolerance", type=float, default=0.05, help="of a claim, in dB [0.05]")
 
 
-def _rules(args, **more):
+def _rules(args):
     """(limits, public songs) of the arguments above."""
     from bsrnn import data
     from bsrnn.course import capstone
 
     limits = capstone.Limits(
         tuple(listed(args.stems) or ()), args.max_parameters, args.max_macs,
-        tolerance_db=args.tolerance, **more,
+        tolerance_db=args.tolerance,
     )  # fmt: skip
     return limits, data.open(args.dataset, args.subset)
 
@@ -243,8 +249,6 @@ def _board_arguments(own):
     own.add_argument(
         "--hidden", help="songs that decide: a folder, or a whole number: toy songs of that seed"
     )
-    own.add_argument("--max-real-time", type=float, help="seconds per second of sound; measured")
-    own.add_argument("--measure", action="store_true", help="time all networks, one thread")
     own.add_argument("--out", help="also write the board: a .csv file")
 
 
@@ -259,14 +263,13 @@ def _course_board(args):
     from bsrnn.course import capstone
 
     out = new_file(args.out, (".csv",))
-    more = {} if args.max_real_time is None else {"real_time": args.max_real_time}
-    limits, songs = _rules(args, **more)
+    limits, songs = _rules(args)
     hidden = args.hidden
     if hidden:
         seed = {"seed": int(hidden)} if hidden.isdecimal() else {}
         hidden = data.open("toy" if seed else hidden, args.subset, **seed)
     watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
-    board = capstone.rank(args.submissions, songs, limits, hidden, args.measure, watch=watch)
+    board = capstone.rank(args.submissions, songs, limits, hidden, watch=watch)
     if out:
         write_text(out, board.frame.to_csv())
     print(board.text())

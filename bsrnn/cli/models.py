@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from bsrnn.cli.shared import command, model_config, parameter_arguments, pick_device
-from bsrnn.common import UsageError, choose, configured, listed, once, typed
+from bsrnn.common import UsageError, alike, configured, listed, once, typed
 
 
 def _models_arguments(own):
-    own.add_argument("name", nargs="?", help="published weights: show their whole passport")
+    own.add_argument("name", nargs="?", help="of weights, or a model file: show the passport")
+    own.add_argument("--card", action="store_true", help="the passport as a model card (Markdown)")
     own.add_argument("--licence", help="of the weights: permissive, non-commercial, MIT ...")
     own.add_argument("--task", help="music, cinematic ...")
 
@@ -23,10 +24,7 @@ def _models(args):
     from bsrnn.models.zoo import registry
 
     if args.name:
-        choose(args.name, registry.passports(), "published weights")
-        for column, value in registry.passport(args.name).items():
-            print(f"{column:16}{value or 'unknown'}")
-        return
+        return _passport(args.name, args.card)
     if not (args.licence or args.task):
         print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
         for name, config in models.presets().items():
@@ -37,6 +35,25 @@ def _models(args):
             print(f"{name:45}{', '.join(stems)}")
         print()
     print(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
+    return 0
+
+
+def _passport(name: str, as_card: bool):
+    import bsrnn
+    from bsrnn.models.zoo import registry
+
+    known = registry.passports()
+    name, stems = alike(name, known), ()
+    passport = known.get(name)
+    if passport is None:  # a file, an address, an embedded model
+        separator = bsrnn.load(name)
+        passport, stems = separator.passport, separator.stems
+    if as_card:
+        print(registry.card(name, passport, stems))
+        return 0
+    for column, value in passport.items():
+        print(f"{column:16}{value or 'unknown'}")
+    return 0
 
 
 def _cost_arguments(own):
@@ -82,13 +99,12 @@ def _cost(args):
 
 def _whole_cost(model, given, seconds):
     """In closed form, or counted for the systems that are compared with."""
-    from bsrnn.models import D3NetConfig, build
+    from bsrnn.models import build
     from bsrnn.models.cost import cost, counted
     from bsrnn.models.zoo import baselines
 
-    if model in ("d3net", *baselines.NAMES) and not given:
-        separator = build(D3NetConfig()) if model == "d3net" else baselines.untrained(model)
-        return counted(separator, seconds)
+    if model.lower() in ("d3net", *baselines.NAMES) and not given:
+        return counted(build(model), seconds)
     (config,) = configured([model_config(model)], given)
     return cost(config, seconds)
 
@@ -139,12 +155,17 @@ def _bands_arguments(own):
     own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
     own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
     own.add_argument("--json", action="store_true", help="print the scheme as JSON")
+    own.add_argument("--page", metavar="HTML", help="write the band instrument as one file")
+    own.add_argument("--dataset", default="clip", help="its first song is in the page [clip]")
 
 
 @command("bands", "list the band schemes, or show the bands of one", "bands v7", _bands_arguments)
 def _bands(args):
     from bsrnn import bands
 
+    if args.page:
+        _bands_page(args)
+        return
     if args.json and not args.scheme:
         raise UsageError("--json needs a scheme: bands v7 --json")
     if not args.scheme:
@@ -164,3 +185,15 @@ def _bands(args):
         print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
     for note in one.notes:  # what the projection to this grid changed
         print(f"note: {note}")
+
+
+def _bands_page(args):
+    from bsrnn import bands, data
+    from bsrnn.common import write_text
+    from bsrnn.explore import instrument
+
+    given = args.scheme or "v7"
+    first = bands.read(given) if given.endswith((".json", ".csv")) else given
+    songs = data.open(args.dataset)
+    write_text(args.page, instrument.page(songs[0], (first, "bs-roformer")))
+    print(f"{args.page}: open it in a browser; it needs no network")

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from bsrnn.common import UsageError, choose
+from bsrnn.common import UsageError, alike, choose, pick_device  # noqa: F401
 
 COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
 GROUPS = {
@@ -45,7 +45,7 @@ def stems_argument(own):
 
 def device_argument(own):
     """--device."""
-    own.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    own.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
 
 
 def parameter_arguments(own):
@@ -81,19 +81,11 @@ def new_file(path: str | None, endings) -> Path | None:
     return Path(path)
 
 
-def pick_device(name: str) -> str:
-    """'auto' resolved; refuses CUDA where there is none."""
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device here: use --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
 def model_config(name: str):
     """A preset, or the ModelConfig in a JSON file."""
     from bsrnn import models
 
     if name.endswith(".json"):
         return models.ModelConfig.from_json(file(name).read_text(encoding="utf-8"))
-    return models.presets()[choose(name, models.presets(), "model preset")]
+    known = models.presets()
+    return known[choose(alike(name, known), known, "model preset")]

@@ -1,7 +1,6 @@
-"""`bsrnn train`, `bsrnn evaluate`: models on datasets."""
+"""`bsrnn train`: models on datasets."""
 
 import argparse
-from pathlib import Path
 
 from bsrnn.cli.shared import (
     command,
@@ -9,10 +8,9 @@ from bsrnn.cli.shared import (
     device_argument,
     model_config,
     parameter_arguments,
-    pick_device,
     stems_argument,
 )
-from bsrnn.common import choose, configured, listed, once
+from bsrnn.common import choose, listed, once
 
 
 def _train_arguments(own):
@@ -54,6 +52,7 @@ def _train_arguments(own):
 )
 def _train(args):
     from bsrnn import bands, data, training
+    from bsrnn.experiments import words
 
     model = model_config(args.model)
     if (args.scheme or "").endswith((".json", ".csv")):  # own bands, such as the explorer saves
@@ -67,7 +66,7 @@ def _train(args):
     if args.minutes and args.steps is None:
         named["steps"] = 10**9  # the minutes decide
     given = [(name, value) for name, value in named.items() if value is not None]
-    model, train = configured([model, train], once(given + args.parameters))
+    model, train = words.settle(model, train, once(given + args.parameters))
     if args.plan:
         channels = data.open(args.dataset).channels
         print(training.plan(model, args.memory_gb, train, args.device, channels).text())
@@ -91,39 +90,3 @@ def _train(args):
     )
     if training.machine.rank() == 0:
         print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
-
-
-def _evaluate_arguments(own):
-    own.add_argument("model", help="model file or name (see `models`)")
-    dataset_argument(own)
-    own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
-    stems_argument(own)
-    own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
-    own.add_argument("--workers", type=int, default=1, help="songs at a time [1]")
-    device_argument(own)
-
-
-@command(
-    "evaluate",
-    "score a model on a dataset, beside silence, the mixture and an oracle",
-    "evaluate runs/vocals/best.safetensors --dataset ~/musdb18hq --out runs/vocals/report",
-    _evaluate_arguments,
-)
-def _evaluate(args):
-    import logging
-
-    import bsrnn
-    from bsrnn import data, evaluation, plots
-
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("bsrnn").setLevel(logging.INFO)  # a line per song where no bar can be drawn
-    separator = bsrnn.load(args.model, device=pick_device(args.device))
-    songs = data.open(args.dataset)
-    songs = songs if args.subset == "all" else songs.subset(args.subset)
-    report = evaluation.evaluate(
-        separator, songs, stems=listed(args.stems), out_dir=args.out, workers=args.workers
-    )
-    print(report.table().round(2).to_string())
-    if args.out:
-        page = plots.report_page(report, Path(args.out) / "report.html", songs, separator)
-        print(f"report: {page}")

@@ -8,6 +8,7 @@ from .lesson import (
     earlier as earlier,
     folder as folder,
     show as show,
+    table as table,
     write_card as write_card,
 )
 from .outputs import check as check

@@ -1,8 +1,9 @@
-"""What a lesson calls: begin, show, attempt, folder, write_card. Imports lightly."""
+"""What a lesson calls: begin, show, table, attempt, folder, write_card. Imports lightly."""
 
 import ast
 import importlib.util
 import json
+import numbers
 import platform
 import random
 import re
@@ -11,8 +12,6 @@ from pathlib import Path
 
 import bsrnn
 from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
-
-SHOWN_DPI = 80  # 8 inches are 640 pixels of a page; the picture holds twice as many
 
 _began_s = [time.monotonic()]
 
@@ -94,7 +93,7 @@ def earlier():
 
 
 def show(figure) -> None:
-    """Display a matplotlib Figure as a PNG of twice its resolution, and its description below it.
+    """Display a matplotlib Figure as a PNG or SVG with alt text, and its description below it.
 
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
@@ -105,16 +104,17 @@ def show(figure) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
+    from bsrnn.plots.style import PAGE_DPI
+
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
-    width = round(figure.get_figwidth() * SHOWN_DPI)
-    figure.set_dpi(2 * SHOWN_DPI)
     house = hasattr(figure, "_repr_mimebundle_")
     data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    shown = {"alt": words, "width": round(figure.get_figwidth() * PAGE_DPI)}
+    metadata = {kind: shown for kind in data if kind.startswith("image/")}
     plt.close(figure)
-    shown = {"image/png": {"alt": words, "width": width}}
-    display({**data, "text/plain": words}, raw=True, metadata=shown)
+    display({**data, "text/plain": words}, raw=True, metadata=metadata)
     display(Markdown(f"*In words: {words}*"))
 
 
@@ -123,8 +123,10 @@ def _png(figure) -> str:
     import base64
     import io
 
+    from bsrnn.plots.style import DPI
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -152,6 +154,31 @@ def attempt(check, *answers) -> str:
     return "Correct."
 
 
+def table(frame, digits: int = 1):
+    """A pandas frame as text for people: rounded, yes and no, a dash for what is undefined.
+
+    >>> import pandas as pd
+    >>> table(pd.DataFrame({"SDR (dB)": [7.96, None], "kept": [True, False]}, index=["a", "b"]))
+      SDR (dB) kept
+    a      8.0  yes
+    b        –   no
+    """
+
+    def text(value):
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            return "yes" if value else "no"
+        if not isinstance(value, numbers.Number):
+            return str(value)
+        if value != value:
+            return "–"
+        if abs(value) == float("inf"):
+            return "∞" if value > 0 else "-∞"
+        whole = isinstance(value, numbers.Integral)
+        return f"{value:,}" if whole else f"{round(value, digits) + 0.0:,.{digits}f}"
+
+    return frame.map(text)
+
+
 def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes) -> Path:
     """Write the results card `results.json` of a lesson that measures into folder `path`.
 
@@ -162,6 +189,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         notes: anything else worth keeping (rung, split_hash, parameter count ...).
     """
     from bsrnn.common import write_text
+    from bsrnn.experiments.schema import made
 
     card = {
         "lesson": lesson,
@@ -169,6 +197,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         "parameters": parameters,
         "metrics": metrics,
         "seconds": round(time.monotonic() - _began_s[0], 1),
+        "made": made(),
         **notes,
     }
     target = Path(path) / "results.json"

@@ -17,7 +17,8 @@ from bsrnn.experiments.notebooks import nbformat, source_hash, tags
 
 PICTURE_KB, LESSON_KB = 150, 900
 FOLDED = {"setup", "check", "reference", "prediction", "see"}  # code that is seen when asked for
-_KEPT = ("image/png", "text/markdown", "text/html", "text/plain")
+_DRAWN = ("image/png", "image/svg+xml")
+_KEPT = (*_DRAWN, "text/markdown", "text/html", "text/plain")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SOUND, _WIDGET = "(sound: run the lesson to hear it)", "(widget: run the lesson to use it)"
 
@@ -107,13 +108,14 @@ def light(output):
         kept = {kind: data[kind] for kind in _KEPT if kind in data}
     if "image/png" in kept:
         kept["image/png"] = _small(kept["image/png"])
+        kept.pop("image/svg+xml", None)
     elif "text/plain" in kept:
         kept["text/plain"] = _ADDRESS.sub("", kept["text/plain"])
     if not kept:
         return None
-    shown = output.get("metadata", {}).get("image/png", {})
-    shown = {key: shown[key] for key in ("alt", "width") if key in shown}
-    metadata = {"image/png": shown} if shown else {}
+    told = {kind: output.get("metadata", {}).get(kind, {}) for kind in _DRAWN if kind in kept}
+    metadata = {kind: {k: words[k] for k in ("alt", "width") if k in words}
+                for kind, words in told.items()}  # fmt: skip
     return nbformat.v4.new_output(output.output_type, kept, metadata=metadata)
 
 
@@ -149,7 +151,7 @@ def _store_hero(notebook, path: Path) -> None:
 
 def _pictures(cell) -> list[str]:
     outputs = cell.get("outputs", []) if cell.cell_type == "code" else []
-    return [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    return [o.data[kind] for o in outputs for kind in _DRAWN if kind in o.get("data", {})]
 
 
 def _stored(path: Path) -> list[str]:
@@ -174,7 +176,7 @@ def _stored(path: Path) -> list[str]:
             heavy = set(output.get("data", {})) - set(_KEPT)
             if heavy or output.output_type == "error" or "<audio" in json.dumps(output):
                 found.append(f"{where}: heavy or failed output stored; {fix}")
-            elif "image/png" in output.get("data", {}) and not output.metadata.get("image/png"):
+            elif any(k in output.get("data", {}) and not output.metadata.get(k) for k in _DRAWN):
                 found.append(f"{where}: picture without alt text: use course.show(figure)")
     if total > LESSON_KB * 1000:
         found.append(f"{total // 1000} kB of outputs, at most {LESSON_KB} kB: smaller pictures")

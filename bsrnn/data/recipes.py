@@ -129,5 +129,8 @@ def recipes() -> dict[str, Recipe]:
 
 
 def recipe(name: str) -> Recipe:
-    """The built-in recipe `name`; UsageError with the nearest names otherwise."""
+    """The built-in recipe `name`, or the one that is written as JSON; UsageError with the nearest
+    names otherwise."""
+    if name.startswith("{"):
+        return Recipe.from_json(name)
     return _RECIPES[choose(name, _RECIPES, "mixing recipe")]

@@ -2,7 +2,7 @@
 
 `bsrnn.plots.spectrogram(...)` finds its function in the rooms below on first use, so importing
 this package costs nothing. Signals: `signals`; band schemes: `schemes`; results: `results`;
-published results: `ledger`; inside a network: `models`; loudness of remixes: `loudness`;
+published results: `ledger`; inside a network: `models`; boxes and arrows: `diagrams`;
 songs of an evaluation, seen, heard and as a page: `tracks`, `page`;
 colours, sizes and alt text: `style`.
 """

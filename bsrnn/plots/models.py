@@ -1,22 +1,27 @@
-"""Figures of what happens inside a network: tensors and their axes, one step, who hears whom.
+"""Figures of what happens inside a network: tensors, one step, masks, who hears whom.
 
-Arrays in, Figure out, with words. Axis letters as everywhere: B S C L F T K W N. Lessons 05, 14.
+Arrays in, Figure out, with words. A mask is grey, its values outside [0, 1] have colours. Axis
+letters as everywhere: B S C L F T K W N. Lessons 03, 05 and 14.
 """
 
 import textwrap
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import Polygon
 
 from bsrnn.common import UsageError
 from bsrnn.plots import signals, style
-from bsrnn.plots.oracles import draw_mask
 
 FLOOR_DB = -75.0  # of spectra, below the loudest bin
 INFLUENCE_DB = -120.0  # weakest influence that is drawn; exactly none stays white
 _WIDTH, _HEIGHT, _DEPTH = ("T", "L"), ("F", "K", "W"), ("N",)
 _CHOSEN = style.PALETTE[1]
+COLUMNS, ROWS = 400, 180  # more points than pixels cost bytes and show nothing
+OVER, UNDER = "#D55E00", "#56B4E9"  # above 1, below 0
+STEPS, MARGIN = 11, 0.05  # a value counts as outside [0, 1] from this far on
+LOW_HZ = 30.0  # bottom of the log axis
 
 
 def tensors(steps, title="The way of the tensors"):
@@ -41,9 +46,9 @@ def tensors(steps, title="The way of the tensors"):
         middle = left + (width + depth) / 2
         shape = ", ".join(map(str, step["shape"]))
         name = textwrap.fill(step["name"], 15)
-        axes.text(middle, 3.0, name, ha="center", va="bottom", fontsize=8, weight="bold")
+        axes.text(middle, 3.0, name, ha="center", va="bottom", fontsize=9, weight="bold")
         label = f"({', '.join(step['axes'].split())})\n({shape})"
-        axes.text(middle, -0.45, label, ha="center", va="top", fontsize=7)
+        axes.text(middle, -0.45, label, ha="center", va="top", fontsize=9)
         words.append(f"{step['name']} ({shape})")
         left += max(width + depth, 1.9) + 0.75
     axes.set_xlim(-0.4, left - 0.35)
@@ -65,7 +70,7 @@ def _box(axes, left, width, height, depth, sizes):
     side = [front[1], front[1] + back, front[2] + back, front[2]]
     for corners, shade in ((front, "#9ecae1"), (top, "#deebf7"), (side, "#6baed6")):
         axes.add_patch(Polygon(corners, facecolor=shade, edgecolor="#33658a", lw=0.8))
-    small = {"fontsize": 7, "color": "#1b3a52"}
+    small = {"fontsize": 9, "color": "#1b3a52"}
     for name in sizes:
         if name in _WIDTH:
             axes.text(left + width / 2, -0.05, name, ha="center", va="top", **small)
@@ -205,9 +210,79 @@ def draw_parts(axes, table):
     for place, (total, (size, unit)) in enumerate(zip(totals, units, strict=True)):
         count = total / size
         text = f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-        axes.text(1.02, place, text, va="center", fontsize=8)
+        axes.text(1.02, place, text, va="center", fontsize=9)
     axes.set(title="where it goes", xlabel="share of the total", xlim=(0, 1.3))
     axes.set_xticks([0, 0.5, 1])
     axes.grid(False)
     axes.invert_yaxis()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=9)
+
+
+# ---------------------------------------------------------------------------- masks
+
+
+def draw_mask(axes, mask, sample_rate: int, seconds: float):
+    """Draw a real mask (F, T) into `axes`: black 0, white 1, orange above 1.05, blue below
+    -0.05.
+
+    Points are picked, not averaged, so that a mask of zeros and ones stays one. Returns the mesh.
+    """
+    bins, frames = mask.shape
+    top_hz = sample_rate / 2
+    edges_hz = np.geomspace(LOW_HZ, top_hz, ROWS + 1)
+    middle_hz = (edges_hz[1:] + edges_hz[:-1]) / 2
+    rows = np.clip(np.round(middle_hz / top_hz * (bins - 1)), 0, bins - 1).astype(int)
+    columns = np.linspace(0, frames - 1, min(frames, COLUMNS)).round().astype(int)
+    colours = mpl.colormaps["gray"].resampled(STEPS).with_extremes(over=OVER, under=UNDER)
+    mesh = axes.pcolormesh(
+        np.linspace(0, seconds, len(columns) + 1),
+        edges_hz,
+        np.asarray(mask)[np.ix_(rows, columns)],
+        cmap=colours,
+        norm=BoundaryNorm(np.linspace(-MARGIN, 1 + MARGIN, STEPS + 1), STEPS),
+    )
+    style.log_hz_axis(axes.yaxis, LOW_HZ, top_hz)
+    axes.grid(False)
+    return mesh
+
+
+def masks(masks: dict, sample_rate: int, seconds: float, title="Masks"):
+    """Masks by label in a grid of up to three columns: each (F, T) or (C, F, T), first channel.
+
+    Of complex masks the magnitude is drawn. The description counts the values outside [0, 1].
+    """
+    if not masks:
+        raise UsageError("no masks to draw: give a dict label -> mask (F, T)")
+    shown = {label: _real(label, mask) for label, mask in masks.items()}
+    rows = -(-len(shown) // 3)
+    picture, grid = style.grid(title, shown, 3, height=0.9 + 0.6 * (rows == 1), row_height=1.9)
+    words = []
+    for axes, (label, mask) in zip(grid, shown.items(), strict=True):
+        mesh = draw_mask(axes, mask, sample_rate, seconds)
+        axes.set_xlabel("time (s)")
+        axes.label_outer()
+        words.append(f"{label}: {_outside(mask)}")
+    bar = picture.colorbar(mesh, ax=picture.axes, label="mask value", pad=0.01, extend="both")
+    bar.set_ticks([0, 0.5, 1])
+    return style.describe(
+        picture,
+        f"Masks over time and frequency, black 0, white 1, orange above {1 + MARGIN}, blue below "
+        f"{-MARGIN}. "
+        f"{'; '.join(words)}.",
+    )
+
+
+def _real(label, mask) -> np.ndarray:
+    """(F, T) real: the first channel, of complex masks the magnitude."""
+    mask = np.asarray(mask)
+    mask = mask[0] if mask.ndim == 3 else mask  # (C, F, T) -> (F, T)
+    if mask.ndim != 2 or not np.isfinite(mask).all():
+        raise UsageError(f"mask {label!r} {mask.shape}: give finite values (F, T) or (C, F, T)")
+    return np.abs(mask) if np.iscomplexobj(mask) else mask
+
+
+def _outside(mask) -> str:
+    above, below = np.mean(mask > 1 + MARGIN), np.mean(mask < -MARGIN)
+    if not above and not below:
+        return f"mean {mask.mean():.2f}"
+    return f"{above:.0%} orange, {below:.0%} blue"

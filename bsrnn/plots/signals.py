@@ -6,7 +6,7 @@ Conventions:
     wave in levels (dBFS of the RMS). Every function returns a figure with its own description;
     `draw_...` draw into the axes that they are given.
 
-Lesson 01 uses all of them; lessons 02 and 04 the spectrograms.
+Lesson 01 uses most of them; lessons 02 and 04 the spectrograms, lesson 12 the loudness.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ MEL_TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
 WINDOW_S = 0.1  # of levels
 SILENT_DB = -60.0  # windows below this count as silence
 FLOOR_DB = -90.0
-COLUMNS, ROWS, FRAMES = 640, 200, 500  # more points than pixels cost bytes and show nothing
+FLOOR_LUFS = -60.0  # below this no loudness is drawn: silence
+COLUMNS, ROWS, FRAMES = 640, 160, 360  # more points than pixels cost bytes and show nothing
 
 
 def _checked(sounds: dict) -> dict:
@@ -308,7 +309,7 @@ def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
         axis.set_xlabel(label)
     for row, width in enumerate(table[:, 0]):
         if not width > -60:
-            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=8)
+            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=9)
     axes[0].set_xlim(-60, max(10, np.nanmax([0, *table[:, 0]]) + 2))
     axes[1].set_xlim(min(0, *np.nan_to_num(table[:, 1])), 1)
     reach = max(6.0, np.nanmax(np.abs([0, *table[:, 2]])) * 1.1)
@@ -332,7 +333,7 @@ def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
     for (row, column), value in np.ndenumerate(matrix):
         axes.text(
             column, row, f"{round(value, 2) + 0.0:.2f}",  # no -0.00
-            ha="center", va="center", fontsize=8, color="white" if abs(value) > 0.6 else "black",
+            ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black",
         )  # fmt: skip
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
@@ -345,3 +346,41 @@ def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
         f"Correlation matrix of {', '.join(labels)}; the largest off the diagonal is "
         f"{apart[row, column]:.2f} ({labels[row]}, {labels[column]}).",
     )
+
+
+def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=None):
+    """Loudness over time, and integrated loudness before and after a change.
+
+    curves: name -> (times_s, lufs) as `bsrnn.loudness.over_time` gives them. integrated: name ->
+    (before, after) in LUFS, -inf for silence; the last name is the mix. window: (start_s, stop_s)
+    to shade, such as what the players play.
+    """
+    if not curves or not integrated:
+        raise UsageError(
+            "nothing to draw: give name -> (times_s, lufs) and name -> (before, after)"
+        )
+    picture, (left, right) = style.figure(title, 1, 2, width=9, height=3.4, width_ratios=(5, 2))
+    mix = list(integrated)[-1]
+    top = max((float(np.max(y)) for _, y in curves.values()), default=FLOOR_LUFS)
+    for name, (times_s, lufs) in curves.items():
+        line = {"color": "#000000", "lw": 2} if name == mix else {"color": style.stem_colour(name)}
+        left.plot(times_s, np.where(lufs > FLOOR_LUFS, lufs, np.nan), label=name, **line)
+    left.set_xlim(0, max((x[0] + x[-1] for x, _ in curves.values() if len(x)), default=1.0))
+    if window:
+        left.axvspan(*window, color="#dddddd", alpha=0.6, lw=0, zorder=0)
+    left.set(xlabel="time (s); shaded: what the players play" if window else "time (s)")
+    left.set(ylabel="short-term loudness (LUFS)", ylim=(FLOOR_LUFS, max(top, -20) + 10))
+    style.legend(left, loc="upper center", ncols=len(curves))
+    words = []
+    for place, (name, pair) in enumerate(integrated.items()):
+        before, after = np.maximum(pair, FLOOR_LUFS)
+        colour = "#000000" if name == mix else style.stem_colour(name)
+        right.plot([before, after], [place, place], color=colour, lw=1)
+        right.plot(before, place, "o", mfc="white", mec=colour, ms=8)
+        right.plot(after, place, "o", color=colour, ms=5)
+        levels = [f"{x:.1f}" if x > FLOOR_LUFS else "silent" for x in pair]
+        words.append(f"{name} {' to '.join(dict.fromkeys(levels))}")
+    right.set_yticks(range(len(integrated)), list(integrated))
+    right.set(title="hollow: before, full: after", xlabel="integrated (LUFS)")
+    right.set(xlim=(FLOOR_LUFS - 2, max(top, -20) + 5), ylim=(len(integrated) - 0.5, -0.5))
+    return style.describe(picture, f"{title}. Integrated loudness in LUFS: {', '.join(words)}.")

@@ -5,7 +5,9 @@ Conventions:
     pyplot's list of open figures. So nothing needs closing, nothing leaks in long sweeps, and a
     notebook shows a figure exactly once: when it is the last value of a cell or is `display`ed.
     No global rcParams are changed. A figure's words are `figure.description`; they also travel as
-    the `alt` metadata of the notebook output (nbconvert reads it) and inside the PNG file.
+    the `alt` metadata of the notebook output (nbconvert reads it) and inside the file.
+    Pictures of data are PNGs with two pixels to a pixel of the page; drawings (`picture.vector =
+    True`) are SVG. No text is smaller than 9 pt.
 
 Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color. Lesson 01.
 """
@@ -13,6 +15,7 @@ Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color
 import base64
 import io
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +25,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bsrnn.common import whole
 
-DPI = 80  # 8 x 3 inches are 640 x 240 pixels: readable on GitHub, below 80 kB
+PAGE_DPI = 96  # an inch of a figure on a page: 9 pt are 12 of its pixels
+DPI = 2 * PAGE_DPI  # sharp on screens of twice that density
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#663300",
 )  # fmt: skip
@@ -42,18 +46,21 @@ _RC = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#888888",
-    "axes.titlesize": 9,
+    "axes.titlesize": 10,
     "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
     "axes.prop_cycle": mpl.cycler(color=PALETTE),
 }
 
 
 class Picture(Figure):
-    """A Figure with words: `.description` is its alt text. Jupyter shows it as one small PNG."""
+    """A Figure with words: `.description` is its alt text. Jupyter shows it as one small PNG,
+    or as SVG if `.vector` is set."""
 
     description = ""
+    vector = False
 
     def png(self) -> bytes:
         """The figure as a 256-colour PNG at `DPI`, the same bytes for the same data."""
@@ -70,6 +77,15 @@ class Picture(Figure):
         picture.save(small, format="PNG", optimize=True, pnginfo=words)
         return small.getvalue()
 
+    def svg(self) -> str:
+        """The figure as SVG with its words, the same text for the same data."""
+        drawn = io.StringIO()
+        with mpl.rc_context({"svg.hashsalt": "bsrnn", "svg.fonttype": "none"}):
+            self.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        words = escape(self.description, {'"': "&quot;"})
+        start = drawn.getvalue().index("<svg ")
+        return f'<svg role="img" aria-label="{words}" {drawn.getvalue()[start + 5 :]}'
+
     def save(self, path) -> Path:
         """Write the PNG to `path` in one step (nothing half-written is left behind)."""
         with whole(path) as part:
@@ -77,11 +93,15 @@ class Picture(Figure):
         return Path(path)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        data = {
-            "image/png": base64.b64encode(self.png()).decode("ascii"),
-            "text/plain": self.description or "figure",
-        }
-        return data, {"image/png": {"alt": self.description}}
+        words = {"text/plain": self.description or "figure"}
+        if self.vector:
+            return {"image/svg+xml": self.svg(), **words}, {"image/svg+xml": self._page()}
+        picture = base64.b64encode(self.png()).decode("ascii")
+        return {"image/png": picture, **words}, {"image/png": self._page()}
+
+    def _page(self) -> dict:
+        """Alt text, and width on the page in pixels."""
+        return {"alt": self.description, "width": round(self.get_figwidth() * PAGE_DPI)}
 
 
 def figure(title, rows=1, columns=1, width=8.0, height=3.0, ax=None, **share):
@@ -167,5 +187,5 @@ def log_hz_axis(axis, low_hz: float = 30.0, high_hz: float = 20000.0, label="fre
 
 def legend(axes, **where) -> None:
     """A light legend; `where` as in `Axes.legend` (`loc`, `ncols`, `title`)."""
-    drawn = axes.legend(fontsize=8, framealpha=0.85, edgecolor="#dddddd", **where)
+    drawn = axes.legend(fontsize=9, framealpha=0.85, edgecolor="#dddddd", **where)
     drawn.set_zorder(10)

@@ -93,7 +93,7 @@ def separate_files(
     plan(separator, **options)
     files = [Path(path) for path in files]
     foresee(files, suffix)
-    lengths = [_duration_s(path) if progress else 0.0 for path in files]
+    lengths = [seconds([path]) if progress else 0.0 for path in files]
     with bar(sum(lengths), progress) as shown:
         for number, (path, name) in enumerate(zip(files, folder_names(files), strict=True)):
             before = shown.n
@@ -110,7 +110,10 @@ def separate_files(
             yield path, made
 
 
-def _duration_s(path: Path) -> float:
-    with contextlib.suppress(DataError):
-        return audio.header(path).duration_s
-    return 0.0
+def seconds(files) -> float:
+    """How long these songs are by their headers; those that cannot be read count nothing."""
+    total = 0.0
+    for path in files:
+        with contextlib.suppress(DataError):
+            total += audio.header(path).duration_s
+    return total

@@ -27,6 +27,7 @@ from bsrnn.course.capstone.submission import (
     claims,
     digest,
 )  # fmt: skip
+from bsrnn.course.sandbox import clean
 from bsrnn.data import splits, toyfilm, toysong
 from bsrnn.evaluation.report import GENERATED
 
@@ -47,19 +48,6 @@ class Fault(NamedTuple):
 
 
 CHECKS = ("files", "card", "texts", "model", "stems", "cost", "sound", "songs", "claims")
-
-
-LINE = 300  # characters of a fault that are shown
-
-
-def one_line(words) -> str:
-    """Words as one printable line: a fault may quote names and values from a stranger's file.
-
-    >>> one_line("two" + chr(10) + "lines" + chr(27) + "[2J")
-    'two lines [2J'
-    """
-    text = "".join(c if c.isprintable() else " " for c in str(words))
-    return " ".join(text.split())[:LINE]
 
 
 @dataclass(frozen=True)
@@ -107,7 +95,7 @@ def validate(path, limits: Limits, dataset, cache=None) -> Verdict:
     stems = limits.of(dataset)
 
     def tell(check: str, words) -> None:
-        faults.append(Fault(check, one_line(words)))
+        faults.append(Fault(check, clean(words)))
 
     there = _files(folder, tell)
     card = _card(folder / CARD_FILE, tell) if CARD_FILE in there else {}
@@ -126,7 +114,7 @@ def validate(path, limits: Limits, dataset, cache=None) -> Verdict:
                 _claims(card, scores, limits, tell)
             except UsageError as error:  # it overflows on one of the songs
                 tell("sound", error)
-    return Verdict(one_line(folder.name), tuple(faults), tuple(notes), price, digests, scores)
+    return Verdict(clean(folder.name), tuple(faults), tuple(notes), price, digests, scores)
 
 
 def _files(folder: Path, tell) -> set[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bsrnn.course.questions import numbers, same, truth
+from bsrnn.course.questions import excerpts, numbers, same, truth
 
 
 def _window(n_fft: int, cosines: int) -> np.ndarray:
@@ -126,3 +126,22 @@ def is_cola(answer, rng, part):
     with part("other windows"):
         got = truth(answer(window, 15), "is_cola")
         assert not got, "is_cola: samples of Hann in random order are not COLA"
+
+
+def sharpest(answer, rng, part):
+    """(n_fft, sharpness of each): the picture of a real stem in which fewest bins hold it."""
+    for stem in ("bass", "drums", "vocals"):
+        x = excerpts.stems(rng)[stem][0]
+        sizes = [256, 1024, 4096]
+        want = []
+        for n_fft in sizes:
+            size = np.abs(excerpts.spectrum(x[None], n_fft, n_fft // 4)[0])
+            want.append(size.sum() / np.sqrt(size.size * np.sum(size**2)))
+        hints = [(np.square(want), "the root of the sum of squares"), (want[::-1], "in order")]
+        with part("sharpness"):
+            got = answer(x.copy(), list(sizes))
+            assert isinstance(got, (tuple, list)) and len(got) == 2, "sharpest: two things"
+            same(got[1], want, f"sharpest: the values of {stem}", 1e-6, hints)
+        with part("choice"):
+            best = sizes[int(np.argmin(want))]
+            assert got[0] == best, f"sharpest: {best} shows {stem} best, yours says {got[0]}"
