@@ -18,9 +18,11 @@ from dataclasses import is_dataclass, replace
 
 import numpy as np
 
-from bsrnn.common import UsageError, choose, configured, locate, once
+from bsrnn.cli.shared import once
+from bsrnn.common import UsageError, choose
 from bsrnn.common import settings as settings_of
 from bsrnn.data import recipes
+from bsrnn.settings import configured, locate
 
 WORDS = ("model", "train", "data")
 DATASETS = ("toy", "film", "clip", "musdb7")

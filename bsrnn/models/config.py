@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Literal
 
 from bsrnn.audio.stft import StftConfig
-from bsrnn.common import UsageError, changed, checked, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.models.blocks import (
     AttentionConfig,
     Few,
@@ -32,6 +32,7 @@ from bsrnn.models.blocks import (
     group,
     read_block,
 )
+from bsrnn.settings import changed, checked
 
 # ---- The whole -----------------------------------------------------------------------------------
 
