@@ -313,6 +313,38 @@ def write_text(path, text: str) -> None:
         part.write_bytes(text.encode())
 
 
+class Progress:
+    """Steps of a long task: a bar where a person watches a terminal, lines elsewhere.
+
+    line: what takes a line where there is no bar, such as `print` or a logger's `info`.
+
+    >>> steps = Progress(2, "songs", line=print)
+    >>> steps.step("the first")
+    the first
+    """
+
+    def __init__(self, total, name="", unit="it", line=lambda text: None, **how):
+        from tqdm import tqdm
+
+        watched = sys.stderr.isatty() and sys.stdout.isatty()
+        self.bar = tqdm(total=total, desc=name, unit=unit, disable=not watched, **how)
+        self.line = line if self.bar.disable else self.bar.write
+
+    def step(self, text: str = "") -> None:
+        """One more is done; `text` says what became of it."""
+        if text:
+            self.line(text)
+        self.bar.update()
+
+    def restart(self, name: str, total: int) -> None:
+        """The same bar for another task."""
+        self.bar.reset(total)
+        self.bar.set_description(name)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
 # Text from data, as it goes into a terminal and into a table
 
 

@@ -159,6 +159,19 @@ def typed(name: str, value, default):
     return value
 
 
+def once(pairs) -> dict:
+    """(name, value) pairs as a dictionary; a name given twice is a mistake.
+
+    >>> once([("seed", "1"), ("lr", "0.1")])
+    {'seed': '1', 'lr': '0.1'}
+    """
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"-p {name} is given {names.count(name)} times: give it once")
+    return dict(pairs)
+
+
 def settings(config, before: str = "") -> dict:
     """Every setting of a dataclass and of the groups in it, by dotted name.
 

@@ -5,20 +5,19 @@ import sys
 from bsrnn import common
 from bsrnn.cli.shared import (
     SEED,
-    Progress,
     command,
     dataset_argument,
     fail,
     listed,
     new_file,
     number,
-    once,
     parameter_arguments,
     say,
     stems_argument,
     timeout_argument,
-)  # fmt: skip
-from bsrnn.common import choose, csv_text, write_text
+)
+from bsrnn.common import Progress, choose, csv_text, write_text
+from bsrnn.settings import once
 
 
 class Bars:

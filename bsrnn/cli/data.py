@@ -6,13 +6,12 @@ from bsrnn.cli.shared import (
     dataset_argument,
     listed,
     new_file,
-    once,
     parameter_arguments,
     say,
     stems_argument,
-)  # fmt: skip
+)
 from bsrnn.common import choose, csv_text, vacant, write_text
-from bsrnn.settings import typed
+from bsrnn.settings import once, typed
 
 
 def _activity_arguments(own):

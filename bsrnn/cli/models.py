@@ -10,13 +10,12 @@ from bsrnn.cli.shared import (
     listed,
     model_config,
     number,
-    once,
     parameter_arguments,
     pick_device,
     say,
 )
 from bsrnn.common import UsageError, alike
-from bsrnn.settings import configured, in_range, typed
+from bsrnn.settings import configured, in_range, once, typed
 
 
 def _models_arguments(own):

@@ -115,51 +115,6 @@ def model_config(name: str):
     return known[choose(alike(name, known), known, "model preset")]
 
 
-class Progress:
-    """Steps of a long task: a bar where a person watches a terminal, lines elsewhere.
-
-    line: what takes a line where there is no bar, such as `print` or a logger's `info`.
-
-    >>> steps = Progress(2, "songs", line=print)
-    >>> steps.step("the first")
-    the first
-    """
-
-    def __init__(self, total, name="", unit="it", line=lambda text: None, **how):
-        from tqdm import tqdm
-
-        watched = sys.stderr.isatty() and sys.stdout.isatty()
-        self.bar = tqdm(total=total, desc=name, unit=unit, disable=not watched, **how)
-        self.line = line if self.bar.disable else self.bar.write
-
-    def step(self, text: str = "") -> None:
-        """One more is done; `text` says what became of it."""
-        if text:
-            self.line(text)
-        self.bar.update()
-
-    def restart(self, name: str, total: int) -> None:
-        """The same bar for another task."""
-        self.bar.reset(total)
-        self.bar.set_description(name)
-
-    def close(self) -> None:
-        self.bar.close()
-
-
-def once(pairs) -> dict:
-    """(name, value) pairs as a dictionary; a name given twice is a mistake.
-
-    >>> once([("seed", "1"), ("lr", "0.1")])
-    {'seed': '1', 'lr': '0.1'}
-    """
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"-p {name} is given {names.count(name)} times: give it once")
-    return dict(pairs)
-
-
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Comma-separated names as a tuple; None if there are none.
 

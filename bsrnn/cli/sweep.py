@@ -7,17 +7,16 @@ from pathlib import Path
 from bsrnn.cli.shared import (
     COUNT,
     GROUPS,
-    Progress,
     command,
     fail,
     file,
     number,
-    once,
     parameter_arguments,
     say,
     timeout_argument,
-)  # fmt: skip
-from bsrnn.common import UsageError, csv_text, write_text
+)
+from bsrnn.common import Progress, UsageError, csv_text, write_text
+from bsrnn.settings import once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
 

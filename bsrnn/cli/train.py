@@ -10,12 +10,12 @@ from bsrnn.cli.shared import (
     listed,
     model_config,
     number,
-    once,
     parameter_arguments,
     say,
     stems_argument,
 )
 from bsrnn.common import choose
+from bsrnn.settings import once
 
 
 def _train_arguments(own):

@@ -16,8 +16,7 @@ import bsrnn
 from bsrnn import audio
 from bsrnn import metrics as metrics_room
 from bsrnn.bands import gram_per_band
-from bsrnn.cli.shared import Progress
-from bsrnn.common import DataError, UsageError, choose, file_name, write_text
+from bsrnn.common import DataError, Progress, UsageError, choose, file_name, write_text
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.estimates import Estimates
 from bsrnn.evaluation.leakage import from_gram

@@ -18,11 +18,10 @@ from dataclasses import is_dataclass, replace
 
 import numpy as np
 
-from bsrnn.cli.shared import once
 from bsrnn.common import UsageError, choose
 from bsrnn.common import settings as settings_of
 from bsrnn.data import recipes
-from bsrnn.settings import configured, locate
+from bsrnn.settings import configured, locate, once
 
 WORDS = ("model", "train", "data")
 DATASETS = ("toy", "film", "clip", "musdb7")
