@@ -54,8 +54,10 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def suited(network):
-    """One thread of torch meanwhile, if `network` has few weights: a second one saves it little
-    where the machine is idle, and costs it most of its speed where it is not."""
+    """One thread of torch meanwhile, if `network` has few weights. A second one gains it about a
+    quarter where the machine is idle, and costs it most of its speed where it is not (`tiny`,
+    updates a second, two threads and one: 1.9 and 9.2 beside one other process, 0.4 and 4.0 beside
+    five)."""
     import torch
 
     before = torch.get_num_threads()

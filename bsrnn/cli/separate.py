@@ -165,14 +165,14 @@ def _separate(args):
         options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
     songs = separation.find(args.songs, args.out)
     separation.foresee(songs, options["suffix"])
-    separator = _separator(args, songs)
+    separator, bar = _separator(args, songs), sys.stderr.isatty()
+    results = separation.separate_files(separator, songs, args.out, bar, **options)
     for model in args.model:
         if model in registry.EMBEDDED:
             print(f"{model}: a small model to learn with, not for production", file=sys.stderr)
-    bar = sys.stderr.isatty()
     if bar:
         _foretell(separator, songs, {name: options[name] for name in ("shifts", "tta", "query")})
-    return _report(songs, separation.separate_files(separator, songs, args.out, bar, **options))
+    return _report(songs, results)
 
 
 def _foretell(separator, songs, cutting):
