@@ -95,7 +95,8 @@ def _checked(kind: str, counts: dict, seconds, seed) -> dict:
     if not sum(counts.values()):
         raise UsageError(f"nothing to write: set one of {', '.join(counts)} to 1 or more")
     seconds = float(in_range("seconds", seconds, 2.0, 600.0))
-    return {"kind": kind, **counts, "seconds": seconds, "seed": in_range("seed", seed, 0, 2**63)}
+    seed = int(in_range("seed", seed, 0, 2**63))
+    return {"kind": kind, **counts, "seconds": seconds, "seed": seed}
 
 
 def _song_names(train: int, test: int, seed: int) -> list:
