@@ -24,7 +24,9 @@ def from_json(text: str, what: str) -> dict:
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{what} is no JSON ({error}): repair or remove it") from None
     if not isinstance(values, dict):
-        raise DataError(f"{what} is no JSON object: give fields by name, not {short(values)}")
+        raise DataError(
+            f"{what} is no JSON: give an object with fields by name, not {short(values)}"
+        )
     return values
 
 

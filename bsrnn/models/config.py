@@ -164,7 +164,8 @@ class ModelConfig:
         except UsageError:
             raise
         except Exception as error:  # whatever the values of a stranger's file make of it
-            raise UsageError(f"not the settings of a model ({error}): write them anew") from error
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(f"damaged settings of a model ({what}): write them anew") from error
 
     @property
     def bands(self):
