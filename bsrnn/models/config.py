@@ -16,8 +16,9 @@ import json
 import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
+from bsrnn.audio.arrays import RATES_HZ
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError, choose
 from bsrnn.models.blocks import (
@@ -57,7 +58,7 @@ class ModelConfig:
     # What it hears and says
     stems: tuple[str, ...] = ("vocals",)  # one mask head each, in this order
     scheme: str = "v7"  # a name of bsrnn.bands, or the JSON text of a BandScheme
-    sample_rate: int = 44100  # Hz; BandIt v2: 48000
+    sample_rate: Annotated[int, RATES_HZ] = 44100  # Hz; BandIt v2: 48000
     channels: Few = 2  # of the audio it was made for; "independent" networks take any number
     stft: StftConfig = StftConfig()
 
