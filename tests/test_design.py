@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bsrnn import bands, data, design, masks
 from bsrnn.common import DataError, UsageError
-from bsrnn.plots import bounds as figures
+from bsrnn.plots import schemes as figures
 
 RATE, N_FFT = 8000, 64
 REAL = Path(__file__).resolve().parents[2] / "shared/real/musdb18-7s-cc"
