@@ -16,6 +16,8 @@ MUTANTS = {
         ("active_share", "axis=(0, 2)", "axis=2"),
         ("active_share", "threshold_db / 10", "threshold_db / 20"),
         ("active_share", "power >", "power <"),
+        ("find_fault", "jump.argmax() + 1) / sample_rate", "jump.argmax() + 1)"),
+        ("find_fault", "begins[", "ends["),
     ],
     "a1": [
         ("grid", "1000 * hop", "hop"),
@@ -33,6 +35,8 @@ MUTANTS = {
         ("my_istft", "y[n_fft // 2 : n_fft // 2 + length]", "y[:length]"),
         ("is_cola", "window**2", "window"),
         ("is_cola", "1e-6 * s.max()", "0.5 * s.max()"),
+        ("sharpest", "np.argmin", "np.argmax"),
+        ("sharpest", "np.sqrt(size.size", "(size.size"),
     ],
     "a2": [
         ("power_mask", "np.abs(mixture - stem)", "np.abs(mixture)"),
@@ -49,6 +53,8 @@ MUTANTS = {
         ("ladder_db", "(e - stem) ** 2", "e**2"),
         ("ladder_db", "10 * np.log10", "20 * np.log10"),
         ("add_up", "/ len(estimates)", ""),
+        ("match", "int(np.sign(row[k]))", "1"),
+        ("match", "np.abs(alike).argmax(axis=1)", "np.abs(alike).argmax(axis=0)"),
         (
             "add_up",
             "estimates + missing / len(estimates)",
@@ -72,6 +78,8 @@ MUTANTS = {
         ("band_gains", "axis=1)  # (C, K, T)", "axis=0)"),
         ("band_gains", "np.where(power > 0, power, 1), 0)", "np.where(power > 0, power, 1), 1)"),
         ("band_gains", "np.stack(gains", "np.stack(np.real(gains)"),
+        ("defend", "max(bounds", "min(bounds"),
+        ("defend", "10 * np", "20 * np"),
     ],
     "a5": [
         ("usdr", "signal / error)", "(signal + 1e-7) / (error + 1e-7))"),
@@ -91,6 +99,8 @@ MUTANTS = {
         ("add_error", "error - np.sum(s * error) / np.sum(s**2) * s", "error"),
         ("add_error", "sdr_db / 10", "sdr_db / 20"),
         ("add_error", "s + gain * d", "s - gain * d"),
+        ("two_boards", "(usdr, si_sdr)", "(usdr, usdr)"),
+        ("two_boards", "reverse=True", "reverse=False"),
     ],
     "a7": [
         ("starts_of", "max(0, samples - chunk)", "samples - chunk"),
@@ -107,6 +117,8 @@ MUTANTS = {
         ("any_channels", "mono_model(channel[None])", "mono_model(mixture.mean(0)[None])"),
         ("karaoke", "max(1.0, np.abs(rest).max())", "np.abs(rest).max()"),
         ("karaoke", "np.abs(rest).max()", "rest.max()"),
+        ("choose_chunk", "good[0]", "good[-1]"),
+        ("choose_chunk", "10 * np", "20 * np"),
         ("karaoke", "rest / max(1.0, np.abs(rest).max())", "np.clip(rest, -1, 1)"),
     ],
     "a8": [
@@ -147,6 +159,8 @@ MUTANTS = {
         ("apply_bands", "+= weight", "= weight"),
         ("apply_bands", "weight[:, None] * mask", "mask"),
         ("apply_bands", "whole * spectrum", "whole"),
+        ("faulty_band", 'return k, "mirrored"', 'return k + 1, "mirrored"'),
+        ("faulty_band", "x.conj()", "x"),
     ],
     "a6": [
         ("train.clears", "optimizer.zero_grad()", "pass"),
@@ -161,6 +175,8 @@ MUTANTS = {
         ("lr_at", "(step + 1)", "step"),
         ("lr_at", "// every", "/ every"),
         ("lr_at", "step - warmup", "step"),
+        ("diagnose", "1.1 *", "9 *"),
+        ("diagnose", "known.argmin())", "known.argmin()) + 1"),
     ],
 }
 

@@ -23,6 +23,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 TOKEN = "course"
 CHROMIUM = next(
     (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None
@@ -61,7 +62,8 @@ _UNREACHABLE = """kinds => kinds
     .filter(control => {
         const box = control.closest('.jupyter-widgets');
         const label = box?.querySelector('.widget-label, .widget-label-basic')?.innerText;
-        const own = control.tagName === 'BUTTON' ? control.innerText || control.title : '';
+        const own = control.tagName === 'BUTTON' ? control.innerText || control.title
+            : control.labels?.[0]?.innerText || control.ariaLabel;
         return control.tabIndex < 0 || !(label || own || '').trim();
     })
     .map(control => control.outerHTML.slice(0, 200))"""  # not by the Tab key, or without a name
@@ -129,8 +131,7 @@ def page(address: str, notebook: str, screenshots: Path, size=(1200, 1000)):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
         errors = []
         tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
@@ -190,6 +191,14 @@ class Tab:
             f"() => {_KERNEL}.session.kernel.status === 'idle'", timeout=timeout_s * 1000
         )
         self.tab.wait_for_timeout(400)
+
+    def kernel(self, code: str) -> None:
+        """Run code in the notebook's kernel; it must not fail."""
+        reply = self.tab.evaluate(
+            f"async code => (await {_KERNEL}.session.kernel.requestExecute({{code}}).done).content",
+            code,
+        )
+        assert reply["status"] == "ok", reply
 
     def cells(self) -> list[dict]:
         """id, source, execution count and error state of the code cells."""

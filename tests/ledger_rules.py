@@ -23,7 +23,8 @@ OWN_COLUMNS = RESULT_COLUMNS + (
     "command", "seeds", "spread_db", "seconds", "hardware", "gap_db", "suspected_cause",
 )  # fmt: skip
 WEIGHT_COLUMNS = (
-    "name", "task", "stems", "url", "file", "bytes", "checksum_kind", "checksum", "weight_licence",
+    "name", "task", "family", "loads", "stems", "heads", "heads_source", "settings",
+    "url", "file", "bytes", "checksum_kind", "checksum", "weight_licence",
     "code_licence", "training_data", "saw_test", "score_db", "score_stem", "score_metric",
     "score_test_set", "parameters_m", "source", "note",
 )  # fmt: skip
@@ -40,6 +41,7 @@ _NEEDS = {
 _CHOICES = {
     "metric": METRICS, "aggregation": AGGREGATIONS, "test_set": TEST_SETS,
     "score_metric": ("", *METRICS), "score_test_set": ("", *TEST_SETS),
+    "loads": ("name", "file", "reference"),
     "saw_test": ("", "yes", "no", "selection"),  # selection: only the checkpoint was chosen by it
     **dict.fromkeys(("extra_data", "selected_on_test", "per_stem_models"), ("", "yes", "no")),
 }  # fmt: skip

@@ -12,7 +12,8 @@ from assignment_mutants import BUGS, MUTANTS
 
 from bsrnn import cli
 from bsrnn.common import UsageError
-from bsrnn.course import grading, questions, release, student
+from bsrnn.course import grading, questions, release
+from bsrnn.course.world import program
 from bsrnn.experiments import runner
 
 SOURCES = release.sources()
@@ -65,7 +66,7 @@ def test_every_assignment_is_here():
 def test_format(assignment):
     notebook = read(assignment)
     asked = questions.QUESTIONS[assignment]
-    assert 3 <= len(asked) <= 6
+    assert 3 <= len(asked) <= 7
     assert len(solutions(assignment)) == len({questions.function(q) for q in asked})
     points, grades = {}, [c for c in of_kind(notebook, "grade") if c.cell_type == "code"]
     for cell in grades:
@@ -80,11 +81,19 @@ def test_format(assignment):
         own = cell.metadata.get("nbgrader", {"schema_version": 3})
         assert own["schema_version"] == 3 and not cell.get("outputs")
     total = sum(c.metadata.nbgrader.points for c in of_kind(notebook, "grade"))
+    assert total == questions.total(assignment)
     assert f"**Points:** {total}" in notebook.cells[0].source
     for name, cell in solutions(assignment).items():
         body = cell.source.split(BEGIN)[1].split(END)[0].strip("\n").splitlines()
         assert len(body) <= 15, f"{name}: {len(body)} lines"
         assert '"""' in cell.source.split(BEGIN)[0], f"{name}: no docstring for the student"
+
+
+def test_a_third_of_the_points_is_on_sound_pictures_and_decisions():
+    asked = {q: (a, q) for a, one in questions.QUESTIONS.items() for q in one}
+    heard = sum(questions.points(*asked[name]) for name in questions.EARS)
+    heard += questions.BY_HAND["a8"]["B2"] + questions.BY_HAND["a8"]["B3"]  # boards, worst songs
+    assert 3 * heard >= sum(map(questions.total, IDS))
 
 
 @pytest.mark.parametrize("assignment", IDS)
@@ -206,7 +215,7 @@ def test_release_says_which_are_stale_and_refuses_open_regions(tmp_path):
 
 def test_plain_python_in_submissions_is_untouched():
     cell = "x = (\n    3\n    % 2\n)\ntext = '''\n!ls\n'''\n"
-    found, problems = student.statements([cell])
+    found, problems = program.statements([cell])
     assert len(found) == 2 and problems == []
 
 
@@ -227,8 +236,11 @@ def test_the_guide_has_the_right_points_and_all_weeks():
     assert weeks == [str(week) for week in range(1, 15)]
     for assignment in IDS:  # handed out, then due
         cells = [line.split("|") for line in guide().splitlines() if re.match(r"\| \d+ \|", line)]
-        out, due = ([n for n, c in enumerate(cells) if c[k].strip() == assignment] for k in (3, 4))
+        out, due = ([n for n, c in enumerate(cells) if assignment in c[k]] for k in (3, 4))
         assert len(out) == len(due) == 1 and out < due
+        needed = re.search(rf"(?m)^\| {assignment} \|[^|]*\| ([\d, ]+) \|", guide())[1].split(", ")
+        weeks = [next(n for n, c in enumerate(cells) if f"{nb} " in c[2]) for nb in needed]
+        assert max(weeks) <= out[0], f"{assignment} is handed out before its lessons are read"
 
 
 @NBGRADER
@@ -242,6 +254,6 @@ def test_the_commands_of_the_guide_work(tmp_path, monkeypatch, capsys):
     for command in commands:
         assert cli.main(command.split()) == 0, capsys.readouterr().err
     assert "released and fresh" in (text := capsys.readouterr().out)
-    assert "a1, 11 of 11 points" in text
+    assert "a1, 16 of 16 points" in text
     last = (tmp_path / "marks.csv").read_text().splitlines()[-1]
-    assert ",total,11,11," in last
+    assert ",total,16,16," in last

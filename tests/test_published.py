@@ -8,7 +8,10 @@ import torch
 from golden_fill import GOLDEN, Fixture, draw
 
 from bsrnn import bands, losses
+from bsrnn.audio.stft import istft, stft
 from bsrnn.common import DataError, UsageError
+from bsrnn.models.cost import cost
+from bsrnn.models.zoo import bandit, families, roformer
 from bsrnn.models.zoo.published import (
     FAMILIES,
     family_named,
@@ -209,17 +212,16 @@ def test_three_training_steps_equal_bandits():
             assert np.abs(got - expected).max() < 2e-4, name
 
 
-ACTIVATIONS = {  # settings of BandIt's mask heads -> what is built, or what is refused
-    "slope": ({"hidden_activation": "LeakyReLU"}, ("leaky-relu", 0.01)),
+SETTINGS = {  # option -> (module, its settings, what is built or which words refuse it)
+    "slope": ({"hidden_activation": "LeakyReLU"}, {"activation": "leaky-relu"}),
     "own slope": (
         {"hidden_activation": "LeakyReLU", "hidden_activation_kwargs": {"negative_slope": 0.2}},
-        ("leaky-relu", 0.2),
+        {"activation": "leaky-relu", "slope": 0.2},
     ),
-    "neutral": (
-        {"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 1.0, "inplace": True}},
-        ("elu", 0.01),
+    "alpha": (
+        {"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 0.7, "inplace": True}},
+        {"activation": "elu", "alpha": 0.7},
     ),
-    "elu": ({"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 0.7}}, "alpha: 0.7"),
     "gelu": (
         {"hidden_activation": "GELU", "hidden_activation_kwargs": {"approximate": "tanh"}},
         "approximate: tanh",
@@ -229,27 +231,102 @@ ACTIVATIONS = {  # settings of BandIt's mask heads -> what is built, or what is 
 }
 
 
-@pytest.mark.parametrize("case", ACTIVATIONS)
-def test_an_activation_that_is_not_built_is_refused_not_replaced(case):
-    from bsrnn.common import UsageError
-    from bsrnn.models.zoo import bandit
-
-    given, expected = ACTIVATIONS[case]
-    if isinstance(expected, tuple):
+@pytest.mark.parametrize("case", SETTINGS)
+def test_an_activation_is_built_or_refused_not_replaced(case):
+    given, expected = SETTINGS[case]
+    if isinstance(expected, dict):
         assert bandit._activation(given) == expected
     else:
         with pytest.raises(UsageError, match=expected):
             bandit._activation(given)
 
 
+def test_elus_slope_is_the_originals():
+    fixture = Fixture(GOLDEN / "bandit_vox7.npz")
+    given = {"hidden_activation": "ELU", "hidden_activation_kwargs": {"alpha": 0.3}}
+    config = {**fixture.meta["config"], **given}
+    separator = from_state_dict(fixture.state, "bandit", config, fixture.meta["stems"])
+    head = separator.masks[separator.stems[0]]
+    x = torch.linspace(-3, 3, 7)
+    assert torch.equal(head.activation(x), torch.nn.ELU(0.3)(x))
+
+
 @pytest.mark.parametrize(
     "option, value", [("num_residual_streams", 4), ("freq_range", [0, 100]), ("mystery", "on")]
 )
 def test_an_option_of_a_roformer_that_is_not_built_is_refused_by_name(option, value):
-    from bsrnn.common import UsageError
-    from bsrnn.models.zoo import roformer
-
     with pytest.raises(UsageError, match=option):
-        roformer._flat({"model": {"dim": 8, option: value}})
+        roformer.flat({"model": {"dim": 8, option: value}})
     fine = {"flash_attn": True, "multi_stft_hop_size": 147, "num_residual_streams": 1}
-    assert roformer._flat({"model": {"dim": 8, **fine}})["dim"] == 8
+    assert roformer.flat({"model": {"dim": 8, **fine}})["dim"] == 8
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("static_alpha", "residual streams .*the default of BS-RoFormer 1.x"),
+        ("branch.to_value_residual_mix.weight", "value residuals"),
+        ("branch.norm.gamma", "the blocks of BS-RoFormer 1.x"),
+    ],
+)
+def test_blocks_of_a_newer_roformer_are_named(name, words):
+    """PyPI's BS-RoFormer 1.2.4 calls its weights so; the shapes alone would blame the bands."""
+    fixture = Fixture(GOLDEN / "roformer" / "bs62_1stem_hop441.npz")
+    state = {f"layers.0.0.layers.0.0.{name}": torch.zeros(4), **fixture.state}
+    with pytest.raises(UsageError, match=f"{words}.*, which are not built here"):
+        from_state_dict(state, config=fixture.meta["config"])
+
+
+def test_a_window_shorter_than_the_transform():
+    """As torch.stft has it: in the middle, zeros at both ends."""
+    fixture = Fixture(GOLDEN / "roformer" / "bs62_1stem_hop441.npz")
+    config = {**fixture.meta["config"], "stft_win_length": 1024}
+    separator = from_state_dict(fixture.state, config=config, stems=["vocals"])
+    sound = torch.from_numpy(draw(1, "window", (2, 6000)).astype(np.float32))
+    expected = torch.stft(
+        sound, 2048, 441, 1024, torch.hann_window(1024), return_complex=True, pad_mode="reflect"
+    )
+    found = stft(sound, separator.config.stft)
+    assert torch.allclose(found, expected, atol=1e-5)
+    back = istft(found, separator.config.stft, 6000)
+    assert torch.allclose(back, sound, atol=1e-5)
+
+
+@pytest.mark.parametrize("part, missing", [("gain", "beta"), ("offset", "gamma")])
+def test_film_that_only_multiplies_or_only_adds(part, missing):
+    """Banquet's `multiplicative` and `additive` alone: gamma(e) norm(x), or norm(x) + beta(e)."""
+    fixture = Fixture(GOLDEN / "banquet_film.npz")
+    state = {n: x for n, x in fixture.state.items() if not n.startswith(f"film.{missing}.")}
+    one = from_state_dict(state, config=fixture.meta["config"], stems=fixture.meta["stems"])
+    both = build(fixture)
+    z = torch.randn(1, 3, 4, one.config.features)
+    query = torch.randn(1, one.config.query)
+    y = both.film.norm(z.flatten(1, 2)).unflatten(1, (3, 4))
+    with torch.no_grad():
+        wanted = both.film.gain(query) * y if part == "gain" else y + both.film.offset(query)
+        assert torch.allclose(one.film(z, query), wanted, atol=1e-6)
+    assert set(to_published(one)) == set(state) and one.config.film == part
+    parameters = sum(weight.numel() for weight in one.parameters())
+    assert cost(one.config).parameters == parameters
+
+
+def test_a_bare_state_of_magronps_41_bands_is_v7():
+    fixture = Fixture(GOLDEN / "magronp_vocals.npz")
+    separator = from_state_dict(fixture.state)
+    assert separator.config.scheme == "v7-magronp" and separator.stems == ("target",)
+    assert fixture.error(run(separator, fixture)) <= fixture.limit
+
+
+@pytest.mark.parametrize("kernels, built", [((3, 5), True), (([3, 5], 3), False)])
+def test_bscnn_with_two_kernel_sizes(kernels, built):
+    """One for each axis is built; several along one axis are refused by name."""
+    fixture = Fixture(GOLDEN / "magronp_bscnn.npz")
+    given = dict(fixture.meta["config"])
+    for axis, kernel in zip(("time", "band"), kernels, strict=True):
+        given[f"{axis}_layer"] = {**given[f"{axis}_layer"], "ks": kernel}
+    if built:
+        config = families.magronp_config({**given, "stems": ["vocals"]}, fixture.state)
+        assert (config.block.time.kernel, config.block.band.kernel) == kernels
+    else:
+        with pytest.raises(UsageError, match=r"kernel is \[3, 5\]: give a whole number"):
+            from_state_dict(fixture.state, config=given, stems=fixture.meta["stems"])

@@ -123,6 +123,7 @@ def test_every_link_and_file_resolves_and_no_machine_is_named(built, executed):
             assert machine not in text, f"{name} names {machine}"
     assert seen > 30 and "source-bsrnn-models-bsrnn.html#L-39" in pages["41_one.html"]
     assert 'href="glossary.html#mask"' in pages["41_one.html"]
+    assert "<code>B</code></span></td>" in pages["glossary.html"]
     assert 'href="42_two.html#1.-What-next?"' in pages["41_one.html"]
     assert not re.search(
         r"<(script|link|img|iframe)[^>]+(src|href)=.https?:", "".join(pages.values())

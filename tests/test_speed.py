@@ -11,7 +11,7 @@ import torch
 from bsrnn import benchmark, cli, models
 from bsrnn.common import UsageError
 from bsrnn.models import cpu, optimised, presets
-from bsrnn.models.config import DilatedBlock, MixedBlock
+from bsrnn.models.blocks import DilatedBlock, MixedBlock
 from bsrnn.models.cost import cost
 
 SMALL = {"features": 16, "repeats": 2, "mask_hidden": 16}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from bsrnn.audio.stft import PADDINGS, SCALES, WINDOWS, StftConfig, istft, stft
+from bsrnn.audio.stft import WINDOWS, StftConfig, istft, stft
 from bsrnn.common import UsageError
 
 
@@ -30,8 +30,8 @@ def test_equals_scipy(window):
 
 @given(
     st.sampled_from(list(WINDOWS)),
-    st.sampled_from(PADDINGS),
-    st.sampled_from(SCALES),
+    st.sampled_from(["reflect", "constant"]),
+    st.sampled_from(["none", "window", "length"]),
     st.integers(300, 3000),
 )
 @settings(max_examples=20, deadline=None)

@@ -19,7 +19,7 @@ from bsrnn.experiments import plan as plans
 from bsrnn.experiments.running import cell_folder
 
 PARAMETERS = """
-scheme: str = "v7"  # bands
+kind: str = "v7"  # bands
 seed: int = 0  # of all
 rate: float = 0.5  # of learning
 out_dir: str = ""  # for the card
@@ -30,23 +30,27 @@ folder, hold = pathlib.Path(out_dir), pathlib.Path("hold")
 (folder / "began").touch()
 while hold.exists() and seed == 1:
     time.sleep(0.05)
-if scheme == "bad":
+if kind == "bad":
     raise ValueError("no such bands")
 """
 CARD = """
 import json, os
-value = {"v7": 1.0, "v1": 0.4}.get(scheme, 0.0) + 0.1 * seed
+value = {"v7": 1.0, "v1": 0.4}.get(kind, 0.0) + 0.1 * seed
 rows = [{"song": name, "stem": "vocals", "system": system, "metric": "usdr", "value_db": v}
         for name in ("a", "b") for system, v in (("model", value), ("mixture", -5.0))]
-card = {"parameters": {"scheme": scheme, "seed": seed, "rate": rate}, "metrics": rows,
+card = {"parameters": {"kind": kind, "seed": seed, "rate": rate}, "metrics": rows,
         "protocol": {"rung": "toy", "stems": ["vocals"]}, "cost": {"parameters": 10}}
 (folder / "part").write_text(json.dumps(card))
 os.replace(folder / "part", folder / "results.json")
-if scheme == "late":
+if kind == "late":
     raise ValueError("after the card")
 """
 OTHER = '{"parameters": {"seed": 4}, "metrics": [{"value_db": 1.0}]}'
-GRID = {"scheme": ["v7", "v1"], "seed": [0, 1]}
+BARE = """
+from bsrnn import course
+course.write_card(out_dir, "bare", {"seed": seed}, [{"value_db": float(seed)}])
+"""
+GRID = {"kind": ["v7", "v1"], "seed": [0, 1]}
 
 
 @pytest.fixture
@@ -71,14 +75,14 @@ def cards(out):
 
 
 def test_the_grid_expands_and_a_plan_travels_as_json():
-    plan = experiments.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"scheme": "v1"})
+    plan = experiments.Sweep(GRID, {"rate": 0.1}, question="?", baseline={"kind": "v1"})
     cells = plan.cells()
-    assert cells[1] == {"scheme": "v7", "seed": 1, "rate": 0.1} and len(cells) == 4
+    assert cells[1] == {"kind": "v7", "seed": 1, "rate": 0.1} and len(cells) == 4
     assert plan.arms() == ["v7", "v1"] and plan.comparisons == 1 and plan.level == 0.95
     assert experiments.Sweep.from_json(plan.to_json()) == plan
-    many = experiments.Sweep({"scheme": ["a", "b", "c"], "size": [1, 2], "seed": [0]})
-    assert many.arms()[0] == "scheme a, size 1" and many.level == pytest.approx(0.99)
-    assert "better than scheme a, size 1 if the 99 %" in many.rule
+    many = experiments.Sweep({"kind": ["a", "b", "c"], "size": [1, 2], "seed": [0]})
+    assert many.arms()[0] == "kind a, size 1" and many.level == pytest.approx(0.99)
+    assert "better than kind a, size 1 if the 99 %" in many.rule
 
 
 def test_every_field_is_in_the_hash():
@@ -87,7 +91,7 @@ def test_every_field_is_in_the_hash():
         experiments.Sweep(GRID | {"seed": [0, 1, 2]}), experiments.Sweep(GRID, {"rate": 1.0}),
         experiments.Sweep(GRID, question="why?"), experiments.Sweep(GRID, hypothesis="more"),
         experiments.Sweep(GRID, metric="csdr"), experiments.Sweep(GRID, stem="vocals"),
-        experiments.Sweep(GRID, baseline={"scheme": "v1"}), experiments.Sweep(GRID, margin_db=0.1),
+        experiments.Sweep(GRID, baseline={"kind": "v1"}), experiments.Sweep(GRID, margin_db=0.1),
         experiments.Sweep(GRID, alpha=0.01), experiments.Sweep(GRID, repeat="fold"),
     ]  # fmt: skip
     assert len({plan.digest, *(other.digest for other in others)}) == 1 + len(others)
@@ -102,7 +106,7 @@ def test_every_field_is_in_the_hash():
         ({"grid": {"out_dir": ["a"]}}, "out_dir cannot be planned"),
         ({"grid": GRID, "fixed": {"seed": 1}}, "it stands in grid and fixed"),
         ({"grid": GRID, "metric": "sdr2"}, "unknown metric"),
-        ({"grid": GRID, "baseline": {"scheme": "v8"}}, "unknown value of scheme"),
+        ({"grid": GRID, "baseline": {"kind": "v8"}}, "unknown value of kind"),
         ({"grid": GRID, "alpha": 5}, "alpha is 5"),
         ({"grid": GRID, "hypotesis": "x"}, "did you mean hypothesis"),
         ({"question": "x"}, "the grid is empty: give lists"),
@@ -118,9 +122,9 @@ def test_a_plan_that_makes_no_sense_is_refused(fields, words):
     "grid, fixed, words",
     [
         (
-            {"shceme": ["v7"]},
+            {"knid": ["v7"]},
             {},
-            "unknown parameter of lesson notebook 'shceme': did you mean scheme",
+            "unknown parameter of lesson notebook 'knid': did you mean kind",
         ),
         ({"seed": [0, "one"]}, {}, "'seed' takes int"),
         ({"seed": [0]}, {"rate": "fast"}, "'rate' takes float"),
@@ -163,12 +167,12 @@ def test_a_registered_plan_stays_as_it_is(notebook, tmp_path):
 
 
 def test_a_failing_notebook_is_named_and_stops_no_other(notebook, tmp_path):
-    plan, seen = planned(notebook, {"scheme": ["bad", "late", "v7"], "seed": [2]}), []
+    plan, seen = planned(notebook, {"kind": ["bad", "late", "v7"], "seed": [2]}), []
     outcomes = experiments.run(plan, tmp_path / "out", workers=2, watch=seen.append)
     assert states(outcomes) == ["failed", "failed", "ran"] and len(seen) == 3
     assert "after the card" in outcomes[1].error
     line = outcomes[0].line(plan.grid)
-    assert line.startswith("FAIL  scheme=bad seed=2") and "ValueError: no such bands" in line
+    assert line.startswith("FAIL  kind=bad seed=2") and "ValueError: no such bands" in line
     failed = cell_folder(plan, tmp_path / "out", outcomes[0].parameters)
     assert not (failed / "results.json").exists() and (failed / "executed.ipynb").exists()
     assert len(experiments.leaderboard(tmp_path / "out").missing) == 2
@@ -177,7 +181,7 @@ def test_a_failing_notebook_is_named_and_stops_no_other(notebook, tmp_path):
 
 
 def test_side_by_side_and_one_by_one_leave_the_same_cards(notebook, tmp_path):
-    plan = planned(notebook, {"scheme": ["v7", "v1"], "seed": [2]})
+    plan = planned(notebook, {"kind": ["v7", "v1"], "seed": [2]})
     experiments.run(plan, tmp_path / "two", workers=2)
     experiments.run(plan, tmp_path / "one", workers=1)
     assert cards(tmp_path / "one") == cards(tmp_path / "two") and len(cards(tmp_path / "one")) == 2
@@ -215,9 +219,9 @@ def begin(notebook, out, *more):
         "--workers",
         "2",
     ]
-    command += ["-p", "scheme", "v7,v1", "-p", "seed", "0,1", "--out", str(out)]
+    command += ["-p", "kind", "v7,v1", "-p", "seed", "0,1", "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(out.glob("cells/*seed=1*/began"))) < 1 or len(cards(out)) < 1:
         assert time.monotonic() < deadline and process.poll() is None, "the sweep did not begin"
         time.sleep(0.1)
@@ -283,7 +287,7 @@ def test_notebooks_run_on_a_cluster(notebook, tmp_path):
     distributed = pytest.importorskip("distributed", reason='pip install "dask[distributed]"')
     options = {"dashboard_address": None, "processes": False, "threads_per_worker": 2}
     with distributed.LocalCluster(n_workers=1, **options) as cluster:
-        plan = planned(notebook, {"scheme": ["v7", "bad"], "seed": [0]})
+        plan = planned(notebook, {"kind": ["v7", "bad"], "seed": [0]})
         outcomes = experiments.run(plan, tmp_path / "out", scheduler=cluster.scheduler_address)
         assert states(outcomes) == ["ran", "failed"] and "no such bands" in outcomes[1].error
     with pytest.raises(UsageError, match="no scheduler at tcp://127.0.0.1:9"):
@@ -303,12 +307,14 @@ VALUES = {"v7": (3.0, 3.4, 3.1, 3.5), "v1": (2.0, 2.5, 2.2, 2.4), "v4": (3.1, 3.
 def written(notebook, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **options):
     """A sweep whose cards are written by hand: `values` per arm and seed, plus those of songs."""
     seeds = list(range(max(map(len, values.values()))))
-    plan = planned(notebook, {"scheme": list(values), "seed": seeds}, **options)
+    plan = options.pop("plan", None) or planned(
+        notebook, {"kind": list(values), "seed": seeds}, **options
+    )
     plans.register(plan, out)
     for cell in plan.cells():
-        if cell["seed"] >= len(values[cell["scheme"]]):
+        if cell["seed"] >= len(values[cell["kind"]]):
             continue
-        value = values[cell["scheme"]][cell["seed"]]
+        value = values[cell["kind"]][cell["seed"]]
         rows = [
             {"song": f"song {n}", "stem": stem, "system": system, "metric": "usdr", "value_db": db}
             for n, more in enumerate(songs)
@@ -316,7 +322,7 @@ def written(notebook, out, values, songs=(0.0, 1.0, 5.0), protocol=None, **optio
             for system, db in (("model", value + more + own), ("mixture", -4.0 + more))
         ]
         folder = cell_folder(plan, out, cell)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         card = {
             "parameters": cell, "metrics": rows, "cost": {"parameters": 7, "cpu_seconds": value},
             "protocol": (protocol or (lambda cell: {}))(cell)
@@ -392,12 +398,13 @@ def test_no_verdict_without_hypothesis_or_before_the_end(notebook, tmp_path):
     part = {"v7": VALUES["v7"], "v1": VALUES["v1"][:3]}
     early = experiments.leaderboard(written(notebook, tmp_path / "2", part, hypothesis="v1 loses"))
     assert early.gains().loc["v1", "verdict"] == "wait: 1 cells are not finished"
+    assert early.remarks == ["1 of 8 cells are not finished"]
     assert early.gains().loc["v1", "seeds"] == 3  # only pairs
 
 
 def test_arms_without_a_seed_in_common_have_no_gain(notebook, tmp_path):
     out = written(notebook, tmp_path, {"v7": (1.0, 2.0), "v1": (2.0, 3.0)}, hypothesis="x")
-    for name in ("scheme=v7,seed=0", "scheme=v1,seed=1"):
+    for name in ("kind=v7,seed=0", "kind=v1,seed=1"):
         (card,) = out.glob(f"cells/{name}-*/results.json")
         card.unlink()
     gains = experiments.leaderboard(out).gains()
@@ -414,9 +421,7 @@ def test_one_seed_has_no_interval(notebook, tmp_path):
 
 
 def test_cards_of_two_protocols_do_not_mix(notebook, tmp_path):
-    other = written(
-        notebook, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["scheme"]}
-    )
+    other = written(notebook, tmp_path, VALUES, protocol=lambda cell: {"songs_hash": cell["kind"]})
     with pytest.raises(UsageError, match="protocols differ in songs_hash: 'v7'"):
         experiments.leaderboard(other)
 
@@ -430,12 +435,12 @@ def test_boards_without_plan_or_cards(notebook, tmp_path):
 
 
 def test_the_command_runs_a_plan_file_and_shows_the_board(notebook, tmp_path, capsys):
-    plan = planned(notebook, {"scheme": ["v7", "v1"], "seed": [2]}, hypothesis="v1 is worse")
+    plan = planned(notebook, {"kind": ["v7", "v1"], "seed": [2]}, hypothesis="v1 is worse")
     (tmp_path / "plan.json").write_text(plan.to_json())
     out = str(tmp_path / "out")
     assert cli.main(["sweep", "run", str(tmp_path / "plan.json"), "--out", out]) == 0
     said = capsys.readouterr().out
-    assert "ran   scheme=v7 seed=2" in said and "2 of 2 cells are finished" in said
+    assert "ran   kind=v7 seed=2" in said and "2 of 2 cells are finished" in said
     assert cli.main(["sweep", "board", out, "--out", str(tmp_path / "all.csv")]) == 0
     said = capsys.readouterr().out
     assert "mixture" in said and "undecided" in said and plan.rule in said
@@ -446,7 +451,25 @@ def test_the_command_runs_a_plan_file_and_shows_the_board(notebook, tmp_path, ca
 
 def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
     out = ["--notebook", str(notebook), "--out", str(tmp_path / "out")]
+    leaf = ["sweep", "run", "--out", str(tmp_path / "never"), "-p", "seed", "0,1"]
     cases = [
+        ([*leaf, "-p", "scheme", "v7,v9"], 2, "unknown band scheme 'v9'"),
+        ([*leaf, "-p", "model.feature", "64,128"], 2, "did you mean features"),
+        ([*leaf, "-p", "train.lr", "1e-3,fast"], 2, "'lr' takes float"),
+        ([*leaf, "-p", "train.loss", "l1_both,mse"], 2, "unknown loss 'mse'"),
+        ([*leaf, "-p", "data.recipe", "paper,ours"], 2, "unknown mixing recipe 'ours'"),
+        ([*leaf, "-p", "data.silence", "0,2"], 2, "silence is 2"),
+        (
+            [*leaf, "-p", "model.features", "30", "-p", "model.attention.heads", "4"],
+            2,
+            "do not divide",
+        ),
+        ([*leaf, "-p", "stems", "vocals,flute"], 2, "unknown stem 'flute'"),
+        ([*leaf, "-p", "device", "tpu"], 2, "unknown device 'tpu'"),
+        ([*leaf, "-p", "train.lr", "1e-4..1e-2 log"], 2, "write 0..4"),
+        (["sweep", "run", "-p", "model.features", "8,9", *out], 2, "unknown parameter of lesson"),
+        (["sweep", "run", "-p", "seed", "0..1", "--adopt", "/none", *out], 2, "no folder /none"),
+        (["sweep", "run", "-p", "seed", "2", "--extend", *out[2:]], 1, "no plan in"),
         (["sweep", "run", *out], 2, "nothing to sweep"),
         (["sweep", "run", "-p", "seed", "0", *out], 2, "nothing to sweep"),
         (["sweep", "run", "-p", "sed", "0,1", *out], 2, "did you mean seed"),
@@ -454,7 +477,7 @@ def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
         (["sweep", "run", str(notebook), "-p", "seed", "0,1"], 2, "the plan file says it all"),
         (["sweep", "run", str(tmp_path / "none.json")], 2, "no file"),
         (["sweep", "board", str(tmp_path)], 1, "no plan in"),
-        (["sweep", "run", "-p", "scheme", "bad,v7", *out], 1, "1 cells failed"),
+        (["sweep", "run", "-p", "kind", "bad,v7", *out], 1, "1 cells failed"),
     ]
     for command, code, words in cases:
         assert cli.main(command) == code, command
@@ -463,3 +486,158 @@ def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
     for name in ("run", "board"):
         assert cli.main(["sweep", name, "--help"]) == 0
         assert "example: python -m bsrnn sweep" in capsys.readouterr().out
+
+
+# More of a plan, and cards from elsewhere
+
+
+def test_a_plan_grows_keeps_its_history_and_says_so(notebook, tmp_path):
+    values = {"v7": (3.0, 3.1, 3.2), "v1": (1.0, 1.2, 1.1)}
+    out = written(notebook, tmp_path, values, hypothesis="v1 loses")
+    before = experiments.read_plan(out)[0]
+    assert experiments.extend(out, {"seed": ["1", "2"]}) == before, "nothing new"
+    grown = experiments.extend(out, {"seed": ["3"], "kind": ["v4"]})
+    assert grown.grid == {"kind": ("v7", "v1", "v4"), "seed": (0, 1, 2, 3)}
+    assert experiments.read_plan(out)[1]["history"][0]["digest"] == before.digest != grown.digest
+    board = experiments.leaderboard(out)
+    assert len(board.missing) == 6 and board.remarks[0].startswith("amended: plan")
+    values = {"v7": (*values["v7"], 3.3), "v1": (*values["v1"], 1.3), "v4": VALUES["v4"]}
+    written(notebook, out, values, plan=grown)
+    assert experiments.leaderboard(out).gains().loc["v1", "verdict"] == "worse (amended)"
+    experiments.leaderboard(out, test=True)
+    with pytest.raises(UsageError, match="test songs of .* were seen on"):
+        experiments.extend(out, {"seed": [9]})
+    with pytest.raises(UsageError, match="unknown axis of the plan 'rate'"):
+        experiments.extend(out, {"rate": [0.1]})
+
+
+def test_boards_rank_on_validation_songs(notebook, tmp_path):
+    out = written(notebook, tmp_path, VALUES)
+    for path in out.glob("cells/*/results.json"):
+        card = json.loads(path.read_text())
+        valid = [row | {"subset": "valid", "value_db": -row["value_db"]} for row in card["metrics"]]
+        path.write_text(json.dumps(card | {"metrics": card["metrics"] + valid}))
+    assert experiments.leaderboard(out).scores()["v7"].max() < 0, "the test songs were looked at"
+    assert "test_seen" not in experiments.read_plan(out)[1]
+    assert experiments.leaderboard(out, test=True).scores()["v7"].min() > 0
+    assert "first looked at" in experiments.leaderboard(out).remarks[0]
+
+
+def test_cards_made_elsewhere_are_pooled(notebook, tmp_path):
+    plan = planned(notebook)
+    experiments.run(plan, tmp_path / "whole", workers=2)
+    away = tmp_path / "away"
+    for number, cell in enumerate(plan.cells()[1:]):
+        folder = away / f"machine {number}"
+        folder.mkdir(parents=True)
+        card = json.loads(
+            (cell_folder(plan, tmp_path / "whole", cell) / "results.json").read_text()
+        )
+        (folder / "results.json").write_text(json.dumps(card))
+    (away / "results.json").write_text("{}")
+    outcomes = experiments.run(plan, tmp_path / "pooled", workers=2, adopt=away)
+    assert states(outcomes) == ["ran", "took", "took", "took"]
+    assert states(experiments.run(plan, tmp_path / "pooled")) == ["kept"] * 4
+    pooled, whole = (experiments.leaderboard(tmp_path / name) for name in ("pooled", "whole"))
+    assert pooled.frame.equals(whole.frame) and pooled.remarks == ["3 cards are adopted"]
+
+
+@pytest.mark.parametrize(
+    "card, words",
+    [
+        ("{", "is damaged"),
+        ([], "parameters is no object"),
+        ({"parameters": {}}, "metrics is no list"),
+        ({"parameters": {}, "metrics": [{}]}, "has no number value_db"),
+        ({"parameters": {}, "metrics": [{"value_db": "1"}]}, "has no number value_db"),
+        ({"parameters": {}, "metrics": [{"value_db": 1, "metric": "sdr9"}]}, "unknown metric"),
+        ({"parameters": {}, "metrics": [{"value_db": 1, "subset": "x"}]}, "unknown subset"),
+        ({"parameters": {}, "metrics": [{"value_db": 1}], "cost": 3}, "cost is no object"),
+    ],
+)
+def test_what_is_no_card_is_told(tmp_path, card, words):
+    path = tmp_path / "results.json"
+    path.write_text(card if isinstance(card, str) else json.dumps(card))
+    with pytest.raises(DataError, match=words):
+        experiments.read_card(path)
+
+
+def test_any_notebook_with_parameters_and_a_card_can_be_swept(tmp_path, write_notebook):
+    cells = [("parameters", 'seed: int = 0  # of all\nout_dir: str = ""  # for the card')]
+    path = write_notebook(tmp_path / "bare.ipynb", [*cells, ("", BARE)])
+    plan = planned(path, {"seed": [0, 3]})
+    plans.register(plan, tmp_path / "out")
+    outcomes = [experiments.run_cell(tmp_path / "out", number) for number in (0, 1, 1)]
+    assert states(outcomes) == ["ran", "ran", "kept"], outcomes
+    board = experiments.leaderboard(tmp_path / "out")
+    assert board.scores()["one arm"].tolist() == [0.0, 3.0] and board.note == ""
+    assert board.made["host"].notna().all()
+
+
+def test_the_script_of_a_job_array(notebook, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["-p", "seed", "0..3", "--notebook", str(notebook), "--out", str(out), "--slurm"]
+    assert cli.main(["sweep", "run", *words]) == 0
+    script = capsys.readouterr().out
+    assert "--array=0-3" in script and f"sweep cell {out}" in script
+    assert experiments.read_plan(out)[0].grid == {"seed": (0, 1, 2, 3)}
+
+
+def test_a_worker_has_a_gpu_of_its_own(monkeypatch):
+    from bsrnn.experiments import running
+
+    busy, most = [], []
+
+    def work(job, children):
+        busy.append(job["gpu"])
+        most.append(len(set(busy)) == len(busy))
+        time.sleep(0.05)
+        busy.remove(job["gpu"])
+        return 0.0, "", ""
+
+    monkeypatch.setattr(running, "_timed", work)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert running._gpus() == ["2", "5"]
+    assert len(list(running._here({n: {} for n in range(8)}, 2, ["2", "5"]))) == 8 and all(most)
+
+
+def test_what_the_planned_seeds_can_show():
+    few, more = (experiments.Sweep({"kind": ["a", "b"], "seed": list(range(n))}) for n in (3, 20))
+    shown = [float(plan.shows.split("gain of ")[1].split()[0]) for plan in (few, more)]
+    assert shown[0] == pytest.approx(3.3, abs=0.1) and shown[1] == pytest.approx(0.66, abs=0.02)
+    assert "decides nothing" in experiments.Sweep({"kind": ["a", "b"]}).shows
+
+
+SWEEPS = {  # of the first BSRNN repository's README, in our words -> cells
+    "-p train.loss l1,l1_both -p model.repeats 8,10,12 -p seed 0": 6,
+    "-p model.features 64,128 -p train.lr 1e-3,3e-4 -p data.recipe few-songs,paper -p seed 0": 8,
+    '-p train.lr "1e-4..1e-2 log 5" -p model.scheme v5,v7 -p seed 0..2': 30,
+    "-p model.stft.hop 512,1024 -p model.block.rnn lstm,gru -p seed 0": 4,
+    "-p data.gain_low ' -10,-3' -p train.optimizer adam,adamw -p train.clip_norm 1,5": 8,
+}
+
+
+@pytest.mark.parametrize("line", SWEEPS)
+def test_any_setting_is_an_axis(line):
+    import shlex
+
+    from bsrnn.cli import sweep
+
+    args = cli.parser().parse_args(["sweep", "run", *shlex.split(line)])
+    plan = experiments.checked(sweep._plan(args))
+    assert len(plan.cells()) == SWEEPS[line]
+    kinds = {type(value) for name in plan.grid for value in plan.grid[name]}
+    assert kinds <= {int, float, str} and experiments.checked(plan) == plan
+
+
+def test_a_setting_means_the_same_everywhere():
+    from bsrnn.experiments import runner, words
+
+    leaf = plans.find("sweep")
+    by_name = runner.resolve([leaf], {"train.lr": "1e-2", "model.features": "64"})[leaf]
+    by_text = runner.resolve([leaf], {"settings": "model.features=64 train.lr=0.01"})[leaf]
+    assert by_name == by_text == {"settings": "model.features=64 train.lr=0.01"}
+    model, train = words.configs("tiny", "smoke", by_name["settings"])
+    assert (model.features, train.lr) == (64, 0.01)
+    mixed = words.configs("tiny", "smoke", "data.recipe=few-songs data.silence=0.3")[1]
+    assert json.loads(mixed.recipe)["silence"] == 0.3 and json.loads(mixed.recipe)["remix"] == 0.5

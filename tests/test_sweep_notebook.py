@@ -46,14 +46,16 @@ def test_its_card_says_everything(swept):
     assert found["parameters"]["seed"] == 1 and found["parameters"]["scheme"] == "v3"
     systems = {row["system"] for row in found["metrics"]}
     assert systems == {"silence", "mixture", "gain", "model", "ideal ratio mask"}
-    assert len({row["song"] for row in found["metrics"]}) == 2
+    for subset in ("valid", "test"):
+        rows = [row for row in found["metrics"] if row["subset"] == subset]
+        assert len({row["song"] for row in rows}) == 2
     measured = {row["metric"] for row in found["metrics"]}
     assert measured == set(metrics.DEFINITIONS), "a plan may have registered any metric"
-    assert found["protocol"]["rung"] == "toy" and found["trained"]["threads"] == 1
+    assert found["protocols"]["valid"]["rung"] == "toy" and found["trained"]["threads"] == 1
     own = models.load(folder / "best.safetensors")
     assert found["cost"]["parameters"] == sum(p.numel() for p in own.parameters())
     assert found["cost"]["training_macs"] > found["cost"]["macs_per_second"] > 0
-    assert "energy_kwh" not in found["cost"]
+    assert len(found["made"]["commit"]) == 40 and found["made"]["versions"]["torch"]
     board = experiments.leaderboard(out)
     assert board.note.startswith("toy data") and board.scores().shape == (2, 1)
     assert board.scores()["v3"].nunique() == 2, "two seeds should not agree to the last bit"
@@ -64,7 +66,7 @@ def test_alone_or_side_by_side_the_numbers_are_the_same(swept, tmp_path):
     own = {"seed": 1, "scheme": "v3", "out_dir": str(tmp_path), **FIXED}
     assert runner.execute(SWEEP, own)[1] == ""
     one, two = card(tmp_path), card(cell_folder(plan, out, plan.cells()[1]))
-    for name in ("metrics", "protocol", "parameters"):
+    for name in ("metrics", "protocols", "parameters"):
         assert one[name] == two[name]
 
 

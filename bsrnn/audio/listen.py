@@ -15,6 +15,7 @@ import math
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -105,32 +106,7 @@ def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0
     return Sounds(markup, _summary(clips, sample_rate, gain), gain)
 
 
-# The first audio element is the clock; the others follow it when they drift by over 50 ms, which
-# decoders of one browser rarely do. Muting, unlike pausing, keeps them running together.
-_SWITCH = """
-(() => {
-  const box = document.getElementById("KEY"), button = box.querySelector("button");
-  const slider = box.querySelector("input[type=range]"), clock = box.querySelector("output");
-  const sounds = [...box.querySelectorAll("audio")];
-  const choose = n => sounds.forEach((s, i) => { s.muted = i !== n; });
-  const seek = t => sounds.forEach(s => { s.currentTime = t; });
-  box.querySelectorAll("input[type=radio]").forEach(r =>
-    r.addEventListener("change", () => choose(Number(r.value))));
-  button.addEventListener("click", () => {
-    if (sounds[0].paused) { seek(sounds[0].currentTime); sounds.forEach(s => s.play()); }
-    else sounds.forEach(s => s.pause());
-  });
-  slider.addEventListener("input", () => seek(Number(slider.value)));
-  sounds[0].addEventListener("play", () => { button.textContent = "Pause"; });
-  sounds[0].addEventListener("pause", () => { button.textContent = "Play"; });
-  sounds[0].addEventListener("timeupdate", () => {
-    const t = sounds[0].currentTime;
-    slider.value = t; clock.textContent = t.toFixed(1) + " s";
-    sounds.forEach(s => { if (Math.abs(s.currentTime - t) > 0.05) s.currentTime = t; });
-  });
-  choose(0);
-})();
-"""
+_SWITCH = Path(__file__).with_name("switch.js").read_text(encoding="utf-8")
 
 
 def band_sound(waveform, scheme, bands, config=None) -> np.ndarray:
@@ -151,7 +127,7 @@ def band_sound(waveform, scheme, bands, config=None) -> np.ndarray:
     for number in chosen:
         low, high = scheme.ranges[number]
         gains[low:high] += 1 if scheme.weights is None else scheme.weights[number]
-    waveform = np.asarray(waveform, np.float32)
+    waveform = audio.sound(waveform).astype(np.float32, copy=False)
     spectrum = stft(waveform, config) * gains[:, None]  # (C, F, T)
     return istft(spectrum, config, waveform.shape[-1]).astype(np.float32)  # (C, L)
 

@@ -9,19 +9,10 @@ import numpy as np
 from bsrnn.audio.arrays import MOST_CHANNELS, RATES_HZ
 from bsrnn.audio.converting import resample, to_channels
 from bsrnn.audio.decoding import AudioInfo, Decoded, SoundFile, opened
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import DataError, UsageError, another_kind
 
 # How files begin that libsndfile reads: RIFF, AIFF, FLAC, W64, CAF, AU, Ogg; and what it seeks.
 _SNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd", b"OggS")
-_NOT_SOUND = {  # how a file begins -> what it is, and what to do
-    b"version https://git-lfs": "is a Git LFS pointer, not the file: run git lfs pull",
-    b"<!doctype html": "is a web page, not the file: download it again, from the link itself",
-    b"<html": "is a web page, not the file: download it again, from the link itself",
-    b"pk\x03\x04": "is a zip archive: unpack it first",
-    b"rar!": "is a rar archive: unpack it first",
-    b"7z\xbc\xaf": "is a 7z archive: unpack it first",
-    b"\x1f\x8b": "is a gzip archive: unpack it first",
-}
 
 
 class Reader:
@@ -107,9 +98,8 @@ def _open(path: Path, stream: int):
         head = file.read(512)
     if not head:
         raise DataError(f"{path}: empty file: copy it again")
-    for begin, what in _NOT_SOUND.items():
-        if head.lstrip().lower().startswith(begin):
-            raise DataError(f"{path}: {what}")
+    if what := another_kind(head):
+        raise DataError(f"{path}: {what}")
     import av
 
     if stream == 0 and head.startswith(_SNDFILE):

@@ -10,17 +10,18 @@ References
     section IV (Hann window of 2048 samples, hop 512 at 44.1 kHz). Lesson 01.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
 
-from bsrnn.common import UsageError, choose
+from bsrnn.audio.arrays import sound
+from bsrnn.common import UsageError
+from bsrnn.settings import checked
 
 WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}  # periodic
-SCALES = ("none", "window", "length")
-PADDINGS = ("reflect", "constant")
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,27 @@ class StftConfig:
     window   "hann"; "hamming" only in Refined BSRNN (sahandevs).
     padding  of the half window before the first and after the last sample: "reflect"; "constant"
              (zeros) in BandIt v1.
+    win_length  samples of the window where it is shorter than n_fft: zeros fill it up at both ends
+             (some RoFormers). 0: n_fft.
     scale    what the spectrum is divided by: "none"; "window" = L2 norm of the window (BandIt,
              Banquet); "length" = sqrt(n_fft) (`stft_normalized` of the RoFormers).
     """
 
     n_fft: int = 2048
     hop: int = 512
-    window: str = "hann"
-    padding: str = "reflect"
-    scale: str = "none"
+    window: Literal["hann", "hamming"] = "hann"
+    padding: Literal["reflect", "constant"] = "reflect"
+    scale: Literal["none", "window", "length"] = "none"
+    win_length: int = field(default=0, repr=False)
 
     def __post_init__(self):
-        choose(self.window, WINDOWS, "window")
-        choose(self.padding, PADDINGS, "padding")
-        choose(self.scale, SCALES, "STFT scale")
-        if self.n_fft < 2 or not 1 <= self.hop <= self.n_fft:
+        checked(self)
+        if not 2 <= self.n_fft <= 2**16:
+            raise UsageError(f"n_fft is {self.n_fft}: give 2 to {2**16} samples")
+        if not 1 <= self.hop <= self.n_fft:
             raise UsageError(f"hop {self.hop} and n_fft {self.n_fft}: need 1 <= hop <= n_fft")
+        if not 0 <= self.win_length <= self.n_fft or 0 < self.win_length <= self.hop:
+            raise UsageError(f"win_length is {self.win_length}: give more than hop, at most n_fft")
 
     @property
     def bins(self) -> int:
@@ -68,9 +74,13 @@ PAPER = StftConfig()
 
 
 @lru_cache(maxsize=32)
-def _window(config: StftConfig, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def window_of(config: StftConfig, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The window (n_fft,)."""
     with torch.inference_mode(False):  # cached: must stay usable in training later
-        return WINDOWS[config.window](config.n_fft, device=device, dtype=dtype)
+        size = config.win_length or config.n_fft
+        window = WINDOWS[config.window](size, device=device, dtype=dtype)
+        missing = config.n_fft - size
+        return torch.nn.functional.pad(window, (missing // 2, missing - missing // 2))
 
 
 def _scale(config: StftConfig, window: torch.Tensor) -> float:
@@ -85,15 +95,18 @@ def stft(waveform, config: StftConfig = PAPER):
     >>> stft(torch.zeros(2, 44100)).shape
     torch.Size([2, 1025, 87])
     """
-    if isinstance(waveform, np.ndarray):
-        return stft(torch.from_numpy(np.ascontiguousarray(waveform)), config).numpy()
+    if not isinstance(waveform, torch.Tensor):
+        array = np.ascontiguousarray(sound(waveform))
+        return stft(torch.from_numpy(array), config).numpy()
+    if not waveform.is_floating_point():
+        sound(waveform)  # says what is wrong with it
     samples = waveform.shape[-1]
     if samples < config.shortest:
         raise UsageError(
             f"{samples} samples are too few for n_fft {config.n_fft}: "
             f"pad with zeros to at least {config.shortest}"
         )
-    window = _window(config, waveform.device, waveform.dtype)
+    window = window_of(config, waveform.device, waveform.dtype)
     spectrum = torch.stft(
         waveform.reshape(-1, samples),  # (... C, L)
         config.n_fft,
@@ -119,7 +132,7 @@ def istft(spectrum, config: StftConfig, length: int):
         raise UsageError(
             f"spectrum has {spectrum.shape[-2]} bins: n_fft {config.n_fft} needs {config.bins}"
         )
-    window = _window(config, spectrum.device, spectrum.real.dtype)
+    window = window_of(config, spectrum.device, spectrum.real.dtype)
     if config.scale != "none":
         spectrum = spectrum * _scale(config, window)
     waveform = torch.istft(

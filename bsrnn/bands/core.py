@@ -13,12 +13,44 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from bsrnn.common import UsageError
+from bsrnn.settings import checked, from_json
 
+WORDS = {  # what makes a scheme unsound, and the fix; the band instrument says the same
+    "none": "{name}: no bands: give at least one",
+    "empty": "{name}: band {k} [{lo}, {hi}) is empty: merge it or widen it",
+    "outside": (
+        "{name}: band {k} [{lo}, {hi}) leaves the {bins} bins of n_fft {n_fft}: "
+        "keep 0 <= lo < hi <= {bins}"
+    ),
+    "order": "{name}: bands are out of order: sort them by their first bin",
+    "short": "{name}: bands cover {covered} of {bins} bins: add {missing} bins to the last band",
+    "gap": (
+        "{name}: bands cover {covered} of {bins} bins: no band holds bin {first}: "
+        "widen its neighbour"
+    ),
+    "overlap": (
+        "{name}: bands {before} and {k} overlap: end band {before} at bin {lo}, or give weights "
+        "that sum to one"
+    ),
+    "sum": (
+        "{name}: weights sum to {total:.6g} on bin {bin}, not to 1: divide the weights of that "
+        "bin by {total:.6g}"
+    ),
+    "edge_outside": (
+        "{name}: edge {f:g} Hz is not between 0 and Nyquist ({nyquist:g} Hz): remove it"
+    ),
+    "edge_order": "{name}: edge {high:g} Hz follows {low:g} Hz: sort them, each once",
+    "edge_no_bin": (
+        "{name}: no bin between {low:g} and {high:g} Hz (a bin is {step:.1f} Hz): merge the two "
+        "edges or raise n_fft"
+    ),
+}
+LARGEST_FFT = 2**16  # samples: beyond all use, still small in memory
 JSON_KEYS = (
     "name", "sample_rate", "n_fft", "ranges", "weights", "edges_hz", "rounding", "uncovered",
     "source", "notes",
@@ -47,8 +79,8 @@ class BandScheme:
 
     name: str
     ranges: tuple
-    sample_rate: int
-    n_fft: int
+    sample_rate: Annotated[int, (1, 10**6)]
+    n_fft: Annotated[int, (2, LARGEST_FFT)]
     weights: tuple | None = None
     edges_hz: tuple | None = None
     rounding: str = "ceil"
@@ -69,6 +101,7 @@ class BandScheme:
             put("weights", frozen)
         edges = self.actual_edges_hz if self.edges_hz is None else self.edges_hz
         put("edges_hz", tuple(float(f) for f in edges))
+        checked(self)
 
     def _key(self):
         return (self.name, self.ranges, self.sample_rate, self.n_fft, self.edges_hz, self.rounding)
@@ -148,10 +181,7 @@ class BandScheme:
             _check_weights(self)
         elif self.coverage.max() > 1:
             k = next(k for k in range(1, len(self)) if self.ranges[k][0] < self.ranges[k - 1][1])
-            raise UsageError(
-                f"{self.name}: bands {k - 1} and {k} overlap: end band {k - 1} at bin "
-                f"{self.ranges[k][0]}, or give weights that sum to one"
-            )
+            raise unsound("overlap", self.name, before=k - 1, k=k, lo=self.ranges[k][0])
         return self
 
     def to_json(self) -> str:
@@ -165,10 +195,12 @@ class BandScheme:
     def from_json(cls, text: str) -> "BandScheme":
         """The validated scheme of a `to_json` text."""
         try:
-            fields = json.loads(text)
+            fields = from_json(text, "a band scheme")
             unknown = sorted(set(fields) - set(JSON_KEYS))
             scheme = cls(**fields) if not unknown else None
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # whatever the values of a stranger's file make of it
             needed = "name, ranges, sample_rate, n_fft"
             raise UsageError(f"not the JSON of a band scheme ({error}): give {needed}") from error
         if unknown:
@@ -181,40 +213,38 @@ class BandScheme:
         return self._project(sample_rate, n_fft)
 
 
+def unsound(key: str, name: str, **values) -> UsageError:
+    """The error of `WORDS[key]`."""
+    return UsageError(WORDS[key].format(name=name, **values))
+
+
 def _check_ranges(scheme: BandScheme) -> None:
+    name, bins, n_fft = scheme.name, scheme.bins, scheme.n_fft
     if not scheme.ranges:
-        raise UsageError(f"{scheme.name}: no bands: give at least one")
-    if scheme.sample_rate <= 0 or scheme.n_fft < 2:
-        raise UsageError(f"{scheme.name}: give a sample_rate above 0 Hz and an n_fft of at least 2")
+        raise unsound("none", name)
     for k, (lo, hi) in enumerate(scheme.ranges):
         if hi <= lo:
-            raise UsageError(f"{scheme.name}: band {k} [{lo}, {hi}) is empty: merge it or widen it")
-        if lo < 0 or hi > scheme.bins:
-            raise UsageError(
-                f"{scheme.name}: band {k} [{lo}, {hi}) leaves the {scheme.bins} bins of n_fft "
-                f"{scheme.n_fft}: keep 0 <= lo < hi <= {scheme.bins}"
-            )
+            raise unsound("empty", name, k=k, lo=lo, hi=hi)
+        if lo < 0 or hi > bins:
+            raise unsound("outside", name, k=k, lo=lo, hi=hi, bins=bins, n_fft=n_fft)
     if any(a[0] > b[0] for a, b in zip(scheme.ranges, scheme.ranges[1:], strict=False)):
-        raise UsageError(f"{scheme.name}: bands are out of order: sort them by their first bin")
+        raise unsound("order", name)
     if len(scheme.edges_hz) != len(scheme) + 1:
-        raise UsageError(f"{scheme.name}: {len(scheme)} bands need {len(scheme) + 1} edges_hz")
+        raise UsageError(f"{name}: {len(scheme)} bands need {len(scheme) + 1} edges_hz")
 
 
 def _check_cover(scheme: BandScheme) -> None:
     missing = np.flatnonzero(scheme.coverage == 0)
     if tuple(missing) == scheme.uncovered:
         return
-    covered = scheme.bins - len(missing)
     first = set(missing.tolist()) - set(scheme.uncovered)
     if not first:
         raise UsageError(f"{scheme.name}: `uncovered` names covered bins: give {tuple(missing)}")
-    end = scheme.ranges[-1][1]
-    fix = (
-        f"add {len(missing)} bins to the last band"
-        if missing[0] >= end
-        else f"no band holds bin {min(first)}: widen its neighbour"
-    )
-    raise UsageError(f"{scheme.name}: bands cover {covered} of {scheme.bins} bins: {fix}")
+    raise unsound(
+        "short" if missing[0] >= scheme.ranges[-1][1] else "gap",
+        scheme.name, covered=scheme.bins - len(missing), bins=scheme.bins, missing=len(missing),
+        first=min(first),
+    )  # fmt: skip
 
 
 def _check_weights(scheme: BandScheme) -> None:
@@ -228,10 +258,7 @@ def _check_weights(scheme: BandScheme) -> None:
     total = scheme.matrix.sum(axis=0, dtype=np.float64)  # (K, F) -> (F,)
     wrong = np.flatnonzero((scheme.coverage > 0) & (np.abs(total - 1) > 1e-5))
     if len(wrong):
-        raise UsageError(
-            f"{scheme.name}: weights sum to {total[wrong[0]]:.6g} on bin {wrong[0]}, not to 1: "
-            f"divide the weights of that bin by {total[wrong[0]]:.6g}"
-        )
+        raise unsound("sum", scheme.name, total=total[wrong[0]], bin=wrong[0])
 
 
 def split(scheme: BandScheme, spectrum: np.ndarray) -> list:

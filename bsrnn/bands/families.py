@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn.bands import perceptual
-from bsrnn.bands.core import BandScheme
+from bsrnn.bands.core import LARGEST_FFT, BandScheme, unsound
 from bsrnn.common import UsageError, choose
 
+MOST_BANDS = 4096
 PAPER = "BSRNN (arXiv 2209.15174, V-A)"
 V7 = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
 REGIONS = {  # (up to Hz, width in Hz); one more band reaches from the last edge to Nyquist
@@ -74,9 +75,12 @@ def scheme(name: str, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme
     861.328125
     """
     _check_grid(sample_rate, n_fft)
-    counted = re.fullmatch(r"([a-z-]+?)(\d+)", str(name))
+    name = str(name).lower()
+    counted = re.fullmatch(r"([a-z-]+?)(\d+)", name)
     if counted and counted[1] in ANY_K and not counted[2].startswith("0"):
-        family, k = counted[1], int(counted[2])
+        family, k = counted[1], int(counted[2][:5])
+        if k > MOST_BANDS:
+            raise UsageError(f"{name}: choose at most {MOST_BANDS} bands")
         if family in perceptual.FAMILIES:
             return perceptual.build(family, k, sample_rate, n_fft)
         return {"equal": equal, "octave": octave}[family](k, sample_rate, n_fft)
@@ -133,21 +137,17 @@ def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ce
         raise UsageError(f"{name}: edges must be numbers in Hz: {error}") from error
     for f in edges:
         if not 0 <= f <= nyquist:
-            raise UsageError(
-                f"{name}: edge {f:g} Hz is not between 0 and Nyquist ({nyquist:g} Hz): remove it"
-            )
+            raise unsound("edge_outside", name, f=f, nyquist=nyquist)
     for low, high in zip(edges, edges[1:], strict=False):
         if high <= low:
-            raise UsageError(f"{name}: edge {high:g} Hz follows {low:g} Hz: sort them, each once")
+            raise unsound("edge_order", name, low=low, high=high)
     inner = [f for f in edges if 0 < f < nyquist]
     cuts = [0, *(_to_bin(f, sample_rate, n_fft, rounding) for f in inner), n_fft // 2 + 1]
     whole = [0.0, *inner, nyquist]
     for i, (lo, hi) in enumerate(zip(cuts, cuts[1:], strict=False)):
         if hi <= lo:
-            raise UsageError(
-                f"{name}: no bin between {whole[i]:g} and {whole[i + 1]:g} Hz (a bin is "
-                f"{sample_rate / n_fft:.1f} Hz): merge the two edges or raise n_fft"
-            )
+            ends = {"low": whole[i], "high": whole[i + 1], "step": sample_rate / n_fft}
+            raise unsound("edge_no_bin", name, **ends)
     return _cut(name, cuts, sample_rate, n_fft, edges_hz=whole, rounding=rounding)
 
 
@@ -228,10 +228,12 @@ def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     if path.suffix.lower() == ".json":
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path} is not JSON ({error}): repair it") from error
         if isinstance(content, dict):
             return BandScheme.from_json(text).project(sample_rate, n_fft)
+        if not isinstance(content, list):
+            raise UsageError(f"{path} is no scheme: give an object, or a list of edges in Hz")
         return from_edges_hz(content, sample_rate, n_fft, name=path.stem)
     rows = [line.replace(";", ",").split(",") for line in text.splitlines() if line.strip()]
     if rows and not re.match(r"\s*[-+.\d]", rows[0][0]):
@@ -247,10 +249,11 @@ def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
 
 
 def _check_grid(sample_rate, n_fft) -> None:
-    if not (sample_rate > 0 and n_fft >= 16 and n_fft == int(n_fft) and n_fft % 2 == 0):
+    fits = 16 <= n_fft <= LARGEST_FFT and n_fft % 2 == 0
+    if not (sample_rate > 0 and fits):
         raise UsageError(
             f"sample rate {sample_rate} Hz with n_fft {n_fft}: give a positive rate and an even "
-            f"n_fft of at least 16"
+            f"n_fft of at least 16, at most {LARGEST_FFT}"
         )
 
 

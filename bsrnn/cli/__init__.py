@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 
-from bsrnn.cli import course, data, models, separate, sweep, train  # noqa: F401  they register
+from bsrnn.cli import course, data, evaluate, models, separate, sweep, train  # noqa: F401
 from bsrnn.cli.shared import COMMANDS, GROUPS, fail
 from bsrnn.common import DataError, UsageError, stopping_signals
 

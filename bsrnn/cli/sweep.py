@@ -1,17 +1,22 @@
 """`bsrnn sweep ...`: a grid of experiments, planned, run and compared."""
 
+import shlex
+import sys
 from pathlib import Path
 
 from bsrnn.cli.shared import (
+    COUNT,
     GROUPS,
     command,
     fail,
     file,
+    number,
     parameter_arguments,
     say,
     timeout_argument,
 )
-from bsrnn.common import Progress, UsageError, once
+from bsrnn.common import Progress, UsageError, csv_text, write_text
+from bsrnn.settings import once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
 
@@ -23,18 +28,23 @@ def _run_arguments(own):
     )  # fmt: skip
     parameter_arguments(own)
     own.epilog += (
-        "\n\n-p NAME V1,V2 makes NAME an axis of the grid; without commas all cells share it"
+        "\n\n-p NAME V1,V2 makes NAME an axis of the grid, so do 0..4 and `1e-4..1e-2 log 5`;\n"
+        "a single value is shared by all cells. NAME is a parameter of the notebook, or any\n"
+        "setting: model.features, train.lr, data.recipe ..."
     )
     own.add_argument("--question", default="", help="what the sweep is to answer")
     own.add_argument("--hypothesis", default="", help="what you expect; without: exploratory")
     own.add_argument("--metric", help="primary metric [usdr]")
     own.add_argument("--baseline", help="value of the first axis that others must beat [its first]")
-    own.add_argument("--margin-db", type=float, help="smallest gain worth having [0]")
+    own.add_argument("--margin-db", type=number(0.0, 1e3), help="smallest gain worth having [0]")
     own.add_argument("--notebook", "--leaf", help="that runs one experiment [sweep]")
     own.add_argument("--out", default="runs/sweep", help="folder of plan and cards [runs/sweep]")
-    own.add_argument("--workers", type=int, help="experiments at a time [one per CPU core]")
-    own.add_argument("--threads", type=int, default=1, help="of each experiment [1]")
+    own.add_argument("--workers", type=COUNT, help="experiments at a time [one per CPU core]")
+    own.add_argument("--threads", type=COUNT, default=1, help="of each experiment [1]")
     own.add_argument("--scheduler", default="", help="dask scheduler, such as tcp://host:8786")
+    own.add_argument("--slurm", action="store_true", help="only print the script of a job array")
+    own.add_argument("--extend", action="store_true", help="add -p values to the plan in --out")
+    own.add_argument("--adopt", help="folder with cards made elsewhere: take those that fit")
     timeout_argument(own)
 
 
@@ -49,20 +59,58 @@ def _sweep_run(args):
 
     plan = _plan(args)
     names, count = list(plan.grid), len(plan.cells())
+    if args.slurm:
+        say(_script(experiments.checked(plan), args))
+        return 0
+    say(f"{count} cells; {plan.shows}")
     progress = Progress(count, "sweep", "cell", say)
     outcomes = experiments.run(
         plan, args.out, args.workers, args.threads, args.scheduler, args.timeout,
-        watch=lambda outcome: progress.step(outcome.line(names)),
+        watch=lambda outcome: progress.step(outcome.line(names)), adopt=args.adopt,
     )  # fmt: skip
     progress.close()
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    print(f"{count - len(failed)} of {count} cells are finished: {args.out}")
+    say(f"{count - len(failed)} of {count} cells are finished: {args.out}")
     return fail(f"{len(failed)} cells failed, see above; run again to retry", 1) if failed else 0
+
+
+def _script(plan, args) -> str:
+    """A job array for sbatch, a task for each cell; the plan is registered now."""
+    from bsrnn.experiments import register
+
+    register(plan, args.out)
+    python, out = shlex.quote(sys.executable), shlex.quote(str(Path(args.out).resolve()))
+    return f"""#!/bin/bash
+#SBATCH --job-name=sweep
+#SBATCH --array=0-{len(plan.cells()) - 1}
+#SBATCH --cpus-per-task={args.threads}
+#SBATCH --output={Path(args.out).resolve()}/slurm-%a.log
+{python} -m bsrnn sweep cell {out} "$SLURM_ARRAY_TASK_ID" --threads {args.threads}"""
+
+
+def _cell_arguments(own):
+    own.add_argument("folder", help="of a registered plan")
+    own.add_argument("number", type=int, help="of the cell, from 0")
+    own.add_argument("--threads", type=int, default=1, help="of the experiment [1]")
+
+
+@command(
+    "sweep cell",
+    "run one cell of a registered plan: a task of a job array",
+    "sweep cell runs/bands 3",
+    _cell_arguments,
+)
+def _sweep_cell(args):
+    from bsrnn import experiments
+
+    outcome = experiments.run_cell(args.folder, args.number, args.threads)
+    say(outcome.line(outcome.parameters))
+    return int(outcome.state == "failed")
 
 
 def _plan(args):
     """The plan of a file, or of -p and the options; not of both."""
-    from bsrnn.experiments import Sweep
+    from bsrnn.experiments import Sweep, extend, words
 
     options = {
         "question": args.question, "hypothesis": args.hypothesis, "metric": args.metric,
@@ -73,11 +121,15 @@ def _plan(args):
         if args.parameters or options or args.baseline:
             raise UsageError("the plan file says it all: leave out -p and the options of the plan")
         return Sweep.from_json(file(args.plan).read_text(encoding="utf-8"))
-    given = once(args.parameters)
-    grid = {name: text.split(",") for name, text in given.items() if "," in text}
+    given = {name: words.values(text) for name, text in once(args.parameters).items()}
+    if args.extend:
+        if options or args.baseline:
+            raise UsageError("--extend adds values of -p only: leave out the options of the plan")
+        return extend(args.out, given)
+    grid = {name: values for name, values in given.items() if len(values) > 1}
     if not grid:
         raise UsageError("nothing to sweep: give a plan file, or -p scheme v7,tet24 -p seed 0,1")
-    fixed = {name: text for name, text in given.items() if name not in grid}
+    fixed = {name: values[0] for name, values in given.items() if name not in grid}
     baseline = {"baseline": {next(iter(grid)): args.baseline}} if args.baseline else {}
     return Sweep(grid, fixed, **options, **baseline)
 
@@ -86,6 +138,7 @@ def _board_arguments(own):
     own.add_argument("folder", nargs="?", default="runs/sweep", help="of the sweep [runs/sweep]")
     own.add_argument("--metric", default="", help="another than the plan's")
     own.add_argument("--stem", default="", help="another than the plan's")
+    own.add_argument("--test", action="store_true", help="of the test songs: closes the plan")
     own.add_argument("--out", help="also write all scores and costs: a .csv file")
 
 
@@ -97,14 +150,11 @@ def _board_arguments(own):
 )
 def _sweep_board(args):
     from bsrnn import experiments
-    from bsrnn.common import write_text
 
-    board = experiments.leaderboard(args.folder)
-    print(board.readable(args.metric, args.stem).to_string())
+    board = experiments.leaderboard(args.folder, args.test)
+    say(board.readable(args.metric, args.stem).to_string())
     if board.plan.comparisons:
-        print(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")
-    print(f"\n{board.plan.rule}")
-    if board.missing:
-        print(f"{len(board.missing)} of {len(board.plan.cells())} cells are not finished")
+        say(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")
+    say(f"\n{board.plan.rule}", f"{board.plan.shows}.", *board.remarks, sep="\n")
     if args.out:
-        write_text(Path(args.out), board.frame.to_csv(index=False))
+        write_text(Path(args.out), csv_text(board.frame, index=False))

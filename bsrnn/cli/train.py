@@ -1,18 +1,21 @@
-"""`bsrnn train`, `bsrnn evaluate`: models on datasets."""
+"""`bsrnn train`: models on datasets."""
 
 import argparse
-from pathlib import Path
 
 from bsrnn.cli.shared import (
+    SEED,
     command,
     dataset_argument,
     device_argument,
+    listed,
     model_config,
+    number,
     parameter_arguments,
-    pick_device,
+    say,
     stems_argument,
 )
-from bsrnn.common import choose, configured, listed, once
+from bsrnn.common import choose
+from bsrnn.settings import once
 
 
 def _train_arguments(own):
@@ -21,11 +24,12 @@ def _train_arguments(own):
     dataset_argument(own)
     stems_argument(own)
     own.add_argument("--scheme", help="band scheme (see `bands`), or a .json or .csv file of one")
-    own.add_argument("--steps", type=int, help="optimiser updates")
-    own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
-    own.add_argument("--seed", type=int, help="of weights and examples")
+    own.add_argument("--steps", type=number(1, 10**12), help="optimiser updates")
+    own.add_argument("--minutes", type=number(1e-3, 1e6), help="stop after so many CPU minutes")
+    own.add_argument("--seed", type=SEED, help="of weights and examples")
     own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
-    own.add_argument("--share", type=float, default=1.0, help="of the training seconds [1]")
+    share, memory_gb = number(1e-6, 1.0), number(1e-3, 1e6)
+    own.add_argument("--share", type=share, default=1.0, help="of the training seconds [1]")
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
     own.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")
     own.add_argument("--initial", help="model file to start from")
@@ -36,7 +40,7 @@ def _train_arguments(own):
         help="overfit one batch first; default: before 20,000 steps and more",
     )  # fmt: skip
     own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
-    own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
+    own.add_argument("--memory-gb", type=memory_gb, default=16.0, help="of a process, for --plan")
     own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
     own.add_argument(
         "--devices", default="auto",
@@ -54,6 +58,7 @@ def _train_arguments(own):
 )
 def _train(args):
     from bsrnn import bands, data, training
+    from bsrnn.experiments import words
 
     model = model_config(args.model)
     if (args.scheme or "").endswith((".json", ".csv")):  # own bands, such as the explorer saves
@@ -67,13 +72,13 @@ def _train(args):
     if args.minutes and args.steps is None:
         named["steps"] = 10**9  # the minutes decide
     given = [(name, value) for name, value in named.items() if value is not None]
-    model, train = configured([model, train], once(given + args.parameters))
+    model, train = words.settle(model, train, once(given + args.parameters))
     if args.plan:
         channels = data.open(args.dataset).channels
-        print(training.plan(model, args.memory_gb, train, args.device, channels).text())
+        say(training.plan(model, args.memory_gb, train, args.device, channels).text())
         return
     for note in model.bands.notes:
-        print(f"bands {model.bands.name}: {note}")
+        say(f"bands {model.bands.name}: {note}")
     result = training.fit(
         model,
         train,
@@ -90,40 +95,4 @@ def _train(args):
         tensorboard=args.tensorboard,
     )
     if training.machine.rank() == 0:
-        print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
-
-
-def _evaluate_arguments(own):
-    own.add_argument("model", help="model file or name (see `models`)")
-    dataset_argument(own)
-    own.add_argument("--subset", default="test", help="train, valid, test (default) or all")
-    stems_argument(own)
-    own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
-    own.add_argument("--workers", type=int, default=1, help="songs at a time [1]")
-    device_argument(own)
-
-
-@command(
-    "evaluate",
-    "score a model on a dataset, beside silence, the mixture and an oracle",
-    "evaluate runs/vocals/best.safetensors --dataset ~/musdb18hq --out runs/vocals/report",
-    _evaluate_arguments,
-)
-def _evaluate(args):
-    import logging
-
-    import bsrnn
-    from bsrnn import data, evaluation, plots
-
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("bsrnn").setLevel(logging.INFO)  # a line per song where no bar can be drawn
-    separator = bsrnn.load(args.model, device=pick_device(args.device))
-    songs = data.open(args.dataset)
-    songs = songs if args.subset == "all" else songs.subset(args.subset)
-    report = evaluation.evaluate(
-        separator, songs, stems=listed(args.stems), out_dir=args.out, workers=args.workers
-    )
-    print(report.table().round(2).to_string())
-    if args.out:
-        page = plots.report_page(report, Path(args.out) / "report.html", songs, separator)
-        print(f"report: {page}")
+        say(f"best model: {result.best_path} ({result.seconds:.0f} s)")

@@ -15,17 +15,18 @@ import subprocess
 import sys
 import zlib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bsrnn.common import DataError, UsageError, write_text
-from bsrnn.course import questions
+from bsrnn.course import alike, questions
 from bsrnn.course.sandbox import Limits, Sandbox, StudentError, clean, read_submission
 
 SEED_VARIABLE = "BSRNN_GRADING_SEED"  # how a teacher sets the seed inside nbgrader
+CLOSEST = 10  # pairs of an assignment on the class page
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Sheet:
     error: str = ""
     student: str = ""
     email: str = ""
+    runs: frozenset = frozenset()  # of its code (`alike.runs`)
 
     @property
     def points(self) -> int:
@@ -149,7 +151,8 @@ def grade_cells(cells, helpers, assignment, seed, limits=None, name="the noteboo
             marks = [_mark(sandbox, assignment, question, seed) for question in asked]
     except StudentError as error:
         raise DataError(f"{name}: {error}") from None
-    return Sheet(label or name, assignment, seed, tuple(marks))
+    runs = frozenset(alike.runs(cells)) if isinstance(cells, bytes) else frozenset()
+    return Sheet(label or name, assignment, seed, tuple(marks), runs=runs)
 
 
 def _mark(sandbox: Sandbox, assignment: str, question: str, seed: int) -> Mark:
@@ -197,10 +200,13 @@ def _foreign(path: Path) -> bool:
     return path.name.startswith("._") or bool({".ipynb_checkpoints", "__MACOSX"} & set(parts))
 
 
-def grade_all(paths, assignment=None, seed=0, watch=lambda sheet: None, roster=None) -> list[Sheet]:
+def grade_all(
+    paths, assignment=None, seed=0, watch=lambda sheet: None, roster=None, by_hand=None
+) -> list[Sheet]:
     """Sheets of all notebooks in `paths`, files or folders; each is also given to `watch`.
 
     One that cannot be graded gets a Sheet with an error, the others go on. roster: `read_roster`.
+    by_hand: `read_by_hand`.
     """
     checked_seed(seed)
     if assignment:
@@ -216,6 +222,7 @@ def grade_all(paths, assignment=None, seed=0, watch=lambda sheet: None, roster=N
             words = f"could not be graded ({type(error).__name__}: {error})"
             sheet = Sheet(label, assignment or "", seed, error=clean(words))
         sheet = _named(sheet, path, paths, roster or {})
+        sheet = _with_hand(sheet, (by_hand or {}).get(sheet.student, {}))
         sheets.append(sheet)
         watch(sheet)
     return sheets
@@ -226,19 +233,44 @@ def grade_all(paths, assignment=None, seed=0, watch=lambda sheet: None, roster=N
 
 def read_roster(path) -> dict[str, tuple[str, str]]:
     """{id: (name, e-mail)} of a CSV with the columns id, name, email (any order, any case)."""
+    return {row["id"]: (row["name"], row["email"]) for row in _table(path, "id", "name", "email")}
+
+
+def read_by_hand(path) -> dict[str, dict[str, int]]:
+    """{id: {question: points}} of a CSV with the columns id and `questions.BY_HAND`: the parts of
+    a8 that a teacher has marked. Raises DataError: points that a part does not have."""
+    worth, marked = questions.BY_HAND["a8"], {}
+    for row in _table(path, "id", *worth):
+        for name, most in worth.items():
+            text = row[name].strip()
+            if text and not (text.isdecimal() and int(text) <= most):
+                raise DataError(f"{path}: {name} of {row['id']} is {text}: give 0 to {most}")
+        marked[row["id"]] = {name: int(row[name]) for name in worth if row[name].strip()}
+    return marked
+
+
+def _table(path, *columns) -> list[dict[str, str]]:
+    """The rows of a CSV with at least these columns, in any order and case."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path}: no roster ({error})") from None
-    columns = {str(name).strip().lower(): name for name in (rows[0] if rows else {})}
-    missing = [name for name in ("id", "name", "email") if name not in columns]
+        raise DataError(f"{path}: no table ({error})") from None
+    there = {str(name).strip().lower(): name for name in (rows[0] if rows else {})}
+    missing = [name for name in columns if name.lower() not in there]
     if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}: give id, name, email")
-    return {
-        (row[columns["id"]] or "").strip(): (row[columns["name"]], row[columns["email"]])
-        for row in rows
-    }
+        raise DataError(f"{path}: no column {', '.join(missing)}: give {', '.join(columns)}")
+    return [{name: (row[there[name.lower()]] or "").strip() for name in columns} for row in rows]
+
+
+def _with_hand(sheet: Sheet, marked: dict) -> Sheet:
+    """The sheet with the parts that a teacher marks; those without points wait."""
+    worth = {} if sheet.error else questions.BY_HAND.get(sheet.assignment, {})
+    marks = [
+        Mark(name, marked.get(name, 0), most, "by hand" if name in marked else "to be marked")
+        for name, most in worth.items()
+    ]
+    return replace(sheet, marks=(*sheet.marks, *marks))
 
 
 def _named(sheet: Sheet, path: Path, paths, roster: dict) -> Sheet:
@@ -247,17 +279,11 @@ def _named(sheet: Sheet, path: Path, paths, roster: dict) -> Sheet:
     for word in words:
         for known in sorted(roster, key=len, reverse=True):
             if known and re.search(rf"(?<![A-Za-z0-9]){re.escape(known)}(?![A-Za-z0-9])", word):
-                return _with(sheet, known, roster[known][1] or "")
+                return replace(sheet, student=known, email=roster[known][1])
     folders = {Path(given).resolve() for given in paths}
     own = path.parent.name if path.resolve().parent not in folders else path.stem
     name = re.sub(rf"(^|[_ -]){re.escape(sheet.assignment)}([_ -]|$)", r"\1\2", own).strip("_ -")
-    return _with(sheet, clean(name or own), "")
-
-
-def _with(sheet: Sheet, student: str, email: str) -> Sheet:
-    import dataclasses
-
-    return dataclasses.replace(sheet, student=student, email=email)
+    return replace(sheet, student=clean(name or own))
 
 
 # What leaves
@@ -267,7 +293,7 @@ def table(sheets, form: str) -> str:
     """The sheets as "csv" (a row per question and a row `total`), "json", "students" (a row per
     student, a column per assignment), "moodle" or "canvas" (what their gradebooks import)."""
     if form == "json":
-        rows = [{**asdict(s), "points": s.points, "of": s.of} for s in sheets]
+        rows = [{**asdict(replace(s, runs=())), "points": s.points, "of": s.of} for s in sheets]
         return json.dumps(rows, indent=1) + "\n"
     if form == "csv":
         rows = [["submission", "student", "assignment", "seed", "question", "points", "of",
@@ -300,7 +326,7 @@ def _by_student(sheets, form: str) -> list[list]:
         return [head, *([s, emails[s], *marks(s)] for s in students)]
     if form == "canvas":  # the second row holds the points possible
         head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *asked]
-        totals = [sum(questions.points(a, q) for q in questions.QUESTIONS[a]) for a in asked]
+        totals = [questions.total(a) for a in asked]
         possible = ["    Points Possible", "", "", "", "", *totals]
         rows = ([s, "", s, emails[s] or s, "", *marks(s)] for s in students)
         return [head, possible, *rows]
@@ -356,9 +382,16 @@ def _class(sheets) -> str:
         faults = Counter(m.feedback.split(";")[0] for m in marks if m.feedback != "passed")
         fault, count = faults.most_common(1)[0] if faults else ("", 0)
         rows.append((assignment, question, f"{share:.0%}", fault, count))
+    close = []
+    for name in sorted({sheet.assignment for sheet in sheets}):
+        prints = {s.student or s.submission: s.runs for s in sheets if s.assignment == name}
+        close += [(name, f"{share:.0%}", *two) for share, *two in alike.pairs(prints)[:CLOSEST]]
     waiting = [(s.student, s.review) for s in sheets if s.review]
     failed = [(s.submission, s.error) for s in sheets if s.error]
     text = _html(rows)
+    if close:
+        head = ("assignment", "of the rarer code shared", "one", "other")
+        text += f"<h2>Most alike: read both before you say a word</h2>{_html([head, *close])}"
     if waiting:
         text += f"<h2>For review</h2>{_html([('student', 'why'), *waiting])}"
     if failed:

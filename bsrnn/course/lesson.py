@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
+from bsrnn.common import NOTEBOOKS, UsageError, choose, workplace
+from bsrnn.settings import typed
 
 _began_s = [time.monotonic()]
 
@@ -189,6 +190,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         notes: anything else worth keeping (rung, split_hash, parameter count ...).
     """
     from bsrnn.common import write_text
+    from bsrnn.experiments.schema import made
 
     card = {
         "lesson": lesson,
@@ -196,6 +198,7 @@ def write_card(path, lesson: str, parameters: dict, metrics: list[dict], **notes
         "parameters": parameters,
         "metrics": metrics,
         "seconds": round(time.monotonic() - _began_s[0], 1),
+        "made": made(),
         **notes,
     }
     target = Path(path) / "results.json"

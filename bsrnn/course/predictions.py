@@ -24,7 +24,8 @@ POINTS = 8  # of a sketch
 CLOSE = 0.25  # a number is close within this share of the truth
 NEAR = 0.15  # a sketch is close within this share of its height, on average
 
-_asked: dict[str, tuple[str, object]] = {}  # name -> (question, kind), in this kernel
+# name -> (question, kind), in this kernel; the kind as `site.js` reads it: unit, choices, or points
+_asked: dict[str, tuple[str, dict]] = {}
 _close: dict[str, bool] = {}  # name -> was the prediction close, in this kernel
 
 
@@ -49,27 +50,34 @@ def predict(name: str, question: str, kind) -> None:
     Raises:
         UsageError: fewer than two choices.
     """
-    if not isinstance(kind, str | Sketch):
-        kind = [str(option) for option in kind]
-        if len(kind) < 2:
+    if isinstance(kind, Sketch):
+        wanted = f"a curve of {kind.y_label} over {kind.x_label}"
+        kind = {**asdict(kind), "points": POINTS}
+    elif isinstance(kind, str):
+        wanted, kind = f"a number, {kind}" if kind else "a number", {"unit": kind}
+    else:
+        kind = {"choices": [str(option) for option in kind]}
+        wanted = " / ".join(kind["choices"])
+        if len(kind["choices"]) < 2:
             raise UsageError(f"prediction {name!r}: give a unit, two choices or more, or a Sketch")
     _asked[name] = question, kind
-    told = f"Predict: {question} [{_wanted(kind)}]"
-    _display(told, _fragment("predict", name=name, question=question, kind=_data(kind)), name)
+    fragment = _fragment("predict", name=name, question=question, kind=kind)
+    _display(f"Predict: {question} [{wanted}]", fragment, name)
 
 
 def entered(name: str):
     """What was predicted under `name`: a number, a choice, POINTS heights, or None."""
-    path = _file()
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return json.loads(text or "{}").get(name)
+    return _kept().get(name)
 
 
 def commit(name: str, answer) -> None:
     """Keep `answer` as the prediction of `name`; the widget of `predict` calls this."""
+    write_text(_file(), json.dumps({**_kept(), name: answer}, indent=1) + "\n")
+
+
+def _kept() -> dict:
     path = _file()
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(path, json.dumps({**json.loads(text or "{}"), name: answer}, indent=1) + "\n")
+    return json.loads((path.read_text(encoding="utf-8") if path.exists() else "") or "{}")
 
 
 def reveal(name: str, truth, within: float | None = None) -> None:
@@ -86,15 +94,14 @@ def reveal(name: str, truth, within: float | None = None) -> None:
     if name not in _asked:
         raise UsageError(f"no prediction {name!r} yet: run its cell first")
     question, kind = _asked[name]
-    if isinstance(kind, Sketch):
+    if "points" in kind:
         places = np.linspace(0, 1, POINTS)
-        truth = np.asarray(truth, dtype=float)
         truth = np.interp(places, np.linspace(0, 1, len(truth)), truth).tolist()
-    elif isinstance(kind, str):
+    elif "unit" in kind:
         truth = float(truth)
         within = abs(truth) * CLOSE if within is None else within
     else:
-        truth = choose(str(truth), kind, f"choice of prediction {name}")
+        truth = choose(str(truth), kind["choices"], f"choice of prediction {name}")
     answer = entered(name)
     told = f"The run says: {_text(kind, truth)}. "
     if answer is None:
@@ -104,7 +111,7 @@ def reveal(name: str, truth, within: float | None = None) -> None:
         word = "close" if _close[name] else "not close"
         told += f"You predicted {_text(kind, answer)}: {word}. "
         told += f"Close so far: {sum(_close.values())} of {len(_close)}."
-    data = {"name": name, "kind": _data(kind), "truth": truth, "within": within}
+    data = {"name": name, "kind": kind, "truth": truth, "within": within}
     _display(told, _fragment("reveal", **data, answer=answer, told=told))
 
 
@@ -115,35 +122,16 @@ def _file() -> Path:
 
 
 def _is_close(kind, answer, truth, within) -> bool:
-    if isinstance(kind, Sketch):
-        low, high = kind.y
+    if "points" in kind:
+        low, high = kind["y"]
         return bool(np.mean(np.abs(np.subtract(answer, truth))) <= NEAR * (high - low))
-    if isinstance(kind, str):
-        return abs(answer - truth) <= within
-    return answer == truth
-
-
-def _wanted(kind) -> str:
-    if isinstance(kind, Sketch):
-        return f"a curve of {kind.y_label} over {kind.x_label}"
-    if isinstance(kind, str):
-        return f"a number, {kind}" if kind else "a number"
-    return " / ".join(kind)
+    return abs(answer - truth) <= within if "unit" in kind else answer == truth
 
 
 def _text(kind, value) -> str:
-    if isinstance(kind, Sketch):
+    if "points" in kind:
         return ", ".join(f"{height:.3g}" for height in value)
-    if isinstance(kind, str):
-        return f"{value:.4g} {kind}".rstrip()
-    return value
-
-
-def _data(kind):
-    """The kind as JSON for `site.js`."""
-    if isinstance(kind, Sketch):
-        return {**asdict(kind), "points": POINTS}
-    return {"unit": kind} if isinstance(kind, str) else {"choices": kind}
+    return f"{value:.4g} {kind['unit']}".rstrip() if "unit" in kind else value
 
 
 def _fragment(what: str, **data) -> str:
@@ -198,28 +186,26 @@ def _widget(name: str):
 
     question, kind = _asked[name]
     before = entered(name)
-    if isinstance(kind, Sketch):
+    if "points" in kind:
+        low, high = kind["y"]
+        look = {"min": low, "max": high, "orientation": "vertical", "continuous_update": False}
         controls = [
-            widgets.FloatSlider(
-                before[place] if before else sum(kind.y) / 2,
-                min=kind.y[0],
-                max=kind.y[1],
-                description=f"{kind.x_label} {x:.3g}",
-                orientation="vertical",
-                continuous_update=False,
+            widgets.FloatSlider(height, description=f"{kind['x_label']} {x:.3g}", **look)
+            for x, height in zip(
+                np.linspace(*kind["x"], POINTS), before or [(low + high) / 2] * POINTS, strict=True
             )
-            for place, x in enumerate(np.linspace(*kind.x, POINTS))
         ]
-    elif isinstance(kind, str):
-        controls = [widgets.FloatText(before or 0.0, description=kind or "number")]
+    elif "unit" in kind:
+        controls = [widgets.FloatText(before or 0.0, description=kind["unit"] or "number")]
     else:
-        controls = [widgets.RadioButtons(options=kind, value=before, description="choose")]
+        options = kind["choices"]
+        controls = [widgets.RadioButtons(options=options, value=before, description="choose")]
     button = widgets.Button(description="Commit")
     note = widgets.HTML("" if before is None else f"kept: {_text(kind, before)}")
 
     def keep(_):
         values = [control.value for control in controls]
-        answer = values if isinstance(kind, Sketch) else values[0]
+        answer = values if "points" in kind else values[0]
         if answer is None:
             note.value = "choose first"
             return

@@ -18,6 +18,7 @@ from bsrnn.common import (
     writable,
     write_text,
 )
+from bsrnn.course.stamp import repository
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
 STEPS = (
@@ -78,6 +79,46 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
     with tempfile.TemporaryDirectory(dir=beside) as part:  # all of it arrives, or nothing
         shutil.copytree(lessons, Path(part) / "course", ignore=leave)
         os.replace(Path(part) / "course", folder)
+    return folder
+
+
+STUDENTS = """# {name}
+
+Band-split source separation: sixteen lessons, nine assignments.
+
+```bash
+python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
+.venv/bin/python -m bsrnn course run
+.venv/bin/jupyter lab notebooks
+```
+
+Lessons stand in `notebooks`, assignments in `notebooks/assignments/release`: copy one, work in it,
+hand in that file. `.venv/bin/python -m bsrnn course grade FILE --seed 1` grades it as your teacher
+does, with other numbers.
+"""
+
+
+def class_repository(folder) -> Path:
+    """Make the repository that students get: lessons, released assignments, how to install.
+
+    No solution, no hidden test and no teacher's guide is in it; what grades comes with the package.
+
+    Raises:
+        UsageError: `folder` is there already, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: name a new folder")
+    beside = writable(folder.absolute().parent, "another FOLDER")
+    with tempfile.TemporaryDirectory(dir=beside) as part:
+        home = Path(part) / "class"
+        home.mkdir()
+        copy_course(home / "notebooks")
+        (home / "notebooks/assignments/README.md").unlink(missing_ok=True)
+        write_text(home / "README.md", STUDENTS.format(name=folder.name))
+        write_text(home / ".gitignore", ".venv/\nruns/\n.ipynb_checkpoints/\n")
+        write_text(home / "requirements.txt", f"bsrnn @ git+{repository()}\n")
+        os.replace(home, folder)
     return folder
 
 

@@ -1,9 +1,10 @@
 """The examiner's end of a submission: `Sandbox` starts the student's world and asks it.
 
-The student's code runs in one process (`student.py`) with limits on CPU time, waiting, memory and
+The student's code runs in one process (`world`) with limits on CPU time, waiting, memory and
 file size, a folder of its own and no terminal. It receives inputs and returns arrays and text; the
 checker, its reference and the seed stay here. Whatever comes back is bounded and validated. Where
-bubblewrap is installed there is no network either, and nothing of the repository is mounted.
+bubblewrap is installed there is no network either, and nothing is mounted but the system, Python
+and that world.
 """
 
 import contextlib
@@ -22,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bsrnn.common import ROOT, UsageError
-from bsrnn.course import student
-from bsrnn.course.student import ARRAY_BYTES, HEADER, JSON_BYTES, Faulty
+from bsrnn.common import UsageError
+from bsrnn.course.world import wire
+from bsrnn.course.world.wire import ARRAY_BYTES, HEADER, JSON_BYTES, Faulty
 
 PATIENCE = 3  # waiting costs no CPU: a call may take so many times its seconds by the clock
-START_S = 120  # that numpy or torch may take to be imported, on a busy machine
+START_S, START_CPU_S = 400, 120  # for numpy or torch to be imported, on a busy machine
 NOTEBOOK_BYTES = 20 * 2**20
+WORLD = Path(wire.__file__).parent
 HELPERS, HELPER_BYTES = 20, 2**20
 
 
@@ -78,14 +80,14 @@ class Sandbox:
     def call(self, name: str, *arguments):
         """What the function `name` returns; functions among the arguments run here.
 
-        Arrays come back as arrays, tensors as tensors, other things as `student.Opaque`.
+        Arrays come back as arrays, tensors as tensors, other things as `wire.Opaque`.
         Raises StudentError, one line.
         """
         self._start()
         return self._ask("call", {"name": name, "arguments": list(arguments)}, name)
 
     def train(self, name: str, **case):
-        """(result, gain, calls, gradients) of a training loop on a witness (`student.py`)."""
+        """(result, gain, calls, gradients) of a training loop on a witness (`world`)."""
         self._start()
         return self._ask("train", {"name": name, **case}, name)
 
@@ -121,8 +123,10 @@ class Sandbox:
         self.folder = tempfile.mkdtemp(prefix="bsrnn-student-")
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
         env = {**kept, "HOME": self.folder, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+        home = ["--bind", self.folder, self.folder, "--chdir", self.folder]
+        prison = [*_walls(), *home] if imprisoned() else []
         self.process = subprocess.Popen(
-            [*_prison(self.folder), sys.executable, "-I", "-B", student.__file__],
+            [*prison, sys.executable, "-I", "-B", str(WORLD)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             cwd=self.folder, env=env, start_new_session=True, bufsize=0,
         )  # fmt: skip
@@ -133,7 +137,7 @@ class Sandbox:
             "helpers": {n: np.frombuffer(b, np.uint8) for n, b in self.helpers.items()},
             "modules": list(self.modules),
             "seconds": self.limits.seconds,
-            "total_seconds": self.limits.seconds * (self.calls + 1) + START_S,
+            "total_seconds": self.limits.seconds * (self.calls + 1) + START_CPU_S,
             "megabytes": self.limits.megabytes,
         }
         self.names = self._ask("load", value, "the notebook", START_S)
@@ -146,7 +150,7 @@ class Sandbox:
         token = secrets.token_hex(8)  # a reply that was written by somebody else lacks it
         end = time.monotonic() + (seconds or PATIENCE * self.limits.seconds)
         try:
-            self._send(student.frame({"do": what, "token": token}, value, functions), end)
+            self._send(wire.frame({"do": what, "token": token}, value, functions), end)
             while True:
                 message, reply = self._receive(end)
                 if message.get("token") != token:
@@ -156,6 +160,8 @@ class Sandbox:
                 self._send(self._called(functions, message["call"], reply), end)
         except TimeoutError:
             self._ended()
+            if seconds:
+                raise StudentError(f"not ready after {seconds} s: is the machine busy?") from None
             words = f"stopped after {self.limits.seconds} s: is there a loop without an end?"
             raise StudentError(words) from None
         except (OSError, EOFError):
@@ -175,12 +181,12 @@ class Sandbox:
         try:
             if not isinstance(place, int) or not isinstance(arguments, list):
                 raise ValueError("a function takes arrays by position")
-            return student.frame({"done": True}, functions[place](*arguments))
+            return wire.frame({"done": True}, functions[place](*arguments))
         except AssertionError as error:
             self.broken = str(error)
-            return student.frame({"error": str(error)[:200]})
+            return wire.frame({"error": str(error)[:200]})
         except Exception as error:  # of arguments that do not fit
-            return student.frame({"error": f"{type(error).__name__}: {str(error)[:200]}"})
+            return wire.frame({"error": f"{type(error).__name__}: {str(error)[:200]}"})
 
     def _told(self, kind: str, words: str) -> str:
         words = clean(words)
@@ -218,8 +224,8 @@ class Sandbox:
         text, blob = HEADER.unpack(self._read(HEADER.size, end))
         if text > JSON_BYTES or blob > ARRAY_BYTES:
             raise Faulty("more than an answer may hold")
-        message = student.parsed(self._read(text, end))
-        return message, student.unpacked(message.pop("value"), self._read(blob, end))
+        message = wire.parsed(self._read(text, end))
+        return message, wire.unpacked(message.pop("value"), self._read(blob, end))
 
     def _read(self, size: int, end: float) -> bytes:
         pipe, parts = self.process.stdout.fileno(), []
@@ -234,36 +240,31 @@ class Sandbox:
         return b"".join(parts)
 
 
-def clean(text: str, length: int = 300) -> str:
+def clean(words, length: int = 300) -> str:
     """One line that can be printed anywhere: no control characters, no lone surrogates.
 
     >>> clean("a" + chr(27) + "[2Jb" + chr(10) + "c")
     'a[2Jb c'
     """
-    text = text.encode("utf-8", "replace").decode("utf-8", "replace")
+    text = str(words).encode("utf-8", "replace").decode("utf-8", "replace")
     text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
     return " ".join(text.split())[:length]
 
 
+def _walls() -> list[str]:
+    """The command in front of a process that sees the system, Python, this world and no network."""
+    system = [path for path in ("/usr", "/lib", "/lib64", "/bin", "/etc") if Path(path).exists()]
+    words = ["bwrap", "--unshare-all", "--die-with-parent", "--dev", "/dev", "--proc", "/proc"]
+    for path in [*system, *sorted({sys.base_prefix, sys.prefix}), str(WORLD)]:
+        words += ["--ro-bind", path, path]
+    return words
+
+
 @functools.lru_cache(maxsize=1)
-def _bubblewrap() -> str:
-    """The path of a bubblewrap that works here, else ""."""
-    path = shutil.which("bwrap")
-    probe = [path, "--unshare-all", "--ro-bind", "/", "/", "true"] if path else ["false"]
-    return path if subprocess.run(probe, capture_output=True).returncode == 0 else ""
-
-
-def _prison(folder: str) -> list[str]:
-    """The command that hides network and repository from what follows it; empty without one."""
-    if not _bubblewrap():
-        return []
-    prefix = Path(sys.prefix)
-    shown = [prefix] if ROOT in prefix.parents else []
-    words = [_bubblewrap(), "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
-    words += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", str(ROOT)]
-    for path in [*shown, Path(student.__file__)]:
-        words += ["--ro-bind", str(path), str(path)]
-    return [*words, "--bind", folder, folder, "--chdir", folder]
+def imprisoned() -> bool:
+    """Whether bubblewrap is installed and works here."""
+    probe = [*_walls(), sys.executable, "-I", "-c", "import numpy"]
+    return bool(shutil.which("bwrap")) and not subprocess.run(probe, capture_output=True).returncode
 
 
 def read_submission(path) -> tuple[bytes, dict[str, bytes]]:

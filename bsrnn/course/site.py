@@ -181,20 +181,15 @@ class _Site:
 
     def glossary(self) -> str:
         """The page of terms and letters, each linked to the lesson that explains it."""
-        from markdown_it import MarkdownIt
+        from nbconvert.filters import markdown2html
 
-        names = {lesson.name[:2]: lesson for lesson in self.lessons}
-        rows = []
+        names = {lesson.name[:2]: lesson.name for lesson in self.lessons}
+        rows = ["# Glossary and notation", "", "| term | meaning | lesson |", "|---|---|---|"]
         for term, (where, words) in self.terms.items():
-            there = f'<a href="{names[where].name}.ipynb">{where}</a>' if where in names else where
-            told = MarkdownIt().renderInline(words)
-            rows.append(
-                f'<tr id="{_slug(term)}"><th>{term}</th><td>{told}</td><td>{there}</td></tr>'
-            )
-        return (
-            "<h1>Glossary and notation</h1><table class='glossary'><tr><th>term</th><th>meaning"
-            f"</th><th>lesson</th></tr>{''.join(rows)}</table>"
-        )
+            there = f"[{where}]({names[where]}.ipynb)" if where in names else where
+            rows.append(f'| <span id="{_slug(term)}">{term}</span> | {words} | {there} |')
+        table = markdown2html("\n".join(rows))
+        return f'<div class="glossary">{table}</div>'
 
     def _link_terms(self, cells) -> None:
         """The first use of each term in the prose of a lesson leads to the glossary."""

@@ -17,8 +17,8 @@ import pandas as pd
 
 from bsrnn import ledger
 from bsrnn.common import UsageError, optional
-from bsrnn.models.config import presets
 from bsrnn.models.cost import cost, counted
+from bsrnn.models.presets import presets
 
 SECONDS = 6.0  # of the published table
 PUBLISHED = ("parameters_m", "gmac_6s", "peak_memory_mb", "batch_per_s_gpu", "batch_per_s_cpu")

@@ -50,9 +50,10 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
     costs: system -> values by names of `COSTS`; systems that it lacks are left out. over: "songs"
     or "seeds", what the rows are. cost: of `COSTS`, for the front.
 
-    score_db with its interval low_db to high_db. rank: equal to 0.01 dB is equal, and the cheaper
-    stands first. behind_db: what the first is ahead, row by row, with its interval; tied: the
-    interval reaches 0, so these rows do not tell the two apart. front: `pareto`.
+    score_db with its interval low_db to high_db; mean_db, the mean over songs. rank: equal to
+    0.01 dB is equal, and the cheaper stands first. behind_db: what the first is ahead, row by row,
+    with its interval; tied: the interval reaches 0, so these rows do not tell the two apart. front:
+    `pareto`.
     """
     choose(cost, COSTS, "cost")
     choose(over, ("songs", "seeds"), "repetition")
@@ -62,6 +63,7 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
         if name in NAMES or name in costs:
             score, low, high = interval(values[name])
             row = {"kind": "system" if name in costs else "ladder", "score_db": score}
+            row |= {"mean_db": float(values[name].mean())} if over == "songs" else {}
             rows[name] = row | {"low_db": low, "high_db": high} | costs.get(name, {})
     value = {name: round(row["score_db"], DIGITS) for name, row in rows.items()}
     price = {name: row.get(cost, np.nan if name in costs else 0) for name, row in rows.items()}
@@ -76,7 +78,8 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
             "tied": low <= 0, "front": place in best, over: int(values[name].notna().sum()),
         }  # fmt: skip
     columns = [
-        "kind", "rank", "score_db", "low_db", "high_db", over, "behind_db", "behind_low_db",
+        "kind", "rank", "score_db", *(["mean_db"] if over == "songs" else []), "low_db", "high_db",
+        over, "behind_db", "behind_low_db",
         "behind_high_db", "tied", "front",
     ]  # fmt: skip
     columns += [name for name in COSTS if name == cost or any(name in row for row in rows.values())]

@@ -77,8 +77,12 @@ def band_leakage(references: dict, estimates: dict, scheme) -> BandLeakage:
     first = next(iter(references.values()))
     named = [*references.items(), *estimates.items()]
     signals = np.stack([checked_pair(first, x, name)[1] for name, x in named])  # (S + E, C, L)
-    within, outside = gram_per_band(scheme, signals)  # (K, S + E, S + E), (S + E, S + E)
-    stems = len(references)
+    return from_gram(*gram_per_band(scheme, signals), tuple(references), tuple(estimates))
+
+
+def from_gram(within, outside, stems: tuple, estimates: tuple) -> BandLeakage:
+    """`band_leakage` of inner products (K, S + E, S + E) per band, and (S + E, S + E) outside."""
+    names, stems = stems, len(stems)
     among, cross = within[:, :stems, :stems], within[:, :stems, stems:]  # (K, S, S), (K, S, E)
     gains = _least_squares(among, cross)  # (K, S, E)
     energy = np.diagonal(within, axis1=1, axis2=2)[:, stems:]  # (K, E)
@@ -87,7 +91,7 @@ def band_leakage(references: dict, estimates: dict, scheme) -> BandLeakage:
     rest = np.maximum(energy - 2 * parts.sum(axis=1) + modelled, 0)  # |e - sum g s|^2, (K, E)
     axes = (2, 1, 0)  # (K, S, E) -> (E, S, K)
     return BandLeakage(
-        tuple(references), tuple(estimates), gains.transpose(axes), parts.transpose(axes), rest.T,
+        names, estimates, gains.transpose(axes), parts.transpose(axes), rest.T,
         np.diagonal(outside)[stems:],
     )  # fmt: skip
 

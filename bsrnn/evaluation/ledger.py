@@ -107,6 +107,8 @@ def complexity(at=None, **filters) -> pd.DataFrame:
 def leaderboard(metric=None, test_set=None, stem="average", rows=None, **filters) -> pd.DataFrame:
     """One stem's values under one protocol, best first, with what makes them hard to compare.
 
+    Where nobody says whether a system had extra data, it stands below those that tell, and
+    leads no board.
     rows: rows of `results` (default: all). Raises UsageError if metric, aggregation or test set
     differ among the rows that are left: a value in dB has no meaning without its protocol.
     """
@@ -126,4 +128,5 @@ def leaderboard(metric=None, test_set=None, stem="average", rows=None, **filters
     rows = rows.assign(second_hand=rows["note"].str.contains("second-hand"))
     order = ["system", "setting", "year", "value_db", "extra_data", "selected_on_test"]
     order += ["per_stem_models", "parameters_m", "second_hand", "source", *PROTOCOL, "stem"]
-    return rows.sort_values("value_db", ascending=False, kind="stable", ignore_index=True)[order]
+    rows = rows.assign(unknown=rows["extra_data"].eq(""), value=-rows["value_db"])
+    return rows.sort_values(["unknown", "value"], kind="stable", ignore_index=True)[order]

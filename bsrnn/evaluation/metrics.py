@@ -2,8 +2,8 @@
 
 Conventions:
     Waveforms are numpy arrays (C, L), sets of stems (S, C, L); torch CPU tensors work too. All
-    sums run in float64. Every value is in decibels, higher is better. `DEFINITIONS` holds the
-    formulas: s the reference, e the estimate, sums over channels and samples.
+    sums run in float64. Higher is better, in decibels but for `SPECTRAL` (see `UNITS`).
+    `KNOWN` holds the formulas: s the reference, e the estimate, sums over channels and samples.
     A silent reference has no signal-to-anything ratio: the value is NaN ("undefined"), the note
     gives the residual energy instead. A perfect estimate is +inf.
 
@@ -24,7 +24,6 @@ from bsrnn.bands import gram_per_band
 from bsrnn.common import UsageError, choose
 
 CHALLENGE_EPSILON = 1e-7  # added to both sums by the MDX challenges' SDR
-BANDIT_EPSILON = float(np.finfo(np.float32).eps)  # added to both sums by BandIt's SNR and SI-SNR
 
 DEFINITIONS = {
     "usdr": "10 log10(sum s^2 / sum (e-s)^2) over channels and samples of the whole signal",
@@ -34,6 +33,16 @@ DEFINITIONS = {
     "sd_sdr": "10 log10(|as|^2 / |s-e|^2), a = <s,e>/<s,s>",
     "snr": "10 log10(sum s^2 / sum (e-s)^2) of each channel, mean over channels",
 }
+SPECTRAL = {  # of the community's leaderboards, in `bsrnn.evaluation.spectral`; not in decibels
+    "bleedless": "100 / (1 + mean excess in dB of 512 mel bands)",
+    "fullness": "100 / (1 + mean lack in dB of 512 mel bands)",
+    "l1_freq": "100 / (1 + 10 mean of ||E| - |S||)",
+    "mr_stft": "100 / (1 + 10 multi-resolution STFT distance)",
+    "log_wmse": "-4 ln(weighted energy of e - s over that of the mixture + 1e-8)",
+}
+KNOWN = DEFINITIONS | SPECTRAL
+UNITS = dict.fromkeys(DEFINITIONS, "dB") | dict.fromkeys(SPECTRAL, "of 100")
+UNITS["log_wmse"] = "of 73.7"  # what an exact estimate gets
 
 
 def usdr(reference, estimate, epsilon: float = 0.0):
@@ -214,11 +223,15 @@ def _samples(seconds: float, sample_rate: int, what: str) -> int:
 _WHOLE = {"usdr": usdr, "si_sdr": si_sdr, "si_snr": si_snr, "sd_sdr": sd_sdr, "snr": snr}
 
 
-def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr"), frames="joint"):
+def score(
+    references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr"), frames="joint",
+    mixture=None,
+):  # fmt: skip
     """Rows (dicts) for a table: stem, metric, value_db, frames_used, frames_total, note.
 
     `references` and `estimates` are dicts stem -> (C, L); stems without an estimate are skipped.
-    `metrics`: names of `DEFINITIONS`. An undefined value is NaN and its note says why.
+    `metrics`: names of `KNOWN`, in `UNITS`; log_wmse needs the mixture (C, L), by default the
+    sum of the references. An undefined value is NaN and its note says why.
     """
     stems = [stem for stem in references if stem in estimates]
     if not stems:
@@ -227,9 +240,10 @@ def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr")
             f"estimates have {', '.join(estimates)}"
         )
     pairs = {stem: checked_pair(references[stem], estimates[stem], stem, False) for stem in stems}
+    mixture = sum(references.values()) if mixture is None else mixture
     rows = []
     for metric in metrics:
-        if choose(metric, DEFINITIONS, "metric") == "csdr":
+        if choose(metric, KNOWN, "metric") == "csdr":
             s, e = (
                 np.stack(x) for x in zip(*pairs.values(), strict=True)
             )  # S x (C, L) -> (S, C, L)
@@ -239,11 +253,23 @@ def score(references, estimates, sample_rate, metrics=("usdr", "csdr", "si_sdr")
                 rows.append(_row(stem, metric, result[i], used, total, result.notes[i]))
             continue
         for stem, (s, e) in pairs.items():
-            value = _WHOLE[metric](s, e)
+            value = _value(metric, s, e, mixture, sample_rate)
             undefined = bool(np.isnan(value))
             note = _undefined_note(not s.any(), not e.any(), e) if undefined else ""
             rows.append(_row(stem, metric, value, 1 - undefined, 1, note))
     return rows
+
+
+def _value(metric, s, e, mixture, sample_rate) -> float:
+    from bsrnn.evaluation import spectral  # here: it stands on this module, and on scipy
+
+    if metric in _WHOLE:
+        return _WHOLE[metric](s, e)
+    if metric == "l1_freq":
+        return spectral.l1_freq(s, e)
+    if metric == "log_wmse":
+        return spectral.log_wmse(s, e, mixture, sample_rate)
+    return getattr(spectral, metric)(s, e, sample_rate)
 
 
 def _row(stem, metric, value_db, frames_used, frames_total, note):
@@ -254,27 +280,6 @@ def _row(stem, metric, value_db, frames_used, frames_total, note):
         "frames_used": int(frames_used),
         "frames_total": int(frames_total),
         "note": note,
-    }
-
-
-def chunk_median(metric, reference, estimate, window: int, hop: int) -> float:
-    """Median over chunks of `window` samples, a chunk every `hop`, of `metric` (BandIt)."""
-    s, e = checked_pair(reference, estimate)
-    starts = frame_starts(s.shape[-1], window, hop)
-    parts = [slice(start, start + window) for start in starts]
-    return _median(np.array([metric(s[..., part], e[..., part]) for part in parts]))
-
-
-def bandit(reference, estimate) -> dict:
-    """BandIt's test metrics of (C, L): each channel for itself, mean over channels.
-
-    snr, sisnr (zero mean) with the float32 epsilon in both sums, and sdr, which forgives any
-    filter of 512 taps (torchmetrics; BSS Eval v3 for one source).
-    """
-    return {
-        "snr": float(snr(reference, estimate, BANDIT_EPSILON)),
-        "sisnr": float(si_snr(reference, estimate, BANDIT_EPSILON, channels="mean")),
-        "sdr": float(filtered_sdr(reference, estimate)),
     }
 
 

@@ -8,7 +8,7 @@ Lesson 09.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,16 @@ import pandas as pd
 
 from bsrnn.common import DataError, UsageError, choose, write_text
 from bsrnn.evaluation.ladder import NAMES, in_order
+from bsrnn.evaluation.metrics import UNITS
+from bsrnn.settings import read_json
 
-COLUMNS = (
-    "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",
-)  # fmt: skip
+COLUMNS = {
+    "rows": (
+        "song", "stem", "system", "metric", "value_db", "frames_used", "frames_total", "note",
+    ),
+    "bands": ("song", "stem", "band", "reference", "error"),  # energies
+    "leakage": ("song", "estimate", "source", "share"),  # of the energy of the estimate
+}  # fmt: skip
 TOY_NOTE = "toy data: direction only, not quality"
 GENERATED = ("toy", "film")  # rungs of the data ladder that no claim about quality may stand on
 RESAMPLES = 2000
@@ -27,10 +33,17 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one evaluation: `frame` (tidy pandas DataFrame) and `card` (JSON dict)."""
+    """Scores of one evaluation: `frame` (tidy pandas DataFrame) and `card` (JSON dict).
+
+    bands, leakage: of the system itself, empty unless `evaluate` was given a scheme: the energies
+    of reference and error in each band, and the share of an estimate's energy that each true stem
+    (or "rest") accounts for.
+    """
 
     frame: pd.DataFrame
     card: dict
+    bands: pd.DataFrame = field(default_factory=pd.DataFrame)
+    leakage: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self):
         if not self.card.get("protocol"):
@@ -62,19 +75,28 @@ class Report:
         """Mean uSDR in dB over the stems that a song has: a row per song, a column per system."""
         return self.pivot("usdr").T.groupby(level="system").mean().T
 
-    def table(self, metric: str = "usdr") -> pd.DataFrame:
-        """Median over songs in dB, systems in ladder order x stems, and their mean.
+    def table(self, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
+        """Median (or mean) over songs, systems in ladder order x stems, and their mean.
 
         Undefined values are left out; `aggregate` counts them. The note on toy data is the name of
         the columns, so that it is printed with the table.
         """
-        values = self.pivot(metric).median().unstack("stem")
+        choose(statistic, ("median", "mean"), "statistic")
+        values = self.pivot(metric).agg(statistic).unstack("stem")
         values = values.reindex(index=self.systems, columns=self.stems)
         if len(self.stems) > 1:
             values["all"] = values.mean(axis=1, skipna=False)
-        values.index.name = f"median {metric} (dB)"
+        values.index.name = f"{statistic} {metric} ({UNITS[metric]})"
         values.columns.name = self.note or None
         return values
+
+    def shown(self, metric: str = "usdr") -> pd.DataFrame:
+        """`table` as text, "median (mean)" over songs in each cell: the challenges and most papers
+        average, SiSEC and this course take medians, and the two differ by up to a decibel."""
+        median, mean = (self.table(metric, statistic) for statistic in ("median", "mean"))
+        text = median.map("{:.2f}".format) + mean.map(" ({:.2f})".format)
+        text = text.where(median.notna(), "undefined")
+        return text.rename_axis(f"median (mean) {metric} ({UNITS[metric]})")
 
     def aggregate(self, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:
         """Median and mean over songs with 95 % bootstrap intervals, per system and stem.
@@ -100,6 +122,9 @@ class Report:
         """Write report.csv and report.json into `folder`, each in one step; returns `folder`."""
         folder = Path(folder)
         write_text(folder / "report.csv", self.frame.to_csv(index=False))
+        for name in ("bands", "leakage"):
+            if len(getattr(self, name)):
+                write_text(folder / f"{name}.csv", getattr(self, name).to_csv(index=False))
         write_text(folder / "report.json", json.dumps(self.card, indent=1))
         return folder
 
@@ -108,7 +133,7 @@ class Report:
         """The report that `save` wrote."""
         folder = Path(folder)
         try:
-            card = json.loads((folder / "report.json").read_text())
+            card = read_json(folder / "report.json")
             frame = pd.read_csv(
                 folder / "report.csv", keep_default_na=False,
                 na_values={"value_db": ["", "nan"]}, float_precision="round_trip",
@@ -117,12 +142,13 @@ class Report:
             raise DataError(
                 f"{folder}: no readable report ({error}): run evaluate first"
             ) from error
-        return cls(frame, card)
+        parts = [folder / f"{name}.csv" for name in ("bands", "leakage")]
+        return cls(frame, card, *(pd.read_csv(part) for part in parts if part.exists()))
 
     def _repr_html_(self):
         note = f"<p><b>{self.note}</b></p>" if self.note else ""
         songs = self.card["protocol"]["songs"]
-        return f"{note}{self.table().round(2).to_html()}<p>{songs} songs</p>"
+        return f"{note}{self.shown().to_html()}<p>{songs} songs</p>"
 
 
 def bootstrap_interval(values, statistic=np.median, seed: int = 0):
@@ -217,7 +243,8 @@ def compare(reports, metric: str = "usdr") -> pd.DataFrame:
     """Medians of several reports of one protocol, in ladder order.
 
     Reports of the same name are taken as seeds of one system: mean of their medians, `seeds`, and
-    `spread`, the standard deviation of the column `all` (or the only stem). `seconds_per_minute`
+    `spread`, the standard deviation of the column `all` (or the only stem). `mean` is that column
+    with means over songs in place of medians, as papers have it. `seconds_per_minute`
     is what the system needed for a minute of audio. Refuses two protocols in one table.
     """
     reports = list(reports)
@@ -227,21 +254,24 @@ def compare(reports, metric: str = "usdr") -> pd.DataFrame:
     tables = {}
     for report in reports:
         table = report.table(metric)
+        mean = report.table(metric, "mean")
         for system in table.index:
             if system in NAMES and system in tables:
                 continue  # the ladder is the same everywhere
             cost = report.card.get("seconds_per_minute", {}).get(system, np.nan)
-            tables.setdefault(system, []).append(table.loc[system].to_dict() | {"cost": cost})
+            row = table.loc[system].to_dict()
+            row |= {"mean": mean.loc[system].iloc[-1], "cost": cost}
+            tables.setdefault(system, []).append(row)
     rows = {}
     for system in in_order(tables):
         runs = pd.DataFrame(tables[system])
         row = runs.drop(columns="cost").mean().to_dict()
-        last = runs.columns[-2]
+        last = runs.columns[-3]
         row["seeds"] = len(runs)
         row["spread"] = float(runs[last].std()) if len(runs) > 1 else np.nan
         row["seconds_per_minute"] = runs["cost"].mean()
         rows[system] = row
     board = pd.DataFrame.from_dict(rows, orient="index")
-    board.index.name = f"median {metric} (dB)"
+    board.index.name = f"median {metric} ({UNITS[metric]})"
     board.columns.name = reports[0].note or None
     return board

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-import sys
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,14 +13,20 @@ import numpy as np
 import pandas as pd
 
 import bsrnn
+from bsrnn import audio
 from bsrnn import metrics as metrics_room
-from bsrnn.common import DataError, UsageError, choose, file_name, write_text
+from bsrnn.bands import gram_per_band
+from bsrnn.common import DataError, Progress, UsageError, choose, file_name, write_text
 from bsrnn.evaluation import ladder as ladder_room
+from bsrnn.evaluation.estimates import Estimates
+from bsrnn.evaluation.leakage import from_gram
 from bsrnn.evaluation.museval_bridge import museval_json
 from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
+from bsrnn.settings import read_json
 
 log = logging.getLogger(__name__)
 DEFAULT_LADDER = ("silence", "mixture", "gain", "ideal ratio mask")
+MOST_SONGS = 4  # at a time by default: each takes its memory
 DEFAULT_METRICS = ("usdr", "csdr", "si_sdr")
 
 
@@ -36,20 +42,25 @@ def evaluate(
     name: str = "model",
     separation=None,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
+    scheme=None,
 ) -> Report:
     """Score `separator` on every song of `dataset`, beside the ladder of references.
 
     separator: anything with `.stems` and `.sample_rate` that `bsrnn.separate` takes (`separation`
       is a dict of its options), a function (mixture (C, L), sample_rate) -> dict stem -> (C, L),
-      or None for the ladder alone. `name` is what the table calls it.
-    stems: default all that separator and dataset share. frames: rule of `metrics.csdr`.
+      a folder of stems that some system made (its layouts: `Estimates`), or None for the ladder
+      alone. `name` is what the table calls it.
+    stems: default all that separator and dataset share. metrics: names of `metrics.KNOWN`. frames:
+      rule of `metrics.csdr`. scheme: a BandScheme, for the error and the leakage in each band
+      (`Report.bands`, `Report.leakage`).
     ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT. The rung "gain" is
       learnt on the training songs of `dataset`; where it has none, those of the separator's
       passport are taken, and without them the rung is left out.
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
       report.csv, report.json, and museval/<system>/test/<song>.json in museval's format.
-    workers: songs at a time, in threads; the values do not depend on it.
+    workers: songs at a time, in threads; by default one for a network, which has threads of its
+      own, and up to four for a folder. The values do not depend on it.
     Memory is that of one song per worker. Raises UsageError, DataError of one line naming the song.
 
     >>> from bsrnn import data
@@ -57,6 +68,35 @@ def evaluate(
     >>> report.table()                                                # doctest: +SKIP
     """
     songs = list(dataset)
+    _refuse(songs, ladder, metrics, name)
+    if isinstance(separator, (str, Path)):
+        separator = Estimates(separator, songs, stems)
+    stems = _stems(separator, songs[0], stems)
+    gains = _gains(dataset, separator, stems) if "gain" in ladder else None
+    ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
+    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
+    model = _identity(separator, name, separation)
+    if scheme is not None:
+        model["scheme"] = scheme.name
+    job = _Job(
+        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains, scheme
+    )  # fmt: skip
+    store = _Store(out_dir, {"protocol": protocol, "model": model})
+    if workers is None:
+        read_only = separator is None or isinstance(separator, Estimates)
+        workers = min(MOST_SONGS, os.cpu_count() or 1) if read_only else 1
+    results = _all(job, store, songs, workers, progress)
+    rows, bands, leakage = (_frame(results, part) for part in COLUMNS)
+    card = _card(results, protocol, model, name, seed)
+    if scheme is not None:
+        card["scheme"] = json.loads(scheme.to_json())
+    report = Report(rows, card, bands, leakage)
+    if out_dir is not None:
+        report.save(out_dir)
+    return report
+
+
+def _refuse(songs, ladder, metrics, name) -> None:
     if not songs:
         raise DataError("the dataset has no songs: choose another subset")
     if len({song.name for song in songs}) < len(songs):
@@ -66,21 +106,7 @@ def evaluate(
     if name in ladder_room.NAMES:
         raise UsageError(f"the name {name!r} belongs to the ladder: call the system otherwise")
     for metric in metrics:
-        choose(metric, metrics_room.DEFINITIONS, "metric")
-    stems = _stems(separator, songs[0], stems)
-    gains = _gains(dataset, separator, stems) if "gain" in ladder else None
-    ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
-    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
-    model = _identity(separator, name, separation)
-    job = _Job(
-        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains
-    )  # fmt: skip
-    store = _Store(out_dir, {"protocol": protocol, "model": model})
-    results = _all(job, store, songs, workers, progress)
-    report = Report(_frame(results), _card(results, protocol, model, name, seed))
-    if out_dir is not None:
-        report.save(out_dir)
-    return report
+        choose(metric, metrics_room.KNOWN, "metric")
 
 
 @dataclass(frozen=True)
@@ -95,25 +121,31 @@ class _Job:
     frames: str
     separation: dict
     gains: dict | None
+    scheme: object
 
     def song(self, song) -> dict:
         """Rows, cSDR frames per system and stem, and seconds spent per system."""
         sources = song.sources()
         mixture = sum(sources.values())
         references = {stem: sources[stem] for stem in self.stems}
-        rows, all_frames, seconds = [], {}, {}
-        for system in (*self.ladder, *([self.name] if self.separator is not None else [])):
+        rows, all_frames, seconds, details = [], {}, {}, {}
+        separator = self.separator
+        if isinstance(separator, Estimates):
+            separator = separator.of(song)
+        for system in (*self.ladder, *([self.name] if separator is not None else [])):
             started = time.perf_counter()
             found = estimates(
-                self.separator, system, references, mixture, song.sample_rate, self.separation,
+                separator, system, references, mixture, song.sample_rate, self.separation,
                 self.gains,
             )  # fmt: skip
             seconds[system] = time.perf_counter() - started
             if not found:  # HPSS of a song without drums
                 continue
             rate, there = song.sample_rate, [s for s in references if s in found]
-            scored = metrics_room.score(references, found, rate, self.metrics, self.frames)
+            scored = metrics_room.score(references, found, rate, self.metrics, self.frames, mixture)
             rows += [{"song": song.name, "system": system, **row} for row in scored]
+            if self.scheme is not None and system == self.name:
+                details = _details(song.name, sources, found, self.scheme)
             s, e = (np.stack([x[stem] for stem in there]) for x in (references, found))
             frames_db = metrics_room.csdr(s, e, rate, frames=self.frames).frames_db
             all_frames[system] = dict(zip(there, frames_db.tolist(), strict=True))
@@ -124,7 +156,29 @@ class _Job:
             "seconds": seconds,
             "rows": rows,
             "frames": all_frames,
+            **details,
         }
+
+
+def _details(song: str, sources: dict, estimates: dict, scheme) -> dict:
+    """Energies of reference and error in each band, and what each estimate is made of."""
+    named = [*sources.values(), *(estimates[stem] for stem in estimates)]
+    within, outside = gram_per_band(scheme, np.stack(named))  # (K, S + E, S + E)
+    leak = from_gram(within, outside, tuple(sources), tuple(estimates))
+    bands, leakage = [], []
+    for i, (stem, shares) in enumerate(zip(estimates, leak.shares, strict=True)):
+        s, e = list(sources).index(stem), len(sources) + i
+        error = within[:, s, s] - 2 * within[:, s, e] + within[:, e, e]  # (K,)
+        bands += [
+            {"song": song, "stem": stem, "band": k, "reference": float(within[k, s, s]),
+             "error": float(max(error[k], 0.0))}
+            for k in range(len(within))
+        ]  # fmt: skip
+        leakage += [
+            {"song": song, "estimate": stem, "source": source, "share": float(share)}
+            for source, share in zip((*sources, "rest"), shares, strict=True)
+        ]
+    return {"bands": bands, "leakage": leakage}
 
 
 def _all(job, store, songs, workers: int, progress: bool) -> list:
@@ -143,11 +197,17 @@ def _all(job, store, songs, workers: int, progress: bool) -> list:
 
     if workers < 1:
         raise UsageError(f"{workers} workers: give at least 1")
-    pool = ThreadPoolExecutor(workers)
+    pool, results = ThreadPoolExecutor(workers), []
+    bar = Progress(len(songs) if progress else 0, "evaluate", "song", log.info)
     try:
         with evaluating(job.separator):  # here: threads must not switch each other's mode
-            return list(_watched(songs, pool.map(one, songs), progress))
+            for song, result in zip(songs, pool.map(one, songs), strict=True):
+                results.append(result)
+                if progress:
+                    bar.step(f"evaluated song {len(results)} of {len(songs)}: {song.name}")
+            return results
     finally:
+        bar.close()
         pool.shutdown(cancel_futures=True)
 
 
@@ -168,7 +228,7 @@ def estimates(
     missing = [stem for stem in references if stem not in found]
     if missing:
         raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
-    return {stem: np.asarray(found[stem], dtype=np.float32) for stem in references}
+    return {stem: audio.sound(found[stem], stem).astype(np.float32) for stem in references}
 
 
 class _Store:
@@ -180,10 +240,10 @@ class _Store:
             return
         path = self.folder / "evaluation.json"
         if path.exists():
-            known = json.loads(path.read_text())
+            known = read_json(path)
             for part, now in identity.items():
                 for key in now:
-                    if known.get(part, {}).get(key) != json.loads(json.dumps(now[key])):
+                    if dict(known.get(part) or {}).get(key) != json.loads(json.dumps(now[key])):
                         raise UsageError(
                             f"{self.folder} holds an evaluation with another {part} ({key}): "
                             "choose an empty out_dir"
@@ -202,7 +262,7 @@ class _Store:
         """The finished result of `song`, or None."""
         if self.folder is None or not self._path(song).exists():
             return None
-        return json.loads(self._path(song).read_text())
+        return read_json(self._path(song))
 
     def write(self, song, result) -> None:
         if self.folder is None:
@@ -249,7 +309,7 @@ def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
         "songs_hash": hashlib.sha256(names.encode()).hexdigest()[:16],
         "stems": list(stems),
         "sample_rate": songs[0].sample_rate,
-        "metrics": {metric: metrics_room.DEFINITIONS[metric] for metric in metrics},
+        "metrics": {metric: metrics_room.KNOWN[metric] for metric in metrics},
         "frames": frames,
         "ladder": list(ladder),
         "aggregation": "median over songs, undefined values left out",
@@ -265,6 +325,8 @@ def _identity(separator, name, separation) -> dict:
         "separation": separation or {},
         "passport": getattr(separator, "passport", None) or {},
     }
+    if isinstance(separator, Estimates):
+        identity["weights"] = separator.digest()
     if hasattr(separator, "state_dict"):
         digest = hashlib.sha256()
         for key, tensor in separator.state_dict().items():
@@ -275,23 +337,9 @@ def _identity(separator, name, separation) -> dict:
     return identity
 
 
-def _watched(songs, results, progress):
-    """`results` of `songs` under a progress bar on a terminal, with a log line each elsewhere."""
-    from tqdm import tqdm
-
-    on_terminal = progress and sys.stderr.isatty()
-    bar = tqdm(zip(songs, results, strict=True), "evaluate", len(songs), unit="song",
-               disable=not on_terminal)  # fmt: skip
-    for number, (song, result) in enumerate(bar, 1):
-        bar.set_postfix_str(song.name[:30], refresh=False)
-        if progress and not on_terminal:
-            log.info("evaluated song %d of %d: %s", number, len(songs), song.name)
-        yield result
-
-
-def _frame(results) -> pd.DataFrame:
-    rows = [row for result in results for row in result["rows"]]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def _frame(results, part: str) -> pd.DataFrame:
+    rows = [row for result in results for row in result.get(part, ())]
+    return pd.DataFrame(rows, columns=list(COLUMNS[part]))
 
 
 def _card(results, protocol, model, name, seed) -> dict:

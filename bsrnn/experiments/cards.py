@@ -9,7 +9,6 @@ Conventions
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +17,8 @@ from bsrnn import evaluation
 from bsrnn.common import DataError, choose
 from bsrnn.evaluation import COSTS, LADDER, Report, paired, student_interval
 from bsrnn.evaluation.report import same_protocol
-from bsrnn.experiments.plan import Sweep, read_plan
-from bsrnn.experiments.running import cell_folder
-from bsrnn.experiments.worker import CARD
+from bsrnn.experiments.plan import Sweep, cell_folder, read_plan, see_test
+from bsrnn.experiments.schema import CARD, read_card
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Leaderboard:
     frame: a row per cell, system, stem and metric: the grid, `arm`, system, stem, metric, value_db,
     and the costs of the cell. songs: the same per song, of the trained systems only.
     protocol: what all cards were measured by. missing: parameters of cells without a card.
+    facts: what stands beside the plan, such as `history` and `test_seen`. made: a row for each
+    card: commit, dirty, host, and whether it was adopted.
     """
 
     plan: Sweep
@@ -37,11 +37,31 @@ class Leaderboard:
     songs: pd.DataFrame
     protocol: dict
     missing: tuple
+    facts: dict
+    made: pd.DataFrame
 
     @property
     def note(self) -> str:
         """What a reader must know before quoting a number; empty for real music."""
         return Report(self.frame, {"protocol": self.protocol}).note
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know about the plan and where its cards come from, a line each."""
+        lines = []
+        for before in self.facts.get("history", ()):
+            lines.append(f"amended: plan {before['digest']} of {before['registered']} was extended")
+        if "test_seen" in self.facts:
+            lines.append(f"the test songs were first looked at on {self.facts['test_seen']}")
+        if self.missing:
+            lines.append(f"{len(self.missing)} of {len(self.plan.cells())} cells are not finished")
+        for name in ("commit", "host"):
+            if self.made[name].nunique() > 1:
+                lines.append(f"cards of {self.made[name].nunique()} {name}s")
+        for name, words in (("dirty", "of a changed checkout"), ("adopted", "adopted")):
+            if self.made[name].any():
+                lines.append(f"{int(self.made[name].sum())} cards are {words}")
+        return lines
 
     @property
     def costs(self) -> list:
@@ -128,19 +148,24 @@ class Leaderboard:
             return "exploratory"
         if self.missing:
             return f"wait: {len(self.missing)} cells are not finished"
-        if low > self.plan.margin_db:
-            return "better"
-        return "worse" if high < -self.plan.margin_db else "undecided"
+        word = "worse" if high < -self.plan.margin_db else "undecided"
+        word = "better" if low > self.plan.margin_db else word
+        return f"{word} (amended)" if self.facts.get("history") else word
 
 
-def leaderboard(out) -> Leaderboard:
+def leaderboard(out, test: bool = False) -> Leaderboard:
     """The leaderboard of the sweep in folder `out`, from its plan and its cards.
+
+    It ranks on validation songs; on test songs with `test`, which closes the plan (`see_test`), and
+    where the cards have no others.
 
     Raises:
         DataError: no plan, no finished cell, a damaged card. UsageError: cards of different
             protocols (other songs, stems, rates) cannot stand in one table.
     """
-    plan, _ = read_plan(out)
+    if test:
+        see_test(out)
+    plan, facts = read_plan(out)
     found, missing = {}, []
     for cell in plan.cells():
         path = cell_folder(plan, out, cell) / CARD
@@ -150,8 +175,10 @@ def leaderboard(out) -> Leaderboard:
             missing.append(cell)
     if not found:
         raise DataError(f"no finished cell in {out}: run the sweep, look at its failures")
-    cards = {path: _card(path) for path in found}
-    reports = {path: _report(path, cards[path]) for path in found}
+    cards = {path: read_card(path) for path in found}
+    rows = [row for card in cards.values() for row in card["metrics"]]
+    valid = not test and any(row["subset"] == "valid" for row in rows)
+    reports = {path: _report(path, cards[path], "valid" if valid else "test") for path in found}
     same_protocol(list(reports.values()))
     frames, songs = [], []
     for path, cell in found.items():
@@ -165,26 +192,25 @@ def leaderboard(out) -> Leaderboard:
     frame = pd.concat(frames, ignore_index=True)
     frame[list(COSTS)] = frame[list(COSTS)].astype(float)
     protocol = next(iter(reports.values())).card["protocol"]
-    return Leaderboard(plan, frame, pd.concat(songs, ignore_index=True), protocol, tuple(missing))
+    made = [card["made"] | {"adopted": "adopted" in card} for card in cards.values()]
+    made = pd.DataFrame(made, columns=["commit", "dirty", "host", "adopted"])
+    songs = pd.concat(songs, ignore_index=True)
+    return Leaderboard(plan, frame, songs, protocol, tuple(missing), facts, made)
 
 
 def _with_all(rows: pd.DataFrame, keys: list) -> pd.DataFrame:
     """`rows`, and the mean over their stems as stem "all"; undefined if one of them is."""
+    if "all" in set(rows["stem"]):
+        return rows
     mean = rows.groupby(keys, sort=False)["value_db"].agg(lambda v: v.mean(skipna=False))
     return pd.concat([rows, mean.reset_index().assign(stem="all")], ignore_index=True)
 
 
-def _card(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
-
-
-def _report(path: Path, card: dict) -> Report:
-    frame = pd.DataFrame(card["metrics"])
-    try:
-        frame = frame.assign(value_db=frame["value_db"].astype(float))
-        return Report(frame, {"name": path.parent.name, "protocol": card["protocol"]})
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: {error} is missing: no card for a leaderboard") from None
+def _report(path: Path, card: dict, subset: str) -> Report:
+    frame = pd.DataFrame([row for row in card["metrics"] if row["subset"] == subset])
+    if frame.empty:
+        raise DataError(f"{path} has no {subset} songs: delete it and run again")
+    frame = frame.assign(value_db=frame["value_db"].astype(float))
+    known = {"rung": "unknown", "stems": list(frame["stem"].unique())}
+    protocol = known | card["protocols"].get(subset, card["protocol"])
+    return Report(frame, {"name": path.parent.name, "protocol": protocol})

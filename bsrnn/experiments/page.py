@@ -16,34 +16,6 @@ _MATH = re.compile(
 )
 _STOP = re.compile(r'(<img class="math"[^>]*>)([-.,;:?!)]+)')  # stays beside its formula
 _UNIT = re.compile(r"(?<=\d) (?=%|(?:dB|dBFS|Hz|kHz|ms)\b)")  # no line ends between them
-# nbconvert's own page without what it would fetch; pictures have their alt text, tables scroll.
-_TEMPLATE = """
-{%- extends "lab/index.html.j2" -%}
-{%- block html_head_js %}{% endblock -%}
-{%- block html_head_js_mathjax %}{% endblock -%}
-{%- block html_head_js_mermaidjs %}{% endblock -%}
-{%- block jupyter_widgets %}{% endblock -%}
-{%- block html_head_css %}<style>
-body {max-width: 60rem; margin: 0 auto !important; padding: 1rem !important}
-.jp-Cell {overflow-wrap: break-word} .jp-OutputArea-output, .highlight {overflow-x: auto}
-.jp-InputArea, .jp-InputArea-editor, .jp-RenderedMarkdown {min-width: 0}
-:is(.jp-OutputArea-output, .jp-RenderedMarkdown) pre {
-  white-space: pre !important; word-break: normal !important; overflow-x: auto}
-.jp-RenderedMarkdown .highlight {padding: .5em; margin: .5em 0}
-.jp-RenderedMarkdown .highlight pre {margin: 0; background: none}
-table {display: block !important; overflow-x: auto; width: fit-content; max-width: 100%}
-:is(.dataframe tbody :is(td, th), table code, .whole) {white-space: nowrap}
-@media (max-width: 600px) {.jp-RenderedMarkdown :is(td, th) {min-width: 5rem}}
-.jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
-img, audio, svg {max-width: 100%; height: auto} audio {min-height: 2.5rem}
-img.math {margin: 0 .1em} :is(h1, h2, h3) {line-height: 1.25 !important}
-p.formula {text-align: center !important; overflow-x: auto}
-</style>{% endblock -%}
-{%- block data_png %}<div class="jp-RenderedImage jp-OutputArea-output">
-<img alt="{{ (output | get_metadata('alt', 'image/png') or 'figure') | escape_html }}"
- src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}">
-</div>{% endblock -%}
-"""
 
 
 def write_page(notebook, path) -> Path:
@@ -52,11 +24,11 @@ def write_page(notebook, path) -> Path:
     Pictures are embedded with their alt text, formulas are drawn as SVG, a widget shows what
     its output first showed, and every script that would be fetched is left out.
     """
-    from jinja2 import DictLoader
+    from jinja2 import FileSystemLoader
 
-    loader = DictLoader({"page.html.j2": _TEMPLATE})
-    shown = still(notebook)
-    write_text(Path(path), rendered(shown, loader, "page.html.j2", "lab", Path(path).stem))
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = rendered(still(notebook), loader, "page.html.j2", "lab", Path(path).stem)
+    write_text(Path(path), page)
     return Path(path)
 
 

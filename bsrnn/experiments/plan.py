@@ -8,14 +8,18 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import filelock
+import numpy as np
 
 import bsrnn
-from bsrnn.common import NOTEBOOKS, DataError, Json, UsageError, choose, write_text
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
 from bsrnn.evaluation.metrics import DEFINITIONS
+from bsrnn.evaluation.planning import WANTED, power
 from bsrnn.experiments import notebooks
 from bsrnn.experiments.notebooks import source_hash
+from bsrnn.settings import Json, checked, read_json
 
 PLAN, LOCK = "plan.json", ".sweep.lock"  # a training in the same folder has a lock of its own
 MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep itself sets
@@ -43,15 +47,14 @@ class Sweep(Json):
     stem: str = "all"  # the primary one; "all": mean over stems
     baseline: dict = dataclasses.field(default_factory=dict)  # the arm that the others must beat;
     # empty: the first value of every parameter
-    margin_db: float = 0.0  # smallest gain worth having
-    alpha: float = 0.05  # chance of a false alarm, shared by all comparisons (Bonferroni)
+    margin_db: Annotated[float, (0.0, 1e3)] = 0.0  # smallest gain worth having
+    alpha: Annotated[float, (1e-9, 0.999)] = 0.05  # chance of a false alarm, shared by all
+    # comparisons (Bonferroni)
     repeat: str = "seed"  # the parameter whose values are repetitions, not arms
     notebook: str = "sweep"  # a notebook of `notebooks/`, or a path
 
     def __post_init__(self):
-        for kept, values in (("grid", self.grid), ("fixed", self.fixed)):
-            if not isinstance(values, dict):
-                raise UsageError(f'{kept} is {values!r}: give an object such as {{"seed": [0, 1]}}')
+        checked(self)
         lists = all(isinstance(v, (list, tuple)) and len(v) for v in self.grid.values())
         if not self.grid or not lists:
             raise UsageError('the grid is empty: give lists such as {"scheme": ["v7", "tet24"]}')
@@ -64,8 +67,6 @@ class Sweep(Json):
                 why = "the sweep sets it" if name in MACHINERY else "it stands in grid and fixed"
                 raise UsageError(f"{name} cannot be planned ({why}): leave it out")
         choose(self.metric, DEFINITIONS, "metric")
-        if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}: give a number between 0 and 1")
         first = {name: values[0] for name, values in self.grid.items() if name != self.repeat}
         for name, value in self.baseline.items():
             choose(name, first, "parameter of the baseline")
@@ -108,6 +109,19 @@ class Sweep(Json):
             "does, else undecided; not before every cell is finished."
         )
 
+    @property
+    def shows(self) -> str:
+        """What the planned seeds can show, in words."""
+        count = len(self.grid.get(self.repeat, [0]))
+        if count < 2:
+            return f"one {self.repeat} has no interval: it decides nothing"
+        gains = np.geomspace(0.05, 1e3, 400)  # in deviations of the paired gains
+        enough = (gain for gain in gains if power(gain, 1.0, count, 1 - self.level) >= WANTED)
+        return (
+            f"{count} {self.repeat}s show a true gain of {next(enough):.2g} deviations of the "
+            "paired gains 4 times in 5; of a smaller one they usually say undecided"
+        )
+
     @classmethod
     def from_json(cls, text: str) -> "Sweep":
         """Inverse of to_json; `leaf` is the earlier name of `notebook`."""
@@ -131,6 +145,11 @@ def name_of(parameters: dict, names=()) -> str:
     words = ",".join(f"{name}={parameters[name]}" for name in names)
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9=,.+-]+', '_', words)[:80]}-{digest}"
+
+
+def cell_folder(plan: Sweep, out, parameters: dict) -> Path:
+    """Where the card of a cell lies."""
+    return Path(out).resolve() / "cells" / name_of(parameters, list(plan.grid))
 
 
 def find(name: str) -> Path:
@@ -185,7 +204,7 @@ def register(plan: Sweep, out) -> str:
             names = [name for name in one if one[name] != two[name]]
             raise UsageError(
                 f"{path} holds another plan ({', '.join(names)} differ): a registered plan stays "
-                "as it is, choose another folder for a new one"
+                "as it is, choose another folder for a new one, or --extend it by values"
             )
         if facts["code_hash"] != code:
             raise UsageError(
@@ -193,19 +212,55 @@ def register(plan: Sweep, out) -> str:
                 "cards would not compare, choose another folder"
             )
         return plan.digest
-    facts = {
-        "digest": plan.digest,
-        "rule": plan.rule,
-        "code_hash": code,
-        "version": bsrnn.__version__,
-        "registered": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": dataclasses.asdict(plan),
-    }
+    _write(out, plan, {"code_hash": code, "version": bsrnn.__version__, "registered": _now()})
+    return plan.digest
+
+
+def _write(out, plan: Sweep, facts: dict) -> None:
+    """`plan` as the one registered in `out`, with the facts beside it."""
+    path, known = Path(out) / PLAN, {"digest": plan.digest, "rule": plan.rule}
     try:
-        write_text(path, json.dumps(facts, indent=1) + "\n")
+        text = json.dumps(facts | known | {"plan": dataclasses.asdict(plan)}, indent=1)
+        write_text(path, text + "\n")
     except OSError as error:
         raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
-    return plan.digest
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def extend(out, grid: dict) -> Sweep:
+    """Add values to the axes of the plan registered in `out`; its `history` keeps what it was.
+
+    Raises:
+        UsageError: an axis that it has not, or its test songs were seen: a larger plan would
+            choose by them.
+    """
+    known, facts = read_plan(out)
+    for name in grid:
+        choose(name, known.grid, "axis of the plan")
+    more = {name: [v for v in values if v not in known.grid[name]] for name, values in grid.items()}
+    plan = dataclasses.replace(
+        known, grid={name: [*old, *more.get(name, ())] for name, old in known.grid.items()}
+    )
+    if plan == known:
+        return known
+    if "test_seen" in facts:
+        raise UsageError(
+            f"the test songs of {out} were seen on {facts['test_seen']}: plan anew, in a new folder"
+        )
+    before = {name: facts[name] for name in ("digest", "registered", "plan")}
+    history = [*facts.get("history", []), before]
+    _write(out, plan, facts | {"history": history, "registered": _now()})
+    return plan
+
+
+def see_test(out) -> None:
+    """Note that the test songs of the sweep in `out` are looked at: its plan is closed."""
+    plan, facts = read_plan(out)
+    if "test_seen" not in facts:
+        _write(out, plan, facts | {"test_seen": _now()})
 
 
 def read_plan(out) -> tuple[Sweep, dict]:
@@ -214,7 +269,7 @@ def read_plan(out) -> tuple[Sweep, dict]:
     if not path.is_file():
         raise DataError(f"no plan in {out}: run a sweep first")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         facts.setdefault("code_hash", facts.get("leaf_hash"))  # its earlier name
         plan = Sweep.from_json(json.dumps(facts["plan"]))
     except (ValueError, KeyError) as error:

@@ -11,17 +11,9 @@ import os
 import time
 from pathlib import Path
 
-from bsrnn.common import (
-    NOTEBOOKS,
-    DataError,
-    UsageError,
-    choose,
-    typed,
-    workplace,
-    writable,
-    write_text,
-)
-from bsrnn.experiments import notebooks
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, workplace, writable, write_text
+from bsrnn.experiments import notebooks, words
+from bsrnn.settings import typed
 
 # Longest time for one cell, by the profile of the lesson; without a profile: that of `full`.
 LIMITS_S = {"smoke": 600, "small": 3600, "full": 12 * 3600}
@@ -87,12 +79,16 @@ def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
         except Exception as error:
             raise DataError(f"{path.name} cannot be read: {error}".splitlines()[0]) from None
         for name in given:
-            choose(name, defaults, f"parameter of lesson {path.stem}")
-        plan[path] = {name: typed(name, given[name], defaults[name]) for name in given}
-        if "profile" in plan[path]:
-            choose(plan[path]["profile"], notebooks.PROFILES, "profile")
-        dataset = plan[path].get("dataset", "")
-        if dataset not in ("", "toy", "film", "clip", "musdb7") and Path(dataset).exists():
+            known = defaults if "settings" not in defaults or not words.is_setting(name) else [name]
+            choose(name, known, f"parameter of lesson {path.stem}")
+        mine = words.folded(given)
+        mine = {name: typed(name, mine[name], defaults[name]) for name in mine}
+        exact = words.checked(defaults | mine)
+        plan[path] = words.folded(mine | exact)
+        if "profile" in mine:
+            choose(mine["profile"], notebooks.PROFILES, "profile")
+        dataset = mine.get("dataset", "")
+        if dataset and dataset not in words.DATASETS and Path(dataset).exists():
             plan[path]["dataset"] = str(Path(dataset).resolve())  # a kernel runs elsewhere
     return plan
 

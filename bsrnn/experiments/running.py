@@ -5,23 +5,31 @@ What is finished is not run again; what fails is named and stops nothing else.
 
 import contextlib
 import dataclasses
+import json
 import os
+import queue
+import shutil
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from bsrnn.common import UsageError, typed
-from bsrnn.experiments import notebooks, runner
-from bsrnn.experiments.plan import Sweep, alone, code_hash, find, name_of, register
-from bsrnn.experiments.worker import Children, finished, spawn
+from bsrnn.common import UsageError, choose, write_text
+from bsrnn.experiments import notebooks, runner, words
+from bsrnn.experiments import plan as plans
+from bsrnn.experiments.plan import Sweep, alone, cell_folder, code_hash, find, register
+from bsrnn.experiments.schema import CARD, read_card
+from bsrnn.experiments.worker import Children, spawn, unfinished
+from bsrnn.settings import typed
 
 WAIT_S = 10  # for the answer of a scheduler
+PLACES = ("dataset", "device")  # parameters that another machine may have otherwise
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one cell: state "kept" (finished before), "ran" or "failed"; `note` says why
-    it ran twice, if it did."""
+    """What became of one cell: state "kept" (finished before), "took" (a card made elsewhere),
+    "ran" or "failed"; `note` says why it ran twice, if it did."""
 
     parameters: dict
     state: str
@@ -37,34 +45,35 @@ class Outcome:
         return f"{state}  {words}  {more}  {self.note}".rstrip()
 
 
-def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None, watch=None):
+def run(
+    plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None, watch=None, adopt=None
+):
     """Run what is not finished of `plan` into the folder `out`; one Outcome per cell, in order.
 
-    workers: notebooks at a time on this machine (default: one per CPU core); the numbers in the
-      cards do not depend on it. threads: of each.
+    workers: notebooks at a time on this machine (default: one per GPU, else per CPU core); the
+      numbers in the cards do not depend on it. threads: of each.
     scheduler: address of a dask scheduler, such as tcp://host:8786: its workers run them, as
       many at a time as they have threads. `out` (and a dataset) must be a folder that all machines
       see under one path, each with a checkout of the same version. After Ctrl-C, notebooks that
       have begun there end by themselves; until then nothing else works on their cells.
     timeout_s: longest time for one notebook cell; by default that of its profile.
     watch: called with each Outcome when it is known.
+    adopt: folder with cards made elsewhere, by papermill or on another machine: those of cells of
+      this plan are taken, whatever their dataset's path and device.
 
     Raises:
-        UsageError: before anything runs: a misspelt parameter, a wrong type, a changed plan, no
-            scheduler, another sweep that is running in `out`. DataError where it cannot be written.
+        UsageError: before anything runs: a misspelt parameter, a wrong type or value, a changed
+            plan, no scheduler, another sweep that is running in `out`. DataError where it cannot
+            be written.
     """
-    workers = workers or os.cpu_count()
+    gpus = _gpus()
+    workers = workers or len(gpus) or os.cpu_count()
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise UsageError(f"{name} is {value}: give at least 1")
-    path = find(plan.notebook)
-    plan = _typed(plan, path)
-    cells = plan.cells()
-    given = [runner.resolve([path], cell)[path] for cell in cells]
-    shared = {
-        "notebook": str(path) if str(plan.notebook).endswith(".ipynb") else plan.notebook,
-        "code_hash": code_hash(path), "threads": threads, "timeout_s": timeout_s,
-    }  # fmt: skip
+    plan = checked(plan)
+    cells, foreign = plan.cells(), _foreign(adopt) if adopt else []
+    jobs = _jobs(plan, out, threads, timeout_s)
     outcomes = {}
 
     def tell(number, *what):
@@ -74,43 +83,116 @@ def run(plan: Sweep, out, workers=None, threads=1, scheduler="", timeout_s=None,
 
     with _client(scheduler) if scheduler else contextlib.nullcontext() as client, alone(out):
         register(plan, out)
-        jobs = {}
-        for number, (cell, parameters) in enumerate(zip(cells, given, strict=True)):
-            folder = str(cell_folder(plan, out, cell))
-            if finished(folder, parameters):
+        left = {}
+        for number, job in enumerate(jobs):
+            if not _lacks(job):
                 tell(number, "kept")
+            elif _adopted(foreign, job):
+                tell(number, "took")
             else:
-                jobs[number] = shared | {"parameters": parameters, "folder": folder}
-        stream = _on_cluster(jobs, client) if client else _here(jobs, workers)
+                left[number] = job
+        stream = _on_cluster(left, client) if client else _here(left, workers, gpus)
         with contextlib.closing(stream):
             for number, seconds, error, note in stream:
                 folder = jobs[number]["folder"]
-                if not error and not finished(folder, given[number]):
+                if not error and _lacks(jobs[number]):
                     error = f"no card in {folder}: do all machines share this folder?"
                 tell(number, "failed" if error else "ran", seconds, error, note)
     return [outcomes[number] for number in range(len(cells))]
 
 
-def cell_folder(plan: Sweep, out, parameters: dict) -> Path:
-    """Where the card of a cell lies."""
-    return Path(out).resolve() / "cells" / name_of(parameters, list(plan.grid))
+def _lacks(job: dict) -> str:
+    return unfinished(job["folder"], job["parameters"])
 
 
-def _typed(plan: Sweep, path: Path) -> Sweep:
-    """The plan with every value of the type that the notebook says; a wrong name is refused."""
+def _jobs(plan: Sweep, out, threads: int, timeout_s=None) -> list[dict]:
+    """What `spawn` is given for each cell of a checked plan."""
+    path = find(plan.notebook)
+    return [
+        {
+            "notebook": str(path) if str(plan.notebook).endswith(".ipynb") else plan.notebook,
+            "code_hash": code_hash(path),
+            "parameters": runner.resolve([path], cell)[path],
+            "folder": str(cell_folder(plan, out, cell)),
+            "threads": threads,
+            "timeout_s": timeout_s,
+        }
+        for cell in plan.cells()
+    ]
+
+
+def run_cell(out, number: int, threads: int = 1) -> Outcome:
+    """Run one cell of the plan registered in `out`: what a task of a SLURM array does."""
+    plan, _ = plans.read_plan(out)
+    choose(str(number), range(len(plan.cells())), "cell")
+    cell, job = plan.cells()[number], _jobs(plan, out, threads)[number]
+    if not _lacks(job):
+        return Outcome(cell, "kept")
+    seconds, error, note = _timed(job)
+    return Outcome(cell, "failed" if error else "ran", seconds, error, note)
+
+
+def checked(plan: Sweep) -> Sweep:
+    """The plan with every value of the type that the notebook says.
+
+    Raises:
+        UsageError: a name, type or value that it does not take, in any cell.
+    """
+    path = find(plan.notebook)
     try:
         defaults = notebooks.parameters(notebooks.read(path))
     except (ValueError, SyntaxError) as error:
         raise UsageError(f"{path.name} cannot run in a sweep: {error}") from None
-    runner.resolve([path], {name: values[0] for name, values in plan.grid.items()} | plan.fixed)
+    exact: dict[tuple, object] = {}  # (setting, its text) -> its typed value
+    for cell in plan.cells():
+        given = runner.resolve([path], cell)[path]
+        for name, value in words.checked(defaults | given).items():
+            if name in cell:
+                exact[name, repr(cell[name])] = value
 
     def kept(name, value):
+        if words.is_setting(name):
+            return exact[name, repr(value)]
         return typed(name, value, defaults[name])
 
     grid = {name: [kept(name, value) for value in values] for name, values in plan.grid.items()}
     fixed = {name: kept(name, value) for name, value in plan.fixed.items()}
     baseline = {name: kept(name, value) for name, value in plan.baseline.items()}
     return dataclasses.replace(plan, grid=grid, fixed=fixed, baseline=baseline)
+
+
+def extend(out, grid: dict) -> Sweep:
+    """Add values to axes of the plan registered in `out`; see `plan.extend`."""
+    known, _ = plans.read_plan(out)
+    for name in grid:
+        choose(name, known.grid, "axis of the plan")
+    new = dataclasses.replace(known, grid=known.grid | grid, baseline={})
+    return plans.extend(out, {name: checked(new).grid[name] for name in grid})
+
+
+def _foreign(folder) -> list[dict]:
+    """The cards in `folder`, at any depth; a file that is no card is passed over."""
+    if not Path(folder).is_dir():
+        raise UsageError(f"no folder {folder} to adopt cards from: check the path")
+    cards = []
+    for path in sorted(Path(folder).rglob(CARD)):
+        with contextlib.suppress(UsageError):
+            card = read_card(path)
+            kept = {n: v for n, v in card["parameters"].items() if n not in PLACES}
+            exact = words.folded(kept | words.checked(kept))
+            cards.append(card | {"adopted": str(path), "parameters": exact})
+    return cards
+
+
+def _adopted(cards: list[dict], job: dict) -> bool:
+    """Whether one of `cards` is of this cell; it is then copied into the cell's folder."""
+    wanted = {n: v for n, v in job["parameters"].items() if n not in PLACES}
+    for card in cards:
+        if wanted.items() <= card["parameters"].items():
+            whole = card | {"parameters": card["parameters"] | job["parameters"]}
+            write_text(Path(job["folder"]) / CARD, json.dumps(whole, indent=1) + "\n")
+            return True
+    return False
 
 
 def _timed(job, children=None):
@@ -120,11 +202,32 @@ def _timed(job, children=None):
     return time.monotonic() - began, *ended
 
 
-def _here(jobs: dict, workers: int):
-    """(number, seconds, error, note) of each job as it ends. Leaving early ends all that run."""
+def _gpus() -> list[str]:
+    """Numbers of the GPUs that this process may use."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None or not shutil.which("nvidia-smi"):
+        return [number for number in (told or "").split(",") if number]
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return [str(n) for n, _ in enumerate(done.stdout.splitlines())] if not done.returncode else []
+
+
+def _here(jobs: dict, workers: int, gpus=()):
+    """(number, seconds, error, note) of each job as it ends, one at a time on a GPU. Leaving early
+    ends all that run."""
     children, pool = Children(), ThreadPoolExecutor(max(1, min(workers, len(jobs))))
+    free: queue.SimpleQueue = queue.SimpleQueue()
+    for worker in range(workers):  # more workers than GPUs share them
+        free.put(gpus[worker % len(gpus)] if gpus else None)
+
+    def work(job):
+        gpu = free.get()
+        try:
+            return _timed(job | {"gpu": gpu}, children)
+        finally:
+            free.put(gpu)
+
     try:
-        futures = {pool.submit(_timed, job, children): number for number, job in jobs.items()}
+        futures = {pool.submit(work, job): number for number, job in jobs.items()}
         for future in as_completed(futures):
             yield futures[future], *future.result()
     finally:

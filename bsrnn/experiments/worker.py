@@ -14,10 +14,11 @@ import sys
 import threading
 from pathlib import Path
 
-from bsrnn.common import PACKAGE, write_text
+from bsrnn.common import PACKAGE, DataError, write_text
 from bsrnn.experiments import notebooks
+from bsrnn.experiments.schema import CARD, read_card
 
-CARD, NOTEBOOK = "results.json", "executed.ipynb"
+NOTEBOOK = "executed.ipynb"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _PATIENCE_S = 5.0  # for a process that was asked to end
 
@@ -54,25 +55,29 @@ class Children:
                 child.kill()
 
 
-def finished(folder, parameters: dict) -> bool:
-    """Whether `folder` holds the card of a cell that ran to its end with these `parameters`."""
+def unfinished(folder, parameters: dict) -> str:
+    """What `folder` lacks to hold the card of a cell that ran to its end with `parameters`."""
     try:
-        card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
-        kept = card["parameters"]
-        return bool(card["metrics"]) and all(kept[name] == parameters[name] for name in parameters)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        kept = read_card(Path(folder) / CARD)["parameters"]
+    except DataError as error:
+        return str(error) if (Path(folder) / CARD).exists() else f"the notebook left no {CARD}"
+    for name, value in parameters.items():
+        if name not in kept or kept[name] != value:
+            return f"its card says {name}={kept.get(name)!r}, not {value!r}"
+    return ""
 
 
 def spawn(job: dict, children: Children | None = None) -> tuple[str, str]:
     """Run one cell to its end: (error, note), a line each. The error is empty if its card is there,
     the note unless it was run twice (`runner.run_again`).
 
-    job: notebook (name or path), code_hash, parameters, folder, threads, timeout_s.
+    job: notebook (name or path), code_hash, parameters, folder, threads, timeout_s; gpu, or None.
     """
     children = children or Children()
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, str(job["threads"]))
+    if job.get("gpu") is not None:
+        env["CUDA_VISIBLE_DEVICES"] = job["gpu"]
     child = children.start(
         [sys.executable, "-P", "-m", "bsrnn.experiments.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -116,8 +121,7 @@ def perform(job: dict) -> tuple[str, str]:
         notebook, error = runner.execute(path, given, job["timeout_s"])
         if notebook is not None:
             write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
-        if not error and not finished(folder, job["parameters"]):
-            error = "the notebook left no results.json with its parameters and metrics"
+        error = error or unfinished(folder, job["parameters"])
         if error:
             (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
     return error, runner.run_again(notebook)

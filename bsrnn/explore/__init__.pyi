@@ -12,6 +12,7 @@ from .freezing import (
     freeze_plan as freeze_plan,
     freeze_view as freeze_view,
 )
+from .instrument import BandInstrument as BandInstrument, compared as compared
 from .layers import (
     influence as influence,
     layer_swapper as layer_swapper,
@@ -23,7 +24,6 @@ from .mixer import stem_mix as stem_mix, stem_mixer as stem_mixer
 from .panel import Panel as Panel
 from .remix import remix_desk as remix_desk, remix_view as remix_view
 from .results import result_explorer as result_explorer, results_view as results_view
-from .schemes import compare_schemes as compare_schemes, schemes_compared as schemes_compared
 from .songs import song_desk as song_desk, song_stems as song_stems, song_view as song_view
 from .tracks import track_browser as track_browser, track_view as track_view
 from .windows import window_lab as window_lab, window_view as window_view

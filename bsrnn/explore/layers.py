@@ -24,7 +24,7 @@ import torch
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.models import places
-from bsrnn.models.config import (
+from bsrnn.models.blocks import (
     ConvBlock,
     DilatedBlock,
     MixedBlock,

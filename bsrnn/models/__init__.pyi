@@ -6,7 +6,8 @@ from . import cost as cost
 from . import cpu as cpu
 from . import layers as layers
 from .bsrnn import BandSplitSeparator as BandSplitSeparator, Estimate as Estimate
-from .config import ModelConfig as ModelConfig, presets as presets
+from .config import ModelConfig as ModelConfig
+from .presets import presets as presets
 from .precision import PRECISIONS as PRECISIONS, optimised as optimised
 from .zoo import (
     baselines as baselines,

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from bsrnn.models.blocks import RoformerBlock as RoformerSettings
 from bsrnn.models.bsrnn import Block, Norm, Sequence
 from bsrnn.models.config import ModelConfig
-from bsrnn.models.config import RoformerBlock as RoformerSettings
 from bsrnn.models.places import stands
 
 

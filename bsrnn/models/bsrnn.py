@@ -5,9 +5,8 @@
     masks     one head per stem turns features back into bins         (B, K, T, N) -> (B, C, F, T)
     merge     masks times mixture, inverse STFT                       -> (B, S, C, L)
 
-Lesson 05 writes these classes under the same names, and its weights load here. What other
-publications put in their places stands in `layers.py`; `at` finds it. What only makes the same sums
-faster on a processor stands in `cpu.py` and is attached to a finished separator.
+Lesson 05 writes these classes under the same names; its weights load here. What others put in
+their places stands in `layers.py`, what only makes the same sums faster in `cpu.py`.
 
 Reference: Luo and Yu 2022, "Music Source Separation with Band-split RNN", arXiv 2209.15174.
 Lesson 05.
@@ -21,7 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bsrnn.audio.stft import istft, stft
-from bsrnn.models.config import ModelConfig, RNNBlock, units_of
+from bsrnn.models.blocks import RNNBlock, units_of
+from bsrnn.models.config import ModelConfig
 from bsrnn.models.places import at, stands
 
 

@@ -220,7 +220,7 @@ def _mask_band(config, width, rows, widest) -> Tally:
 def _film(config, items, rows) -> Tally:
     film, size = Tally(), config.features
     film.norm("group", size, rows)
-    for _ in range(2):
+    for _ in range(1 if config.film else 2):
         film.linear(config.query, size, items)
         film.linear(size, size, items)
     return film

@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from bsrnn.models.attention import FrameAttention
+from bsrnn.models.blocks import units_of
 from bsrnn.models.bsrnn import BandSplit, Block, MaskHead, Norm, Sequence, norm
-from bsrnn.models.config import ModelConfig, units_of
+from bsrnn.models.config import ModelConfig
 from bsrnn.models.places import at, stands
 
 ACTIVATIONS = {
@@ -103,6 +104,8 @@ class OptionHead(MaskHead):
         self.activation = ACTIVATIONS[mask.activation]
         if mask.activation == "leaky-relu":
             self.activation = partial(F.leaky_relu, negative_slope=mask.slope)
+        if mask.activation == "elu":
+            self.activation = partial(F.elu, alpha=mask.alpha)
         self.norms = nn.ModuleList(norm(mask.norm, config.features, config) for _ in sizes)
         self.hidden, self.out = nn.ModuleList(), nn.ModuleList()
         self.bottleneck = nn.ModuleList() if mask.bottleneck else None
@@ -135,20 +138,23 @@ class OptionHead(MaskHead):
 @stands("film", "paper")
 class Film(nn.Module):
     """Condition features (B, K, T, N) on an embedding (B, Q): norm, then gain and offset per
-    feature (Banquet)."""
+    feature, or one of them (Banquet)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         size = config.features
         self.norm = GroupNorm.of(size, config, max(size // 16, 1))
-        self.gain, self.offset = (
-            nn.Sequential(nn.Linear(config.query, size), nn.ELU(), nn.Linear(size, size))
-            for _ in range(2)
-        )
+        for part in (config.film,) if config.film else ("gain", "offset"):
+            layers = nn.Linear(config.query, size), nn.ELU(), nn.Linear(size, size)
+            setattr(self, part, nn.Sequential(*layers))
 
     def forward(self, z, query):
         y = self.norm(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
-        return self.gain(query)[:, None, None] * y + self.offset(query)[:, None, None]
+        if hasattr(self, "gain"):
+            y = self.gain(query)[:, None, None] * y
+        if hasattr(self, "offset"):
+            y = y + self.offset(query)[:, None, None]
+        return y
 
 
 @stands("merge", "paper")

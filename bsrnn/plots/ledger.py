@@ -1,5 +1,4 @@
-"""Figures of published results: SDR over the years and over cost, leaderboards, the paper's
-band-split schemes.
+"""Figures of published results: SDR over the years and over cost, leaderboards.
 
 Rows come from `bsrnn.ledger`. `published` draws all, `save_published` saves them. Lessons 09, 11.
 """
@@ -60,7 +59,8 @@ def sdr_over_years(rows):
 
 
 def leaderboard(table, title=None):
-    """Bars of `ledger.leaderboard`, best on top; colour: extra data, hatch: chosen on the test set.
+    """Bars of `ledger.leaderboard`, best on top; colour: extra data (those that do not tell stand
+    below), hatch: chosen on the test set.
 
     A star marks a second-hand value; the size stands behind the name where it is known.
     """
@@ -142,35 +142,6 @@ def sdr_over_cost(rows, title=None):
     return describe(picture, words)
 
 
-def schemes_ablation(rows):
-    """The BSRNN paper's comparison of the schemes V1-V7: one bar of vocals uSDR per scheme.
-
-    rows: `ledger.results` rows whose `setting` reads "scheme V4: 23 bands, lowest 100 Hz wide".
-    Source: Luo and Yu 2022, arXiv 2209.15174, section V.
-    """
-    pattern = r"scheme (?P<scheme>\w+): (?P<bands>\d+) bands, lowest (?P<lowest>\d+) Hz"
-    rows = rows.join(rows["setting"].str.extract(pattern)).dropna(subset="scheme")
-    if rows.empty:
-        raise UsageError("no row with a setting like 'scheme V4: 23 bands, lowest 100 Hz wide'")
-    rows = rows.sort_values("scheme")
-    picture, axes = figure("BSRNN: vocals by band-split scheme (MUSDB18-HQ test)", width=6.5)
-    widths = sorted(set(rows["lowest"]), key=int)
-    colours = dict(zip(widths, PALETTE, strict=False))
-    bars = axes.bar(
-        rows["scheme"] + "\n" + rows["bands"] + " bands",
-        rows["value_db"],
-        color=rows["lowest"].map(colours),
-    )
-    axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.set_ylim(7, rows["value_db"].max() + 0.6)
-    axes.grid(axis="x", visible=False)
-    axes.set_ylabel("uSDR (dB), axis from 7 dB")
-    handles = [Patch(color=colours[w], label=f"lowest bands {w} Hz wide") for w in widths]
-    legend(axes, handles=handles, loc="upper left")
-    values = ", ".join(f"{r.scheme} {r.value_db:.2f}" for r in rows.itertuples())
-    return describe(picture, f"Vocals uSDR in dB by band-split scheme of the paper: {values}.")
-
-
 def published() -> dict:
     """Every figure of published results, by the name of its file: file name -> Picture."""
     from bsrnn import ledger
@@ -190,7 +161,6 @@ def published() -> dict:
         "published-sdr-over-years": sdr_over_years(music[music["metric"] == "csdr"]),
         "published-leaderboard-csdr": leaderboard(boards["csdr"]),
         "published-leaderboard-usdr": leaderboard(boards["usdr"]),
-        "published-schemes-ablation": schemes_ablation(ledger.results(file="bsrnn_paper_ablation")),
     }
 
 

@@ -4,50 +4,38 @@ The page holds everything inside itself: it opens offline and can be sent by mai
 """
 
 import base64
+import json
 from pathlib import Path
 
+from bsrnn.bands import BandScheme
 from bsrnn.common import write_text
+from bsrnn.evaluation.estimates import Estimates
+from bsrnn.evaluation.metrics import BandError
 from bsrnn.plots import results
 from bsrnn.plots.tracks import ranked, track_view
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ card.name }}</title><style>
-body {font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222}
-table {border-collapse: collapse; margin: 1em 0} .text {text-align: left}
-td, th {border: 1px solid #ccc; padding: .2em .6em; text-align: right}
-img {max-width: 100%} code {background: #f4f4f4}
-</style></head><body>
-<h1>Evaluation of {{ card.name }}</h1>
-{% if note %}<p><b>{{ note }}</b></p>{% endif %}
-{% for title, shown in sections %}
-<h2>{{ title }}</h2>
-{% for item in shown %}
-{% if "text/html" in item %}{{ item["text/html"] | safe }}
-{% else %}<p>{{ item["text/plain"] }}</p>{% endif %}
-{% endfor %}{% endfor %}
-<h2>Protocol</h2>
-<table>{% for key, value in card.protocol.items() %}
-<tr><th>{{ key }}</th><td class="text">{{ value }}</td></tr>{% endfor %}
-</table>
-<p>bsrnn {{ card.version }}</p>
-</body></html>
-"""
+_PAGE = Path(__file__).with_name("page.html")
 
 
 def report_page(report, path, dataset=None, separator=None) -> Path:
     """Write `report` (an `evaluation.Report`) as a self-contained page to `path`, in one step.
 
-    The ladder, every song, the protocol; with `dataset` and `separator` (as `evaluate` took them)
+    The ladder, every song, the protocol, error per band and leakage where the report has them;
+    with `dataset` and `separator` (as `evaluate` took them)
     also error per band and sound of the worst and the best song of each stem.
     Raises UsageError as `track_view`, OSError if `path` cannot be written.
     """
     from jinja2 import Environment
 
     card, sections = report.card, []
+    if isinstance(separator, (str, Path)):
+        separator = Estimates(separator, list(dataset), report.stems)
     for metric in card["protocol"]["metrics"]:
-        table = {"text/html": report.table(metric).round(2).to_html(na_rep="undefined")}
+        table = {"text/html": report.shown(metric).to_html()}
         figures = (results.ladder(report, metric), results.per_song(report, metric))
         sections.append((metric, [table, *map(mime, figures)]))
+    if len(report.bands):
+        sections += [("Error and leakage", [mime(item) for item in _where(report)])]
     stems = report.stems if dataset is not None and card["name"] in report.systems else []
     for stem in stems:
         values = ranked(report, stem, card["name"]).dropna()
@@ -55,9 +43,25 @@ def report_page(report, path, dataset=None, separator=None) -> Path:
             for song in songs:
                 shown = track_view(report, dataset, separator, song, stem, card["name"])
                 sections.append((f"{word} {stem}: {song}", [mime(item) for item in shown]))
-    page = Environment(autoescape=True).from_string(_PAGE)
+    page = Environment(autoescape=True).from_string(_PAGE.read_text("utf-8"))
     write_text(Path(path), page.render(card=card, note=report.note, sections=sections))
     return Path(path)
+
+
+def _where(report) -> list:
+    """Error per band, every song with the same weight, and what the estimates are made of."""
+    rows = report.bands
+    level = rows.groupby(["song", "stem"])["reference"].transform("sum").where(lambda x: x > 0)
+    energies = rows[["reference", "error"]].div(level, axis=0).groupby([rows["stem"], rows["band"]])
+    totals = energies.sum()
+    scheme = BandScheme.from_json(json.dumps(report.card["scheme"]))
+    errors = {
+        stem: BandError(part["reference"].to_numpy(), part["error"].to_numpy(), (0.0, 0.0))
+        for stem, part in totals.groupby(level="stem", sort=False)
+    }
+    made_of = report.leakage.pivot_table(index="estimate", columns="source", values="share")
+    made_of = (100 * made_of).round(1).rename_axis(columns="% of the energy, mean over songs")
+    return [results.error_per_band(scheme, errors), made_of]
 
 
 def mime(item) -> dict:

@@ -11,6 +11,7 @@ Lesson 01 uses most of them; lessons 02 and 04 the spectrograms, lesson 12 the l
 
 import numpy as np
 
+from bsrnn import audio
 from bsrnn.bands.frames import hann
 from bsrnn.bands.frames import spectra as spectra_of
 from bsrnn.common import UsageError, choose
@@ -30,7 +31,10 @@ def _checked(sounds: dict) -> dict:
     """Float arrays (C, L), or one line that says what is wrong."""
     if not sounds:
         raise UsageError("no sounds to draw: give a dict label -> waveform (C, L)")
-    arrays = {label: np.asarray(sound, np.float32) for label, sound in sounds.items()}
+    arrays = {
+        label: audio.sound(sound, str(label)).astype(np.float32, copy=False)
+        for label, sound in sounds.items()
+    }
     for label, sound in arrays.items():
         if sound.ndim != 2 or sound.shape[1] < 2:
             raise UsageError(f"{label} has shape {sound.shape}: give a waveform (C, L)")

@@ -89,6 +89,8 @@ def _sounds(report, track, separator, system, stem, made):
         mixture = sum(sources.values())  # (C, L)
         if isinstance(separator, dict):
             separator = separator.get(system)
+        if hasattr(separator, "of"):  # a folder of estimates
+            separator = separator.of(track)
         estimates = evaluation.estimates(separator, system, references, mixture, track.sample_rate)
         made.update(key=(track.name, system), references=references, estimates=estimates)
     return made["references"][stem], made["estimates"][stem]

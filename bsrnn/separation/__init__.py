@@ -11,17 +11,22 @@ output are those of the input, and memory depends on the chunk, not on the durat
     outputs   stems, sums of stems, residual, and estimates that add up to the mixture
     run       `separate` an array, `separate_file` from disk to disk
     batch     many files, folders and globs
+    blending  several separators as one; what a query is made of
+    probing   short trials before a long run: which precision, how long
 
 Lesson 08.
 """
 
-from bsrnn.separation.batch import find, foresee, separate_files
+from bsrnn.separation.batch import find, foresee, seconds, separate_files
+from bsrnn.separation.blending import Blend, embedding
 from bsrnn.separation.cutting import RULES, Piece, Rule, context_pieces, magronp_pieces
 from bsrnn.separation.engine import evaluating
 from bsrnn.separation.outputs import PROJECTIONS, RESIDUAL, Outputs, project
+from bsrnn.separation.probing import faster, forecast_s
 from bsrnn.separation.run import separate, separate_file
 
 __all__ = [
-    "PROJECTIONS", "RESIDUAL", "RULES", "Outputs", "Piece", "Rule", "context_pieces", "evaluating",
-    "find", "foresee", "magronp_pieces", "project", "separate", "separate_file", "separate_files",
+    "PROJECTIONS", "RESIDUAL", "RULES", "Blend", "Outputs", "Piece", "Rule", "context_pieces",
+    "embedding", "evaluating", "faster", "find", "forecast_s", "foresee", "magronp_pieces",
+    "project", "seconds", "separate", "separate_file", "separate_files",
 ]  # fmt: skip

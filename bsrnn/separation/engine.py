@@ -9,27 +9,53 @@ import numpy as np
 import torch
 
 from bsrnn import audio
+from bsrnn.audio.arrays import sound
 from bsrnn.common import UsageError, choose
 from bsrnn.separation.cutting import RULES
 
 log = logging.getLogger(__name__)
+MOST_CHUNKS = 32  # at a time on a GPU; fewer where its memory ends
 SHIFT_S = 0.5  # largest time shift of `shifts`, as in github facebookresearch/demucs
 
 
-class Engine:
-    """What to run on each chunk: the separator with its channel, length and stem policy."""
+def estimate(separator, chunks, stems, query=None):
+    """Chunks (P, C, L) to estimates (P, S, C, L) of `stems`, whatever channels it is made for.
 
-    def __init__(self, separator, stems, chunk_s, overlap, rule: str, batch: int, shifts: int):
+    A separator made for another number of channels gets every channel on its own, copied to the
+    channels it wants, and the mean of what it returns: mono into a stereo network, stereo into a
+    mono one, 5.1 into either.
+    """
+    count, wanted = chunks.shape[:2], getattr(separator, "channels", None)
+    config = getattr(separator, "config", None)
+    if getattr(config, "channel_handling", "independent") != "independent":
+        wanted = config.channels
+    single = wanted not in (None, count[1])
+    if single:
+        chunks = chunks.flatten(0, 1)[:, None].expand(-1, wanted, -1)  # (P C, C', L)
+    known = inspect.signature(getattr(separator, "forward", separator)).parameters
+    options = {} if query is None else {"query": query.expand(len(chunks), -1)}
+    if "stems" in known:  # heads that were not asked for need not run
+        found = torch.as_tensor(separator(chunks, stems=tuple(stems), **options))
+    else:
+        found = torch.as_tensor(separator(chunks, **options))
+        found = found[:, [tuple(separator.stems).index(stem) for stem in stems]]
+    return found.mean(2).unflatten(0, count).transpose(1, 2) if single else found
+
+
+class Engine:
+    """What to run on each chunk: the separator with its length and stem policy."""
+
+    def __init__(
+        self, separator, stems, chunk_s=None, overlap=None, rule: str = "context",
+        batch: int | None = None, shifts: int = 1, tta: bool = False, query=None,
+    ):  # fmt: skip
         self.separator, self.stems, self.batch = separator, tuple(stems), batch
-        self.rows = [tuple(separator.stems).index(stem) for stem in self.stems]
-        forward = getattr(separator, "forward", separator)
-        # Heads that were not asked for need not run, where the separator knows how to leave them.
-        self.selects = "stems" in inspect.signature(forward).parameters
+        self.tta = tta
         self.rule = RULES[choose(rule, RULES, "chunking rule")]
         chunk_s = self.rule.chunk_s if chunk_s is None else chunk_s
         self.overlap = self.rule.overlap if overlap is None else overlap
         chunk = round(chunk_s * separator.sample_rate)
-        if chunk < 1 or not 0 <= self.overlap < 1 or batch < 1 or shifts < 1:
+        if chunk < 1 or not 0 <= self.overlap < 1 or (batch or 1) < 1 or shifts < 1:
             raise UsageError(
                 f"chunk_s {chunk_s}, overlap {overlap}, batch {batch}, shifts {shifts}: "
                 "need chunk_s > 0, 0 <= overlap < 1, batch >= 1, shifts >= 1"
@@ -37,12 +63,14 @@ class Engine:
         step = SHIFT_S * separator.sample_rate / shifts
         self.offsets = [round(shift * step) for shift in range(shifts)]
         self._fit(chunk)
-        self.channels = getattr(separator, "channels", None)
-        config = getattr(separator, "config", None)
-        if getattr(config, "channel_handling", "independent") != "independent":
-            self.channels = config.channels
         parameters = getattr(separator, "parameters", lambda: iter(()))
         self.device = next((p.device for p in parameters()), torch.device("cpu"))
+        if batch is None:
+            self.batch = MOST_CHUNKS if self.device.type == "cuda" else 1
+        self.query = query
+        if query is not None:
+            query = torch.as_tensor(sound(query, "the query"), dtype=torch.float32)
+            self.query = query.reshape(1, -1).to(self.device)  # (1, Q)
 
     def _fit(self, chunk: int):
         """The chunk, and the shortest input, that the separator can take."""
@@ -68,31 +96,30 @@ class Engine:
 
     def __call__(self, chunks: np.ndarray) -> np.ndarray:
         """Chunks (P, C, D + L), D the longest time shift, to their estimates (P, S, C, L): the mean
-        over the shifts, each of which begins a little earlier."""
-        lead = self.offsets[-1]
-        found = [self._run(chunks[..., lead - offset :])[..., offset:] for offset in self.offsets]
+        over the shifts, each of which begins a little earlier, and over `tta`'s passes."""
+        lead, mirrored = self.offsets[-1], self.tta and chunks.shape[1] > 1
+        turns = [(1, 1), *([(1, -1)] if mirrored else []), *([(-1, 1)] if self.tta else [])]
+        found = [
+            sign * self._run(sign * chunks[:, ::step, lead - offset :])[:, :, ::step, offset:]
+            for offset in self.offsets
+            for sign, step in turns
+        ]
         return found[0] if len(found) == 1 else np.mean(found, axis=0)
 
     def _run(self, chunks: np.ndarray) -> np.ndarray:
-        """Chunks (P, C, L) to estimates (P, S, C, L).
-
-        A separator made for another number of channels gets every channel on its own, copied to
-        the channels it wants, and the mean of what it returns: mono into a stereo network, stereo
-        into a mono one, 5.1 into either.
-        """
-        count, channels, samples = chunks.shape
+        """Chunks (P, C, L) to estimates (P, S, C, L); in halves where a GPU cannot hold them."""
+        samples = chunks.shape[-1]
         missing = max(0, self.shortest - samples)
         batch = torch.from_numpy(np.pad(chunks, ((0, 0), (0, 0), (0, missing)))).to(self.device)
-        single = self.channels not in (None, channels)
-        if single:
-            batch = batch.flatten(0, 1)[:, None].expand(-1, self.channels, -1)  # (P C, C', L)
-        with torch.inference_mode(), _whole_floats():
-            if self.selects:
-                found = self.separator(batch, stems=self.stems)  # (P, S, C, L)
-            else:
-                found = self.separator(batch)[:, self.rows]
-        if single:
-            found = found.mean(2).unflatten(0, (count, channels)).transpose(1, 2)  # (P, S, C, L)
+        try:
+            with torch.inference_mode(), _whole_floats():
+                found = estimate(self.separator, batch, self.stems, self.query)  # (P, S, C, L)
+        except torch.OutOfMemoryError:
+            if len(chunks) == 1:
+                raise
+            self.batch = len(chunks) // 2
+            torch.cuda.empty_cache()
+            return np.concatenate([self._run(half) for half in np.array_split(chunks, 2)])
         found = found[..., :samples].float().cpu().numpy()
         if not np.isfinite(found).all():
             raise UsageError(
@@ -110,7 +137,7 @@ class Engine:
         length = first.stop - first.start
         blocks, held = _padded(blocks, -begin, length, self.rule.padding), None
         total, base = None, first.start  # sum of weighted estimates from sample `base` on
-        for group in _batches(itertools.chain([first], pieces), self.batch):
+        for group in self._batches(itertools.chain([first], pieces)):
             parts = [] if held is None else [held]
             have = begin + sum(part.shape[-1] for part in parts)
             while have < group[-1].stop:
@@ -129,6 +156,12 @@ class Engine:
                 total[..., : len(piece.weight)] += estimate * piece.weight
             held, begin = held[:, group[-1].start - lead - begin :], group[-1].start - lead
         yield total[..., max(0, -base) : samples - base]
+
+    def _batches(self, pieces):
+        """Groups of at most `batch` successive pieces of equal length."""
+        for _, equal in itertools.groupby(pieces, key=lambda piece: piece.stop - piece.start):
+            while group := list(itertools.islice(equal, self.batch)):
+                yield group
 
     def stream(self, blocks, samples: int, channels: int, rate: int):
         """As `overlap_add`, but with blocks at any sample rate, in and out."""
@@ -173,13 +206,6 @@ def _padded(blocks, before: int, after: int, padding: str):
     yield np.pad(tail, ((0, 0), (0, after)), mode="reflect")[:, tail.shape[-1] :]
 
 
-def _batches(pieces, count: int):
-    """Groups of at most `count` successive pieces of equal length."""
-    for _, equal in itertools.groupby(pieces, key=lambda piece: piece.stop - piece.start):
-        while group := list(itertools.islice(equal, count)):
-            yield group
-
-
 def _resampled(blocks, from_hz: int, to_hz: int, channels: int):
     resampler = audio.Resampler(from_hz, to_hz, channels)
     for block in blocks:
@@ -190,14 +216,15 @@ def _resampled(blocks, from_hz: int, to_hz: int, channels: int):
 @contextlib.contextmanager
 def evaluating(separator):
     """Dropout and the like off while separating, as they were afterwards."""
-    training = getattr(separator, "training", False)
-    if training:
-        separator.eval()
+    members = getattr(separator, "members", [separator])
+    trained = [member for member in members if getattr(member, "training", False)]
+    for member in trained:
+        member.eval()
     try:
         yield
     finally:
-        if training:
-            separator.train()
+        for member in trained:
+            member.train()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError, file_name, sweep
+from bsrnn.common import DataError, UsageError, file_name
 from bsrnn.separation.engine import Engine, evaluating
 from bsrnn.separation.outputs import Outputs
 
@@ -16,13 +16,10 @@ STEM_MP4 = ".stem.mp4"
 STEM_STREAMS = ("mixture", "drums", "bass", "other", "vocals")  # as MUSDB18 and stempeg have them
 
 
-def plan(
-    separator, chunk_s=None, overlap=None, stems=None, residual=False, batch=1, rule="context",
-    sums=None, projection=False, shifts=1,
-):  # fmt: skip
+def plan(separator, stems=None, residual=False, sums=None, projection=False, **cutting):
     """What to compute and return, and how; UsageError where that cannot be. Reads no sound."""
     outputs = Outputs(separator.stems, stems, residual, sums, projection)
-    return outputs, Engine(separator, outputs.computed, chunk_s, overlap, rule, batch, shifts)
+    return outputs, Engine(separator, outputs.computed, **cutting)
 
 
 def separate(
@@ -31,24 +28,21 @@ def separate(
     sample_rate: int,
     chunk_s: float | None = None,
     overlap: float | None = None,
-    stems=None,
-    residual: bool | str = False,
-    batch: int = 1,
-    rule: str = "context",
     progress: bool = False,
-    sums: dict | None = None,
-    projection: bool | str = False,
-    shifts: int = 1,
+    **options,
 ) -> dict[str, np.ndarray]:
     """Separate a mixture (C, L), numpy or torch, of any length: name -> (C, L) float32 numpy.
 
     sample_rate: of the mixture in Hz; another rate than the separator's is resampled in and out.
-    rule, chunk_s, overlap: how it is cut (`RULES`; None: the rule's own); batch: chunks at a time.
+    rule, chunk_s, overlap: how it is cut (`RULES`; None: the rule's own); batch: chunks at a time
+    (None: one on a CPU, on a GPU as many as its memory holds).
     stems: only these; the others are not computed where the separator can leave them. residual:
     also the mixture minus the stems returned, as "residual" or under the name given. sums: also
     sums of stems, such as {"karaoke": ("drums", "bass", "other")}. projection: True, "equal" or
     "energy" make all stems add up to the mixture (`project`). shifts: the mean over so many passes,
-    each cut up to 0.5 s earlier (demucs' shift trick, evenly spaced instead of random).
+    each cut up to 0.5 s earlier (demucs' shift trick, evenly spaced instead of random). tta: the
+    mean over three passes: as it is, with swapped channels, and upside down (two for mono).
+    query: the embedding (Q,) of a network that is asked for a sound, see `embedding`.
     Raises UsageError / DataError of one line: shape, NaN, unknown stem.
 
     >>> class Half:
@@ -58,9 +52,7 @@ def separate(
     >>> separate(Half(), np.ones((2, 5), np.float32), 44100)["half"].shape
     (2, 5)
     """
-    outputs, engine = plan(
-        separator, chunk_s, overlap, stems, residual, batch, rule, sums, projection, shifts
-    )
+    outputs, engine = plan(separator, chunk_s=chunk_s, overlap=overlap, **options)
     audio.check_rate(sample_rate)
     mixture = audio.waveform(mixture, "the mixture").astype(np.float32, copy=False)
     channels, samples = mixture.shape
@@ -98,7 +90,6 @@ def separate_file(
         paths = dict.fromkeys(outputs.names, folder / f"{folder.name[:200]}{suffix}")
     else:
         paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
-    sweep(folder)
     _check_targets(path, paths.values(), overwrite)
     with audio.Reader(path) as source, audio.Reader(path) as again, _own_folder(folder):
         info = source.info

@@ -57,16 +57,15 @@ def fit(
     valid          songs to validate on; default: those of subset "valid" in `dataset`, if any
     initial        path or separator to start from; every part that fits is copied (`transfer`)
     freeze         parts of it that stay as they are: "split", "sequence", "masks"
-    unlabelled     folder or paths of songs without stems: half of the examples come from them, with
-                   labels by `initial` and its better successors (`bsrnn.training.teacher`)
+    unlabelled     folder or paths of songs without stems, which `initial` and its better successors
+                   label: half of the examples (`bsrnn.training.teacher`)
     resume         go on from out_dir/state.pt, with the same settings and songs
     overwrite      replace a run that out_dir holds, once the first state of this one is written;
                    with `resume` too: go on if there is a state, else begin anew
-    check          overfit one batch first (`bsrnn.training.overfit`); None: before 20,000 steps
-                   and more
+    check          overfit one batch first (`overfit`); None: before 20,000 steps and more
     device         "auto" (CUDA if present), "cpu", "cuda"
-    devices        processes on this machine that share each batch: a number, "all" GPUs, or "auto":
-                   as many as torchrun or SLURM started, else one. More than one needs a script
+    devices        processes that share each batch: a number, "all" GPUs, or "auto": as many as
+                   torchrun or SLURM started, else one. More than one needs a script
     progress       a bar on a terminal, one line per checkpoint elsewhere; False: nothing
     tensorboard    write the log to out_dir/tensorboard too, if tensorboard is installed
 
@@ -79,39 +78,52 @@ def fit(
 
     place = machine.find(device, devices)
     place.require(train_config)
-    first = machine.rank() == 0
     _require_elsewhere(initial, out_dir)
-    with claim(out_dir, resume, overwrite, first) as folder:
+    with claim(out_dir, resume, overwrite, machine.rank() == 0) as folder:
         torch.manual_seed(train_config.seed)
         separator, origin = _build(model_config, initial, freeze)
-        if valid is None:
-            valid = [song for song in dataset.songs if song.subset == "valid"]
-        train = dataset.subset("train")
-        mixer = mixer_for(separator.config, train_config, train)
-        if train_config.gradient_checkpointing:
-            recompute_blocks(separator)
-        if unlabelled is not None:
-            _require_teacher(origin, valid, train_config)
-            mixer = HalfLabelled(mixer, unlabelled)
-
-        run = Run(folder, separator, train_config, mixer, valid)
+        run = _run(folder, separator, train_config, dataset, valid, unlabelled, origin)
         run.frozen = tuple(freeze)
-        run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
-        run.gains = ladder.learnt_gains(train) if first else {}
-        run.teacher = Teacher(separator) if unlabelled is not None else None
-        if resume and (folder.path / STATE).exists():
-            folder.replaces = False
-            run.restore()
-        elif hasattr(separator, "prepare"):  # statistics of the input, before the first step
-            separator.prepare(mixer)
-
-        long = check is None and train_config.steps >= LONG_JOB_STEPS
-        if (check or long) and run.step == 0 and first:
-            checks.overfit_separator(separator, train_config, mixer, place.torch_device).require()
+        _begin(run, resume)
+        _check(run, check, place.torch_device)
         if not run.finished():
             loop.train(run, place, progress, _loggers(folder.path, tensorboard))
     best_path = folder.path / BEST
     return FitResult(models.load(best_path), run.frame(), best_path, run.card(), run.seconds)
+
+
+def _run(folder, separator, config: TrainConfig, dataset, valid, unlabelled, origin) -> Run:
+    """The run with its songs, its teacher if there is one, and what its card will say of them."""
+    if valid is None:
+        valid = [song for song in dataset.songs if song.subset == "valid"]
+    train = dataset.subset("train")
+    mixer = mixer_for(separator.config, config, train)
+    if config.gradient_checkpointing:
+        recompute_blocks(separator)
+    if unlabelled is not None:
+        _require_teacher(origin, valid, config)
+        mixer = HalfLabelled(mixer, unlabelled)
+    run = Run(folder, separator, config, mixer, valid)
+    run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
+    run.gains = ladder.learnt_gains(train) if machine.rank() == 0 else {}
+    run.teacher = Teacher(separator) if unlabelled is not None else None
+    return run
+
+
+def _begin(run: Run, resume: bool) -> None:
+    """From the state in the folder, or with what a network asks for before its first step."""
+    if resume and (run.folder.path / STATE).exists():
+        run.folder.replaces = False
+        run.restore()
+    elif hasattr(run.separator, "prepare"):  # statistics of the input
+        run.separator.prepare(run.mixer)
+
+
+def _check(run: Run, wanted: bool | None, device: str) -> None:
+    """Overfit a batch before the first step of a long run, or of any if `wanted`."""
+    long = wanted is None and run.config.steps >= LONG_JOB_STEPS
+    if (wanted or long) and run.step == 0 and machine.rank() == 0:
+        checks.overfit_separator(run.separator, run.config, run.mixer, device).require()
 
 
 def _require_elsewhere(initial, out_dir) -> None:

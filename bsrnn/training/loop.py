@@ -16,7 +16,7 @@ import tqdm
 from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import DDPStrategy
 
-from bsrnn import losses
+from bsrnn import losses, threads
 from bsrnn.common import stopping_signals
 from bsrnn.training.examples import batches
 
@@ -40,22 +40,16 @@ class Learner(torch.nn.Module):
 
 def train(run, machine, progress: bool, loggers=()) -> None:
     """Updates from `run.step` to the end, to the budget, or to an interruption (state saved)."""
-    config, passes = run.config, run.config.accumulate
+    config = run.config
     fabric = _fabric(machine, config.precision, loggers)
     fabric.launch()  # the further processes begin here, with the same command
-
-    weights = [weight for weight in run.separator.parameters() if weight.requires_grad]
-    make = _OPTIMIZERS[config.optimizer]
-    bare = make(weights, lr=config.lr, weight_decay=config.weight_decay)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # D3Net has some
-        torch.nn.SyncBatchNorm.convert_sync_batchnorm(run.separator)
-    learner, optimizer = fabric.setup(Learner(run.separator, config.loss), bare)
-    run.begin(fabric, bare)
+    learner, optimizer = _set_up(run, fabric)
 
     with (
         _Progress(run, progress and fabric.is_global_zero) as shown,
         stopping_signals(run.interrupt),
         batches(run, fabric) as examples,
+        threads.suited(run.separator),
     ):
         while not run.finished() and not run.interrupted:
             run.lr = config.lr_at(run.step, run.spent, run.drops)
@@ -64,17 +58,13 @@ def train(run, machine, progress: bool, loggers=()) -> None:
 
             optimizer.zero_grad()
             loss_of_passes = []
-            for number in range(passes):
+            for number in range(config.accumulate):
                 batch = next(examples)  # mixture (B, C, L), targets (B, S, C, L)
-                targets = batch["targets"]
-                if run.teacher:
-                    with fabric.autocast():
-                        targets = run.teacher.complete(batch)
-                run.require_sound(batch, targets)
-                with fabric.no_backward_sync(learner, enabled=number < passes - 1):
+                targets = _targets(run, fabric, batch)
+                with fabric.no_backward_sync(learner, enabled=number < config.accumulate - 1):
                     loss = learner(batch["mixture"], targets)
                     run.require_finite(loss, "loss", batch)
-                    fabric.backward(loss / passes)
+                    fabric.backward(loss / config.accumulate)
                 loss_of_passes.append(loss.detach())
 
             norm = fabric.clip_gradients(
@@ -100,6 +90,29 @@ def train(run, machine, progress: bool, loggers=()) -> None:
                 run.save()
     if run.interrupted:
         raise KeyboardInterrupt(f"interrupted after step {run.step}: resume goes on from there")
+
+
+def _set_up(run, fabric):
+    """Learner and optimiser on their device; the run goes on there."""
+    config, separator = run.config, run.separator
+    weights = [weight for weight in separator.parameters() if weight.requires_grad]
+    make = _OPTIMIZERS[config.optimizer]
+    bare = make(weights, lr=config.lr, weight_decay=config.weight_decay)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # D3Net has some
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(separator)
+    learner, optimizer = fabric.setup(Learner(separator, config.loss), bare)
+    run.begin(fabric, bare)
+    return learner, optimizer
+
+
+def _targets(run, fabric, batch):
+    """Targets (B, S, C, L) of a sound batch, with the teacher's labels where there are none."""
+    targets = batch["targets"]
+    if run.teacher:
+        with fabric.autocast():
+            targets = run.teacher.complete(batch)
+    run.require_sound(batch, targets)
+    return targets
 
 
 class _HalfInside(MixedPrecision):

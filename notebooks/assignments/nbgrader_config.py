@@ -23,6 +23,7 @@ class Deduplicate(DeduplicateIds):
 
 c = get_config()  # noqa: F821 (nbgrader provides it)
 c.CourseDirectory.course_id = "bsrnn"
+c.GenerateAssignment.force = True  # release/ is committed, and made again by the same steps
 c.Execute.timeout = 60  # seconds for one cell: a question may take 30 by the clock
 c.Autograde.sanitize_preprocessors = [
     ClearOutput,

@@ -7,18 +7,17 @@ could look at, such as toy songs of a seed that the teacher keeps. Lesson 15.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import bsrnn
-from bsrnn import benchmark, evaluation
+from bsrnn import evaluation
 from bsrnn.common import UsageError
-from bsrnn.course.capstone.checks import Fault, Verdict, one_line, validate
+from bsrnn.course.capstone.checks import Fault, Verdict, validate
 from bsrnn.course.capstone.scoring import joined, score
 from bsrnn.course.capstone.submission import MODEL, Limits
+from bsrnn.course.sandbox import clean
 
 CACHE = ".board"  # in the folder of submissions: finished scores by digest of the model file
-MEASURED_S = 3.0  # of sound that is timed
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,12 @@ class Ranking:
         return "\n".join(lines)
 
 
-def rank(
-    folder, dataset, limits: Limits, hidden=None, measure=False, cache=None, watch=lambda v: None
-) -> Ranking:
+def rank(folder, dataset, limits: Limits, hidden=None, cache=None, watch=lambda v: None) -> Ranking:
     """Validate and score every submission in `folder`, one folder each.
 
     dataset: public test songs that the claims are about. hidden: songs that decide (default: the
-    public ones). measure: time all networks, in turns; a limit on real_time asks for it, too.
-    cache: folder for finished scores, by default `folder`/.board. watch: told each Verdict.
+    public ones). cache: folder for finished scores, by default `folder`/.board. watch: told each
+    Verdict.
     Raises UsageError: no folder, nothing in it, stems that the songs lack.
     """
     folder = Path(folder)
@@ -68,25 +65,16 @@ def rank(
             separators[path.name] = bsrnn.load(path / MODEL)
         verdicts[path.name] = verdict
         watch(verdict)
-    speeds = {}
-    if separators and (measure or np.isfinite(limits.real_time)):
-        speeds = _measured(separators, hidden.channels)
-    for name, speed in speeds.items():
-        if speed["real_time"] > limits.real_time:
-            here = f"real-time factor {speed['real_time']:.2g} here, at most {limits.real_time:g}"
-            fault = Fault("cost", f"{here}: a faster network, or a higher limit")
-            verdicts[name] = replace(verdicts[name], faults=(fault,))
     ladder = score(None, hidden, stems, cache)
-    for name in [name for name in separators if verdicts[name].valid]:
+    for name in separators:
         key = verdicts[name].digests[MODEL]
         try:
             reports[name] = score(separators[name], hidden, stems, cache, key)
-        except UsageError as error:  # it overflows on a song that was hidden
-            verdicts[name] = replace(verdicts[name], faults=(Fault("sound", one_line(error)),))
+        except Exception as error:  # it overflows on a song that was hidden
+            verdicts[name] = replace(verdicts[name], faults=(Fault("sound", clean(error)),))
     report = joined(reports, ladder)
     costs = {
         name: dict(zip(("parameters", "macs_per_second"), verdicts[name].price, strict=True))
-        | speeds.get(name, {})
         for name in reports
     }
     return Ranking(evaluation.leaderboard(report.songs(), costs), report, verdicts, costs)
@@ -95,24 +83,9 @@ def rank(
 def _verdict(path: Path, limits, dataset, cache) -> Verdict:
     try:
         verdict = validate(path, limits, dataset, cache)
-    except UsageError as error:  # an archive, a link
-        return Verdict(path.name, (Fault("files", one_line(error)),))
+    except Exception as error:  # an archive, a link, whatever a stranger's file makes fail
+        return Verdict(path.name, (Fault("files", clean(error)),))
     if path.name not in evaluation.LADDER:
         return verdict
     fault = Fault("files", f"the name {path.name!r} belongs to the ladder: rename the folder")
     return replace(verdict, faults=(fault, *verdict.faults))
-
-
-def _measured(separators: dict, channels: int) -> dict:
-    """name -> {real_time, products} of one thread, all in turns.
-
-    real_time is seconds of computing per second of sound. Seconds do not travel to other machines;
-    so products counts how many products of two square matrices of `benchmark.PEAK_SIZE` take as
-    long, timed in the same rounds (lesson 11).
-    """
-    table = benchmark.measure({"board": separators}, MEASURED_S, (1,), 3, channels=channels)
-    product_s = 2e-9 * benchmark.PEAK_SIZE**3 / table["peak_gflops"]
-    return {
-        name: {"real_time": float(factor), "products": float(factor / second)}
-        for name, factor, second in zip(table["option"], table["real_time"], product_s, strict=True)
-    }

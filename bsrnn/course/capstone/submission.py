@@ -47,19 +47,17 @@ class Limits:
     """The rules of a board. Costs hold for the whole network, on songs of the board's channels.
 
     stems: that are scored; empty: all that the songs have. parameters; macs_per_s:
-    multiply-accumulates per second of sound (`bsrnn.cost`); real_time: seconds of computing per
-    second of sound on the machine of the board, one thread, only where it is measured;
-    tolerance_db: by which a claim may miss what is computed here.
+    multiply-accumulates per second of sound (`bsrnn.cost`); tolerance_db: by which a claim may
+    miss what is computed here.
     """
 
     stems: tuple[str, ...] = ()
     parameters: float = 1e6
     macs_per_s: float = 5e9
-    real_time: float = float("inf")
     tolerance_db: float = 0.05
 
     def __post_init__(self):
-        for name in ("parameters", "macs_per_s", "real_time", "tolerance_db"):
+        for name in ("parameters", "macs_per_s", "tolerance_db"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"limit {name} is {getattr(self, name)}: give a number above 0")
 

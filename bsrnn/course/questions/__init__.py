@@ -23,6 +23,7 @@ QUESTIONS = {
         "inconsistency_db": {"value": 1, "adds up": 1},
         "lazy_sdr_db": {"names": 1, "values": 1},
         "active_share": {"share": 2},
+        "find_fault": {"what": 2, "where": 3},
     },
     "a1": {
         "grid": {"units": 1},
@@ -30,6 +31,7 @@ QUESTIONS = {
         "my_stft": {"transform": 1, "windows": 2},
         "my_istft": {"round trip": 2, "least squares": 1},
         "is_cola": {"cosine windows": 1, "other windows": 1},
+        "sharpest": {"sharpness": 3, "choice": 2},
     },
     "a2": {
         "power_mask": {"mask": 1, "silence": 1},
@@ -37,6 +39,7 @@ QUESTIONS = {
         "sigmoid_mask": {"mask": 1, "silence": 1},
         "ladder_db": {"floors": 1, "estimate": 1, "best gain": 1},
         "add_up": {"sum": 1, "equal parts": 1},
+        "match": {"order": 3, "polarity": 2},
     },
     "a3": {
         "ranges_of": {"borders": 2, "borders on bins": 1},
@@ -44,6 +47,7 @@ QUESTIONS = {
         "split_parameters": {"count": 2},
         "energy_shares": {"shares": 1, "silence": 1},
         "band_gains": {"gains": 2, "silence": 1},
+        "defend": {"bounds": 3, "choice": 2},
     },
     "a4": {
         "norm": {"values": 2},
@@ -51,6 +55,7 @@ QUESTIONS = {
         "along": {"rows": 1, "time": 1, "bands": 1},
         "gated_mask": {"mask": 2},
         "apply_bands": {"apart": 1, "overlap": 2},
+        "faulty_band": {"where": 3, "what": 2},
     },
     "a5": {
         "usdr": {"value": 1, "limits": 1},
@@ -58,6 +63,7 @@ QUESTIONS = {
         "csdr": {"frames": 2, "no frame left": 1},
         "usdr_of_gain": {"gains": 1, "no change": 1},
         "add_error": {"score": 1, "orthogonal": 1, "made of both": 1},
+        "two_boards": {"orders": 4, "moved": 1},
     },
     "a6": {
         "train.clears": {"clears": 2},
@@ -66,6 +72,7 @@ QUESTIONS = {
         "train.evaluates": {"evaluates": 2},
         "train.remembers": {"remembers": 2},
         "lr_at": {"warm-up": 2, "stairs": 2},
+        "diagnose": {"word": 3, "epoch": 2},
     },
     "a7": {
         "starts_of": {"ends": 1, "steps": 1},
@@ -73,6 +80,7 @@ QUESTIONS = {
         "separate_long": {"calls": 1, "level": 1, "overlap": 2},
         "any_channels": {"calls": 1, "values": 1},
         "karaoke": {"quiet": 1, "loud": 1},
+        "choose_chunk": {"curve": 3, "choice": 2},
     },
     "a8": {
         "median_interval": {"median": 2, "interval": 2},
@@ -80,6 +88,10 @@ QUESTIONS = {
         "mixed": {"keys": 1, "one row": 1},
     },
 }
+BY_HAND = {"a8": {"B1": 6, "B2": 10, "B3": 8, "B4": 6}}  # parts of the report, by the rubric
+# about real excerpts, pictures and boards: with a8's results and listening a third of all points
+EARS = ("find_fault", "sharpest", "match", "defend", "faulty_band", "two_boards", "diagnose",
+        "choose_chunk")  # fmt: skip
 MODULES = {"a4": ("torch",), "a6": ("torch",)}  # beside numpy and the standard library
 _SIGNAL = {"scipy", "librosa", "torch", "bsrnn", "stft", "istft"}
 FORBIDDEN = {  # names that an assignment's text does not allow, wherever they come from
@@ -92,6 +104,12 @@ FORBIDDEN = {  # names that an assignment's text does not allow, wherever they c
     "a7": {"bsrnn"},
     "a8": {"bsrnn", "scipy"},
 }  # fmt: skip
+
+
+def total(assignment: str) -> int:
+    """All points of an assignment, those given by hand among them."""
+    asked, by_hand = QUESTIONS[assignment].values(), BY_HAND.get(assignment, {})
+    return sum(sum(parts.values()) for parts in asked) + sum(by_hand.values())
 
 
 def points(assignment: str, question: str) -> int:
@@ -198,7 +216,7 @@ def numbers(got, what: str) -> np.ndarray:
         array = np.asarray(got)
     except ValueError:
         array = np.asarray(None)
-    kind = getattr(got, "kind", type(got).__name__)  # student.Opaque
+    kind = getattr(got, "kind", type(got).__name__)  # wire.Opaque
     assert array.dtype.kind in "biufc", f"{what}: numbers expected, not {kind}"
     return array
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bsrnn.course.questions import entry, same
+from bsrnn.course.questions import entry, excerpts, numbers, same
 
 
 def _stems(rng, channels: int = 2) -> dict:
@@ -101,3 +101,24 @@ def active_share(answer, rng, part):
         with part("share"):
             got = answer(np.concatenate([x.reshape(channels, -1), tail], 1), block, threshold_db)
             same(got, loud.mean(), "active_share", 1e-9, hints)
+
+
+def find_fault(answer, rng, part):
+    """("click" or "dropout", s): one of them was planted in a second of the real clip."""
+    for kind in ("click", "dropout", "dropout", "click"):
+        x = sum(excerpts.stems(rng).values())
+        first, length = int(rng.integers(4000, 38000)), int(rng.integers(500, 2000))
+        if kind == "click":
+            x[:, first] = rng.choice([-1, 1])
+        else:
+            x[:, first : first + length] = 0
+        with part("what"):
+            got = answer(x.copy(), excerpts.RATE)
+            pair = isinstance(got, (tuple, list)) and len(got) == 2
+            assert pair, "find_fault: (word, seconds) is wanted"
+            assert got[0] == kind, f"find_fault: it is a {kind}, yours says {got[0]}"
+        with part("where"):
+            second = float(numbers(got[1], "find_fault: the second"))
+            assert abs(second - first) > 2, "find_fault: seconds, not samples"
+            off_ms = 1000 * (second - first / excerpts.RATE)
+            assert abs(off_ms) < 1, f"find_fault: the {kind} begins {-off_ms:.3g} ms after yours"

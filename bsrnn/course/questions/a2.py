@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bsrnn.course.questions import entry, numbers, same
+from bsrnn.course.questions import entry, excerpts, numbers, same
 
 
 def _spectra(rng):
@@ -127,3 +127,21 @@ def add_up(answer, rng, part):
                 np.broadcast_to(got[0] - estimates[0], shape),
                 "add_up: equal parts",
             )
+
+
+def match(answer, rng, part):
+    """[(stem, sign)] of real estimates in another order, some upside down, all with leaks."""
+    for _ in range(3):
+        stems = np.stack(list(excerpts.stems(rng).values()))  # (S, C, L)
+        order, signs = rng.permutation(len(stems)), rng.choice([-1, 1], len(stems))
+        signs[0] = -1
+        clean = signs[:, None, None] * stems[order]
+        estimates = rng.uniform(0.3, 2, (len(stems), 1, 1)) * clean + 0.02 * stems.sum(axis=0)
+        with part("order"):
+            got = numbers(answer(stems.copy(), estimates.copy()), "match")
+            assert got.shape == (len(stems), 2), "match: a pair (stem, sign) for each estimate"
+            back = np.array_equal(got[:, 0], np.argsort(order)) and (got[:, 0] != order).any()
+            assert not back, "match: the stem of each estimate, not the estimate of each stem"
+            same(got[:, 0], order, "match: the stems")
+        with part("polarity"):
+            same(got[:, 1], signs, "match: the signs")

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from bsrnn.course.questions import numbers, same
+from bsrnn.course.questions import entry, excerpts, numbers, same
 
 
 def _cut(rng, bins: int) -> list:
@@ -128,3 +128,32 @@ def band_gains(answer, rng, part):
         with part("silence"):
             assert np.isfinite(got).all(), "band_gains: not finite: 0 where the mixture is silent"
             same(got, want, "band_gains", 1e-7, hints)
+
+
+def defend(answer, rng, part):
+    """(name, {name: dB}): the scheme whose band oracle reaches most on a real excerpt."""
+    for stem in ("vocals", "bass", "drums"):
+        piece = excerpts.stems(rng, 16384)
+        s, x = (excerpts.spectrum(y, 512, 256) for y in (piece[stem], sum(piece.values())))
+        schemes = {name: _cut(rng, s.shape[1]) for name in ("first", "second", "third")}
+        want = {name: _bound_db(s, x, ranges) for name, ranges in schemes.items()}
+        with part("bounds"):
+            got = answer({n: list(r) for n, r in schemes.items()}, s.copy(), x.copy())
+            assert isinstance(got, (tuple, list)) and len(got) == 2, "defend: (name, bounds)"
+            for name, value in want.items():
+                hints = [(2 * value, "10 log10 of energies"), (-value, "upside down")]
+                same(entry(got[1], name), value, f"defend: the bound of {name}", 1e-6, hints)
+        with part("choice"):
+            best = max(want, key=want.get)
+            assert got[0] == best, f"defend: {best} reaches most, yours says {got[0]}"
+
+
+def _bound_db(s, x, ranges) -> float:
+    """uSDR in dB of the best complex gain of each band, by the angle between stem and mixture."""
+    left = 0.0
+    for lo, hi in ranges:
+        a, b = s[:, lo:hi], x[:, lo:hi]
+        energy = np.sum(np.abs(b) ** 2, axis=1)
+        shared = np.abs(np.sum(a * b.conj(), axis=1)) ** 2 / np.maximum(energy, 1e-300)
+        left += np.sum(np.sum(np.abs(a) ** 2, axis=1) - shared)
+    return 10 * math.log10(np.sum(np.abs(s) ** 2) / left)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bsrnn.course.questions import same
+from bsrnn.course.questions import excerpts, same
 
 
 def _normal(rng, *shape) -> torch.Tensor:
@@ -128,3 +128,22 @@ def apply_bands(answer, rng, part):
         arguments = ([m.clone() for m in masks], ranges, weights, spectrum.clone())
         with part("overlap" if overlapping else "apart"):
             same(answer(*arguments), want * x, "apply_bands", 1e-5, hints)
+
+
+def faulty_band(answer, rng, part):
+    """(band, word): what was done to one band of the spectrum of a real excerpt (C, F, T)."""
+    for kind in ("silent", "mirrored", "late", "mirrored"):
+        x = excerpts.spectrum(sum(excerpts.stems(rng, 16384).values()), 512, 256)
+        edges = [0, *np.sort(rng.choice(np.arange(2, 60), 5, replace=False)).tolist(), 100]
+        ranges, place = list(zip(edges, edges[1:], strict=False)), int(rng.integers(1, 5))
+        rows = slice(*ranges[place])
+        done = {"silent": lambda z: 0 * z, "mirrored": np.conj, "late": lambda z: np.roll(z, 1, -1)}
+        after = 0.7 * x
+        after[:, rows] = done[kind](after[:, rows])
+        with part("where"):
+            before, after = (torch.from_numpy(z).to(torch.complex64) for z in (x, after))
+            got = answer(before.clone(), after.clone(), list(ranges))
+            assert isinstance(got, (tuple, list)) and len(got) == 2, "faulty_band: (band, word)"
+            assert got[0] == place, f"faulty_band: band {place} (from 0), yours says {got[0]}"
+        with part("what"):
+            assert got[1] == kind, f"faulty_band: it is {kind}, yours says {got[1]}"

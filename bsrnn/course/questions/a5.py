@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bsrnn import metrics
-from bsrnn.course.questions import numbers, same
+from bsrnn.course.questions import excerpts, numbers, same
 
 
 def _pair(rng, channels: int = 2):
@@ -125,3 +125,32 @@ def _orthogonal(s, error, got):
     alike = abs(np.sum((got - s) * s)) / np.linalg.norm(s) / np.linalg.norm(got - s)
     assert alike < 1e-6, "add_error: the error still has something in common with s"
     assert np.sum((got - s) * error) > 0, "add_error: g > 0 was asked for"
+
+
+def two_boards(answer, rng, part):
+    """(order by uSDR, order by SI-SDR, who moved) of systems on real stems: names, best first."""
+    for _ in range(2):
+        references = np.stack(list(excerpts.stems(rng, 22050).values()))  # (S, C, L)
+        leak = references.sum(axis=0) - references
+        noise = 0.02 * rng.standard_normal(references.shape)
+        systems = {
+            "quiet": float(rng.uniform(0.2, 0.35)) * (references + 0.05 * leak),
+            "leaky": references + float(rng.uniform(0.2, 0.3)) * leak,
+            "noisy": references + noise,
+            "upside down": -references + 0.01 * leak,
+        }
+        boards = []
+        for score in (metrics.usdr, metrics.si_sdr):
+            means = {n: np.mean([score(s, e) for s, e in zip(references, x, strict=True)])
+                     for n, x in systems.items()}  # fmt: skip
+            boards.append(sorted(means, key=lambda n, means=means: -means[n]))
+        moved = sorted(n for n in systems if boards[0].index(n) != boards[1].index(n))
+        with part("orders"):
+            got = answer(references.copy(), {n: x.copy() for n, x in systems.items()})
+            assert isinstance(got, (tuple, list)) and len(got) == 3, "two_boards: three lists"
+            for name, mine, want in zip(("uSDR", "SI-SDR"), got, boards, strict=False):
+                turned = list(mine) == want[::-1]
+                assert not turned, f"two_boards: the best one of {name} first"
+                assert list(mine) == want, f"two_boards by {name}: {want}, yours {list(mine)}"
+        with part("moved"):
+            assert sorted(got[2]) == moved, f"two_boards: {moved} moved, yours {list(got[2])}"

@@ -14,7 +14,7 @@ HUGE = 1e9
 def _run(answer, rng, sizes, valid, epochs=1, clip_norm=HUGE, accumulate=1, lr=1e-6):
     """(result, gain at the end, calls, gradients at each step): targets are 0, so the gradient is
     the size. A call is (training, gradients recorded, gain). The loop runs on the student's side,
-    on a witness (`student.py`), since gradients do not travel."""
+    on a witness (`course.world`), since gradients do not travel."""
     return answer.train(
         gain=float(rng.uniform(0.85, 0.95)), lr=lr, shape=rng.integers(2, 5, 2).tolist(),
         sizes=[float(size) for size in sizes], valid=[float(value) for value in valid],
@@ -106,3 +106,26 @@ def lr_at(answer, rng, part):
             same(got[rise], want[rise], words, 1e-9, [(late[rise], hints[0][1])])
         with part("stairs"):
             same(got[warmup:], want[warmup:], words, 1e-9, [(smooth[warmup:], hints[1][1])])
+
+
+def diagnose(answer, rng, part):
+    """(word, epoch) of the curves of a training and a validation loss, with their noise."""
+    for kind in ("overfits", "diverges", "learns", "overfits", "learns"):
+        epochs = np.arange(int(rng.integers(24, 60)))
+        fall = 0.2 + np.exp(-epochs / rng.uniform(10, 14))
+        train, valid = fall.copy(), fall + 0.1
+        turn = len(epochs) // 2
+        if kind == "overfits":
+            valid[turn:] = valid[turn] + 0.05 * (epochs[turn:] - turn)
+        if kind == "diverges":
+            train[turn:] = 3.0 ** (epochs[turn:] - turn + 1)
+            valid[turn:] = np.nan if rng.random() < 0.5 else train[turn:]
+        train, valid = (y * (1 + 0.001 * rng.standard_normal(len(y))) for y in (train, valid))
+        with part("word"):
+            got = answer(train.copy(), valid.copy())
+            assert isinstance(got, (tuple, list)) and len(got) == 2, "diagnose: (word, epoch)"
+            assert got[0] == kind, f"diagnose: this one {kind}, yours says {got[0]}"
+        with part("epoch"):
+            best = int(np.nanargmin(valid))
+            assert got[1] != best + 1, "diagnose: epochs count from 0"
+            assert got[1] == best, f"diagnose: keep the weights of epoch {best}, yours {got[1]}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bsrnn.course.questions import numbers, same
+from bsrnn.course.questions import excerpts, numbers, same
 
 
 def starts_of(answer, rng, part):
@@ -140,3 +140,30 @@ def karaoke(answer, rng, part):
         ]
         with part("loud" if peak > 1 else "quiet"):
             same(answer(mixture.copy(), vocals.copy()), want, "karaoke", 1e-9, hints)
+
+
+def choose_chunk(answer, rng, part):
+    """(chunk, dB of each): a separator by the band of the voice, on real excerpts in chunks."""
+    for loss_db in (0.1, 1.0):
+        piece = excerpts.stems(rng, 16384)
+        x, s = sum(piece.values()), piece["vocals"]
+        chunks = [128, 512, 2048, 8192]
+
+        def model(part):
+            spectrum = np.fft.rfft(part)
+            hz = np.arange(spectrum.shape[-1]) * excerpts.RATE / np.shape(part)[-1]
+            return np.fft.irfft(spectrum * ((hz > 200) & (hz < 5000)), np.shape(part)[-1])
+
+        want = []
+        for chunk in chunks:
+            parts = [model(x[:, i : i + chunk]) for i in range(0, x.shape[1], chunk)]
+            error = np.linalg.norm(np.concatenate(parts, axis=1) - s)
+            want.append(20 * np.log10(np.linalg.norm(s) / error))
+        with part("curve"):
+            got = answer(model, x.copy(), s.copy(), list(chunks), loss_db)
+            assert isinstance(got, (tuple, list)) and len(got) == 2, "choose_chunk: (chunk, dB)"
+            hints = [(np.array(want) * 2, "10 log10 of energies")]
+            same(got[1], want, "choose_chunk: uSDR of each length", 1e-6, hints)
+        with part("choice"):
+            best = next(c for c, db in zip(chunks, want, strict=True) if db >= max(want) - loss_db)
+            assert got[0] == best, f"choose_chunk: {best} is enough, yours says {got[0]}"

@@ -13,14 +13,8 @@ import re
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import scheme
 from bsrnn.common import UsageError, choose
-from bsrnn.models.config import (
-    MaskConfig,
-    ModelConfig,
-    PlaneConvBlock,
-    RNNBlock,
-    SplitConfig,
-    TransformerBlock,
-)
+from bsrnn.models.blocks import MaskConfig, PlaneConvBlock, RNNBlock, SplitConfig, TransformerBlock
+from bsrnn.models.config import ModelConfig
 from bsrnn.models.zoo.layouts import (
     Entry,
     Family,
@@ -40,7 +34,7 @@ ACTIVATIONS = {
     "Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "GELU": "gelu", "LeakyReLU": "leaky-relu",
 }  # fmt: skip
 # What torch's activations take, and the value that changes nothing.
-NEUTRAL = {"inplace": None, "alpha": 1.0, "approximate": "none"}
+NEUTRAL = {"inplace": None, "approximate": "none"}
 COMPUTED = ("window", "freq_weights/", "query_encoder.", "metrics.", "fader.")
 
 
@@ -108,18 +102,34 @@ def scheme_of_any(widths, rates) -> tuple[str, int]:
     return "", 0
 
 
-def _activation(given: dict) -> tuple[str, float]:
-    """(name, slope) of the hidden layers of the masks. An option that is not built is refused."""
+def _activation(given: dict) -> dict:
+    """Settings of the hidden layers of the masks. An option that is not built is refused."""
     name = choose(given.get("hidden_activation") or "Tanh", ACTIVATIONS, "hidden_activation")
     options = dict(given.get("hidden_activation_kwargs") or {})
-    slope = options.pop("negative_slope", 0.01) if name == "LeakyReLU" else 0.01
+    made = {"activation": ACTIVATIONS[name]}
+    if name == "LeakyReLU" and "negative_slope" in options:
+        made["slope"] = options.pop("negative_slope")
+    if name == "ELU" and "alpha" in options:
+        made["alpha"] = options.pop("alpha")
     for option, value in options.items():
         if option not in NEUTRAL or NEUTRAL[option] not in (None, value):
             raise UsageError(
                 f"hidden_activation_kwargs {{{option}: {value}}} of {name} is not built here: the "
                 "output would be another one"
             )
-    return ACTIVATIONS[name], slope
+    return made
+
+
+def _film(given: dict, state) -> dict:
+    """Settings of Banquet's FiLM: its settings' words are of two layers with an ELU between."""
+    parts = {ours: f"film.{t}." for ours, t in (("gain", "gamma"), ("offset", "beta"))}
+    there = [o for o, name in parts.items() if any(key.startswith(name) for key in state)]
+    if not (there or given.get("film_depth") or "film.gn.weight" in state):
+        return {}
+    depth, activation = given.get("film_depth") or 2, given.get("film_activation") or "ELU"
+    if (depth, activation) != (2, "ELU"):
+        raise UsageError(f"film_depth {depth} with {activation} is not built here, 2 with ELU is")
+    return {"query": 768, "film": there[0] if len(there) == 1 else None}
 
 
 def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
@@ -133,7 +143,6 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
         block = TransformerBlock(given["rnn_dim"])
     elif any(".seqband.0.conv." in name for name in state):
         block = PlaneConvBlock(given["rnn_dim"])
-    activation, slope = _activation(given)
     handling = "joint" if given.get("treat_channel_as_feature", True) else "shared"
     return ModelConfig(
         stems=tuple(stem for stem in stems if stem != "mne:+"),
@@ -150,12 +159,11 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
         mask=MaskConfig(
             norm="layer",
             hidden=given["mlp_dim"],
-            activation=activation,
-            slope=slope,
             parts="complex" if given.get("complex_mask", True) else "real",
             overlap="weights" if given.get("use_freq_weights", True) else "sum",
+            **_activation(given),
         ),
-        query=768 if given.get("film_depth") or "film.gn.weight" in state else None,
+        **_film(given, state),
     )
 
 
@@ -228,9 +236,9 @@ def banquet_plan(config: ModelConfig):
     yield from _core(config, "tf_model")
     if config.query:
         yield from norm("film.norm", "film.gn")
-        for own, name in (("gain", "gamma"), ("offset", "beta")):
-            for place in (0, 2):
-                yield from pair(f"film.{own}.{place}", f"film.{name}.{place}")
+        for part, name in (("gain", "gamma"), ("offset", "beta")):
+            for place in (0, 2) if config.film in (None, part) else ():
+                yield from pair(f"film.{part}.{place}", f"film.{name}.{place}")
     yield from _heads(config, "mask_estim", one=bool(config.query))
 
 

@@ -5,8 +5,8 @@ The weights are the largest dictionary of tensors, without the prefixes of wrapp
 and tensors of losses. Writing is atomic: a reader sees the old file or the new one.
 """
 
+import contextlib
 import json
-import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -17,10 +17,12 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bsrnn.common import DataError, UsageError, whole
+from bsrnn.common import DataError, UsageError, alike, another_kind, choose, whole
 from bsrnn.models import cpu
 from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.cost import cost
+from bsrnn.models.presets import presets
 from bsrnn.models.zoo import pickles
 from bsrnn.models.zoo.bag import SeparatorBag
 from bsrnn.models.zoo.d3net import D3NetSeparator
@@ -32,15 +34,63 @@ FORMAT = "bsrnn-1"
 
 
 def build(config, passport: dict | None = None):
-    """The separator that a ModelConfig or a D3NetConfig describes, with new weights."""
+    """The separator that a ModelConfig or a D3NetConfig describes, with new weights; or that of a
+    name: of a preset, "d3net", or a system of `baselines`.
+
+    >>> build("tiny").stems
+    ('vocals',)
+    """
+    if isinstance(config, str):
+        from bsrnn.models.zoo import baselines
+
+        known = [*presets(), "d3net", *baselines.NAMES]
+        name = choose(alike(config, known), known, "model preset")
+        if name in baselines.NAMES:
+            return baselines.untrained(name)
+        config = D3NetConfig() if name == "d3net" else presets()[name]
     kind = D3NetSeparator if isinstance(config, D3NetConfig) else BandSplitSeparator
     return cpu.attach(kind(config, passport))
 
 
+@contextlib.contextmanager
+def guarded(what):
+    """What goes wrong inside is one line that begins with `what`: our errors, and any that damaged
+    settings cause."""
+    try:
+        yield
+    except UsageError as error:
+        raise type(error)(f"{what}: {error}") from None
+    except Exception as error:  # made of another's words: it may fail in any way
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:100]
+        raise DataError(f"{what}: its settings are damaged or incomplete ({reason})") from None
+
+
 def read_config(text: str):
     """The ModelConfig or D3NetConfig that its to_json has written."""
-    kind = D3NetConfig if json.loads(text).get("model") == "d3net" else ModelConfig
-    return kind.from_json(text)
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise UsageError(f"give settings by name, not {values!r}")
+    return (D3NetConfig if values.get("model") == "d3net" else ModelConfig).from_json(text)
+
+
+COMPUTED = ("frequencies", "running_mean", "running_var", "num_batches_tracked")  # no parameters
+
+
+def bounded(configs, state: dict, exact=False) -> None:
+    """DataError if networks of `configs` hold other weights than `state`: found from the closed
+    form, before anything is built. Not `exact`: only if they would be far larger."""
+    there = {name: x for name, x in state.items() if not name.endswith(COMPUTED)}
+    held, wanted = sum(x.numel() for x in there.values()), 0
+    for config in configs:
+        if isinstance(config, D3NetConfig):
+            if config.convolutions > len(state):
+                raise DataError(f"its settings want {config.convolutions} convolutions")
+            with torch.device("meta"):
+                wanted += sum(x.numel() for x in D3NetSeparator(config).parameters())
+        else:
+            wanted += cost(config, seconds=1.0).parameters
+    if wanted != held if exact else wanted > 2 * held + 10**6:
+        raise DataError(f"holds {held:,} numbers where its settings want {wanted:,}")
 
 
 def save(separator, path, passport: dict | None = None) -> Path:
@@ -80,13 +130,17 @@ def is_own(path) -> bool:
 def load_own(path):
     """A separator, in training mode, from a safetensors file of `save`; strict."""
     state, metadata = _read_safetensors(path)
-    configs = [read_config(one) for one in json.loads(metadata["configs"])]
-    passport = json.loads(metadata["passport"])
-    if metadata["kind"] == "bag":
-        separator = SeparatorBag([build(config) for config in configs], passport)
-    else:
-        separator = build(configs[0], passport)
-    load_strictly(separator, current(state, separator), path)
+    with guarded(path):
+        configs = [read_config(text) for text in json.loads(metadata["configs"])]
+        passport = json.loads(metadata["passport"])
+        if not configs or not isinstance(passport, dict):
+            raise DataError("give a list of settings as `configs`, an object as `passport`")
+        bounded(configs, state, exact=True)
+        separators = [build(config, passport) for config in configs]
+        bag = metadata["kind"] == "bag"
+        separator = SeparatorBag(separators, passport) if bag else separators[0]
+        state = current(state, separator)
+    load_strictly(separator, state, path)
     return separator
 
 
@@ -125,7 +179,6 @@ def refuse_not_finite(state: dict, what) -> None:
 
 # ---- files of others ---------------------------------------------------------------------------
 
-SUFFIXES = (".ckpt", ".pt", ".pth", ".chpt", ".safetensors", ".h5")
 # What wrappers put before every name, in any order; a copy with averaged weights is another set.
 WRAPPERS = ("model.", "module.", "_orig_mod.")
 PARTS = ("net.", "network.", "separator.", "generator.")
@@ -134,11 +187,6 @@ BYSTANDERS = re.compile(  # tensors of losses, metrics and counters
     r"(^|\.)(losses?|loss_fn|criterion|metrics?|\w+_loss|stft_loss|sdr)\.|"
     r"(^|\.)(n_averaged|num_updates|initted|step|global_step|ema_step)$"
 )
-STARTS = {  # of files that are no checkpoints
-    b"version https://git-lfs": "a Git LFS pointer, not the file: run git lfs pull",
-    b"<!doctype": "a web page, not the file: download it again, from the link itself",
-    b"<html": "a web page, not the file: download it again, from the link itself",
-}
 
 
 class Found(NamedTuple):
@@ -157,17 +205,19 @@ def read(path) -> Found:
     """
     path = Path(path)
     content = _read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, not weights by name")
-    state = _largest(content)
-    if not state:
-        raise DataError(f"{path}: holds no weights, only {', '.join(map(str, list(content)[:5]))}")
-    settings = _plain(content.get("hyper_parameters") or content.get("cfg") or {})
-    average = None
-    for optimizer in content.get("optimizer_states") or []:
-        average = optimizer.get("ema", average) if isinstance(optimizer, dict) else average
+    with guarded(path):
+        if not isinstance(content, dict):
+            raise DataError(f"holds a {type(content).__name__}, not weights by name")
+        state = _largest(content)
+        if not state:
+            raise DataError(f"holds no weights, only {', '.join(map(str, list(content)[:5]))}")
+        settings = _plain(content.get("hyper_parameters") or content.get("cfg") or {})
+        average = None
+        for optimizer in content.get("optimizer_states") or []:
+            average = optimizer.get("ema", average) if isinstance(optimizer, dict) else average
+        state = _unwrapped(state)
     settings = settings if isinstance(settings, dict) else {}
-    return Found(_unwrapped(state), settings or settings_beside(path), average)
+    return Found(state, settings or settings_beside(path), average)
 
 
 def _largest(content, depth: int = 0) -> dict:
@@ -209,23 +259,15 @@ def _wrapper(state: dict) -> str:
 
 
 def _read_torch(path: Path):
-    """The object in a torch file: of a zip by our own reader, of an old one by weights-only."""
+    """The object in a torch file, read without running anything of it."""
     with open(path, "rb") as file:
-        start = file.read(512).lstrip()
-    for words, what in STARTS.items():
-        if start.lower().startswith(words):
-            raise DataError(f"{path.name}: {what}")
-    if zipfile.is_zipfile(path):
-        return pickles.read(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).replace("\n", " ")
-        named = re.search(r"(?:GLOBAL|global|Unsupported)[^.]*? ([\w.]+) was not", reason)
-        what = f"it wants to run {named[1]}" if named else "it is no plain torch file"
-        raise DataError(f"{path}: refused, because {what}; get another file") from None
-    except Exception as error:  # a broken file makes the reader fail in any way
-        raise DataError(f"{path}: not a readable torch file ({str(error)[:80]})") from None
+        start = file.read(512)
+    archive = zipfile.is_zipfile(path)
+    if start.startswith(b"PK") and not archive:
+        raise DataError(f"{path}: not a readable torch file (incomplete: get it again)")
+    if not archive and (what := another_kind(start)):
+        raise DataError(f"{path.name} {what}")
+    return pickles.read(path) if archive else pickles.read_old(path)
 
 
 def _plain(value):
@@ -268,12 +310,25 @@ def settings_beside(path: Path) -> dict:
     return read_settings(others[0]) if len(others) == 1 else {}
 
 
+MOST_SETTINGS_BYTES = 2**20
+
+
 def read_settings(path) -> dict:
     """A YAML file of settings as a dictionary, by a loader that builds plain values only."""
+    path = Path(path)
     try:
+        if path.stat().st_size > MOST_SETTINGS_BYTES:
+            raise DataError(f"{path}: too large for a file of settings")
         with open(path, encoding="utf-8") as file:
-            found = yaml.load(file, Loader=_Yaml)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+            values = yaml.load(file, Loader=_Yaml)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read it ({error.strerror}): check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = str(error).splitlines()[0][:80]
         raise DataError(f"{path}: not a plain YAML file ({reason})") from None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(values, dict):
+        words = type(values).__name__
+        raise DataError(f"{path}: holds {words}, not settings by name: name another file")
+    return values

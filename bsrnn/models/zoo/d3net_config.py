@@ -125,6 +125,13 @@ class D3NetConfig:
         if self.channels not in (1, 2):
             raise UsageError(f"channels is {self.channels}: D3Net takes 1 or 2")
 
+    @property
+    def convolutions(self) -> int:
+        """Of its D3 blocks: how large it is to build."""
+        stacks = [stack for target in self.targets for stack in (*target.bands, target.full)]
+        pairs = (pair for stack in stacks for pair in zip(stack.layers, stack.blocks, strict=False))
+        return sum(layers * blocks for layers, blocks in pairs)
+
     channel_handling = "joint"  # the network hears all channels at once
     joint_channels = property(lambda self: self.channels)
     chunk_samples = 0  # any length

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bsrnn.common import DataError, UsageError, optional
-from bsrnn.models.zoo.checkpoints import load_strictly, settings_beside
+from bsrnn.common import DataError, optional
+from bsrnn.models.zoo.checkpoints import bounded, guarded, load_strictly, settings_beside
 from bsrnn.models.zoo.d3net import D3NetSeparator
 from bsrnn.models.zoo.d3net_config import TARGETS, D3NetConfig
 
@@ -84,22 +84,38 @@ def from_nnabla(found: dict, config: D3NetConfig, what="the D3Net file") -> D3Ne
 
 
 def read_h5(path) -> dict:
-    """target -> {NNabla's name: float32 array} of an .h5 file."""
-    h5py = optional("h5py")
-    found: dict[str, dict] = {}
+    """target -> {NNabla's name: float32 array} of an .h5 file.
+
+    Only arrays in the file itself are read, and no more numbers than it has bytes for: a file may
+    name other files, or declare what it does not hold.
+    """
+    h5py, path = optional("h5py"), Path(path)
+    targets: dict[str, dict] = {}
+    left = path.stat().st_size
     try:
         with h5py.File(path, "r") as file:
-            for stem, group in file.items():
-                found[stem] = {}
-
-                def keep(name, item, into=found[stem]):
-                    if isinstance(item, h5py.Dataset):
-                        into[name] = item[()]
-
-                group.visititems(keep)
-    except (OSError, AttributeError, KeyError) as error:
+            for stem in file:
+                if not isinstance(file.get(stem, getlink=True), h5py.HardLink):
+                    raise DataError(f"{path}: {stem} lies in another file: get the whole file")
+                arrays = []
+                file[stem].visititems(lambda name, item, to=arrays: to.append((name, item)))
+                arrays = [(n, item) for n, item in arrays if isinstance(item, h5py.Dataset)]
+                left -= sum(_bytes(item, path) for _, item in arrays)
+                if left < 0:
+                    raise DataError(f"{path}: declares more numbers than it holds: get it again")
+                targets[stem] = {name: item[()] for name, item in arrays}
+    except (OSError, AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise DataError(f"{path}: not a readable HDF5 file ({str(error)[:60]})") from None
-    return found
+    return targets
+
+
+def _bytes(item, path) -> int:
+    """What an array takes in memory; a DataError if it lies in another file or is no numbers."""
+    if item.external or item.is_virtual:
+        raise DataError(f"{path}: {item.name} lies in another file: get the whole file")
+    if item.dtype.kind != "f":
+        raise DataError(f"{path}: {item.name} holds no numbers")
+    return item.nbytes
 
 
 def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
@@ -108,15 +124,17 @@ def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
     settings: the original's yaml as a dictionary; empty: from a YAML file beside it, else the
     published ones of each target.
     """
-    found, path = read_h5(path), Path(path)
+    targets, path = read_h5(path), Path(path)
     settings = settings or settings_beside(path)
-    stems = tuple(sorted(found, key=lambda stem: ([*TARGETS, stem].index(stem), stem)))
-    if not stems:
-        raise DataError(f"{path.name}: holds no weights")
-    try:
-        config = D3NetConfig.from_original(settings, stems) if settings else D3NetConfig(stems)
-    except KeyError as error:
-        raise UsageError(f"{path.name}: its settings lack {error.args[0]}") from None
-    separator = from_nnabla(found, config, path.name)
+    with guarded(path.name):
+        stems = tuple(sorted(targets, key=lambda stem: ([*TARGETS, stem].index(stem), stem)))
+        if not stems:
+            raise DataError("holds no weights")
+        config = D3NetConfig(stems)
+        if settings:
+            config = D3NetConfig.from_original(settings, stems)
+        arrays = {f"{s}/{n}": torch.as_tensor(x) for s in stems for n, x in targets[s].items()}
+        bounded([config], arrays)
+    separator = from_nnabla(targets, config, path.name)
     separator.passport.update({**passport, "file": path.name})
     return separator

@@ -6,18 +6,18 @@ What their files call the weights and the settings. Lessons 05 and 06.
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import from_regions
 from bsrnn.common import UsageError
-from bsrnn.models.config import (
+from bsrnn.models.blocks import (
     AttentionConfig,
     AttentionLSTMBlock,
     ConvBlock,
     DilatedBlock,
     MaskConfig,
     MixedBlock,
-    ModelConfig,
     RNNBlock,
     SplitConfig,
     TacConfig,
 )
+from bsrnn.models.config import ModelConfig
 from bsrnn.models.zoo.layouts import (
     CONV,
     CONV2,
@@ -42,8 +42,8 @@ from bsrnn.models.zoo.layouts import (
 
 # ---- magronp: BSRNN, oBSRNN, SIMO, BSCNN, naive stereo; current and older layouts ---------------
 
-MAGRONP_BANDS = {name: f"{name}-magronp" for name in ("bass", "drums", "other")}
-MAGRONP_BANDS["vocals"] = "v7-magronp"
+MAGRONP_BANDS = {name: f"{name}-magronp" for name in ("joint", "bass", "drums", "other")}
+MAGRONP_BANDS = {"vocals": "v7-magronp", **MAGRONP_BANDS}
 
 
 def magronp_sizes(state) -> dict:
@@ -55,6 +55,8 @@ def magronp_sizes(state) -> dict:
     net = "separator.0.{}_net.{}"
     own = state[net.format("time", "norm.weight")].shape[0]
     channels, n_fft = grid_of(state, "BN.{}.0.weight")
+    widths = widths_of(state, "BN.{}.0.weight", 2 * channels)
+    scheme, _ = scheme_of(widths, MAGRONP_BANDS.values(), n_fft, (44100,))
     sizes = {
         "feature_dim": features,
         "num_repeat": numbered(state, "separator.{}."),
@@ -64,6 +66,7 @@ def magronp_sizes(state) -> dict:
         "n_fft": n_fft,
         "n_hop": n_fft // 4,
         "joint_bandsplit": numbered(state, "BN.{}.") == 57,
+        "scheme": scheme,
         "stereo": "naive" if channels == 2 else None,
     }
     for axis in ("time", "band"):
@@ -91,6 +94,7 @@ def magronp_config(given: dict, state) -> ModelConfig:
     cnn = any(".in_layer." in name for name in state)
     older = any(name.startswith("mask.") for name in state)
     features, heads = given["feature_dim"], given.get("n_heads") or 1
+    told = given.get("scheme") or "joint-magronp"
     joint = given.get("joint_bandsplit") or len(targets) > 1 or (cnn and not older)
     naive = given.get("stereo") == "naive" or (older and "nb_channels" in given)
     groups = given.get("group_num", 1) or max(features // heads // 16, 1)
@@ -99,7 +103,7 @@ def magronp_config(given: dict, state) -> ModelConfig:
     attends = given.get("n_att_head", 0)
     return ModelConfig(
         stems=tuple(targets),
-        scheme="joint-magronp" if joint else MAGRONP_BANDS.get(targets[0], "joint-magronp"),
+        scheme=MAGRONP_BANDS.get("joint" if joint else targets[0].lower(), told),
         sample_rate=given.get("sample_rate", 44100),
         channels=given.get("nb_channels", 2),
         stft=StftConfig(given.get("n_fft", 2048), given.get("n_hop", 512)),

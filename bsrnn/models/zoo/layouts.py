@@ -45,6 +45,7 @@ class Family:
     computed  parts of names that are no weights: windows, band weights, metrics
     aliases   other words for the family
     dedicated (state) -> {stem: state of its own network}, or None
+    unbuilt   (part of a name, what it belongs to) of layers that are not built
     """
 
     name: str
@@ -56,6 +57,7 @@ class Family:
     computed: tuple[str, ...] = ("window",)
     aliases: tuple[str, ...] = ()
     dedicated: Callable | None = None
+    unbuilt: tuple[tuple[str, str], ...] = ()
 
 
 CONV = Layout(lambda x: x.squeeze(-1), lambda x: x.unsqueeze(-1))  # 1x1 convolution = linear layer

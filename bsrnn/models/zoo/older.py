@@ -7,15 +7,15 @@ import re
 from dataclasses import fields
 
 from bsrnn.common import choose
-from bsrnn.models.config import (
+from bsrnn.models.blocks import (
     BLOCKS,
     AttentionConfig,
     MaskConfig,
     MixedBlock,
-    ModelConfig,
     SplitConfig,
     TacConfig,
 )
+from bsrnn.models.config import ModelConfig
 
 # Where 0 or "" meant "as elsewhere", and what it meant; None: not there.
 MEANT = {

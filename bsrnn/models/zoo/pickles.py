@@ -1,4 +1,4 @@
-"""Torch's zip files read without running anything: tensors, plain values, stand-ins for the rest.
+"""Torch's files read without running anything: tensors, plain values, stand-ins for the rest.
 
 torch's weights-only reader refuses a file for any class that it does not know, though the weights
 seldom depend on one. Here a class of somebody else's becomes a stand-in that runs nothing; only
@@ -6,13 +6,18 @@ what rebuilds tensors is real, and no tensor is larger than what the file holds 
 """
 
 import collections
+import contextlib
+import math
 import pickle
+import struct
 import zipfile
+from pathlib import Path
 
 import torch
 
 from bsrnn.common import DataError
 
+MAGIC = 0x1950A86A20F9469CFC6C  # how torch files from before zip begin
 # Modules that no settings and no progress need: a file that names one was made to attack.
 HOSTILE = {"os", "posix", "nt", "subprocess", "socket", "shutil", "runpy", "ctypes", "webbrowser"}
 RUNNING = {"eval", "exec", "compile", "__import__", "open", "getattr", "setattr", "breakpoint"}
@@ -68,9 +73,34 @@ class _Mapping(dict):
 
 def read(path):
     """The object in a torch zip file. Raises DataError."""
+    with _one_line(path), zipfile.ZipFile(path) as archive:
+        return _ZipReader(path, archive).load()
+
+
+def read_old(path):
+    """The object in a torch file from before zip: three pickles ahead of it, its weights behind.
+    Raises DataError."""
+    with _one_line(path), open(path, "rb") as file:
+        magic, *_ = (_Reader(path, file).load() for _ in range(3))
+        if magic != MAGIC:
+            raise DataError(f"{path}: it is no plain torch file; get another file")
+        reader = _Reader(path, file)
+        content, order = reader.load(), _Reader(path, file).load()
+        for key in order:
+            storage = reader.storages[key]
+            (count,) = struct.unpack("<q", file.read(8))
+            data = file.read(count * storage.itemsize) if count == len(storage) else b""
+            if len(data) != storage.nbytes:
+                raise DataError(f"{path}: incomplete: download it again")
+            if data:
+                storage.copy_(torch.frombuffer(bytearray(data), dtype=storage.dtype))
+        return content
+
+
+@contextlib.contextmanager
+def _one_line(path):
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Reader(path, archive).load()
+        yield
     except DataError:
         raise
     except Exception as error:  # a broken file makes the reader fail in any way
@@ -79,13 +109,12 @@ def read(path):
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, path, archive: zipfile.ZipFile):
-        self.path, self.archive, self.storages = path, archive, {}
-        entries = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        if not entries:
-            raise DataError(f"{path}: a zip file, but no torch file: unpack it first")
-        self.root = entries[0].removesuffix("data.pkl")
-        super().__init__(archive.open(entries[0]))
+    """Reads a pickle of torch; its weights are made here, as many as the file can hold."""
+
+    def __init__(self, path, file):
+        self.path, self.storages = path, {}
+        self.left = Path(path).stat().st_size  # bytes that weights may still take
+        super().__init__(file)
 
     def find_class(self, module: str, name: str):
         if module.split(".")[0] in HOSTILE or (module == "builtins" and name in RUNNING):
@@ -110,24 +139,50 @@ class _Reader(pickle.Unpickler):
         return type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, key):
-        _, dtype, name, _, count = key
+        _, dtype, name, _, count = key[:5]
         if not isinstance(dtype, torch.dtype):
             raise DataError(f"{self.path}: a weight depends on {getattr(dtype, 'name', dtype)}")
         if name not in self.storages:
-            entry = self.archive.getinfo(f"{self.root}data/{name}")
-            if entry.file_size != count * dtype.itemsize:
+            wanted, held = count * dtype.itemsize, self.held(name)
+            if wanted != held if held is not None else not 0 <= wanted <= self.left:
+                there = self.left if held is None else held
                 raise DataError(
-                    f"{self.path}: declares {count * dtype.itemsize} bytes of weights where it "
-                    f"holds {entry.file_size}: download it again"
+                    f"{self.path}: declares {wanted} bytes of weights where it holds {there}: "
+                    "download it again"
                 )
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise DataError(f"{self.path}: compressed weights: save it again with torch")
-            data = bytearray(self.archive.read(entry))
-            empty = torch.empty(0, dtype=dtype)
-            self.storages[name] = torch.frombuffer(data, dtype=dtype) if data else empty
+            self.left -= wanted
+            self.storages[name] = self.storage(name, dtype, count)
         return self.storages[name]
+
+    def held(self, name) -> int | None:
+        """Bytes of the weights `name`, where the file tells before they are read."""
+        return None
+
+    def storage(self, name, dtype, count):
+        return torch.empty(count, dtype=dtype)
+
+
+class _ZipReader(_Reader):
+    def __init__(self, path, archive: zipfile.ZipFile):
+        self.archive = archive
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
+        if not entries:
+            raise DataError(f"{path}: a zip file, but no torch file: unpack it first")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise DataError(f"{path}: compressed weights: save it again with torch")
+        self.root = entries[0].filename.removesuffix("data.pkl")
+        super().__init__(path, archive.open(entries[0]))
+
+    def held(self, name) -> int:
+        return min(self.archive.getinfo(f"{self.root}data/{name}").file_size, self.left)
+
+    def storage(self, name, dtype, count):
+        data = bytearray(self.archive.read(f"{self.root}data/{name}"))
+        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
 
 def _tensor(storage, offset, size, stride, *_):
     """A view of a storage, which bounds it: torch refuses what lies outside."""
+    if math.prod(size) > len(storage):
+        raise ValueError(f"a tensor of shape {tuple(size)} in {len(storage)} numbers")
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)

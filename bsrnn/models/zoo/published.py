@@ -11,15 +11,17 @@ from pathlib import Path
 
 import torch
 
-from bsrnn.audio.stft import WINDOWS
-from bsrnn.common import DataError, UsageError, choose
+from bsrnn.audio.stft import window_of
+from bsrnn.common import DataError, UsageError, alike, choose, pick_device
 from bsrnn.models import cpu
 from bsrnn.models.bsrnn import BandSplitSeparator
+from bsrnn.models.presets import presets
 from bsrnn.models.zoo import (
     bandit,
     baselines,
     checkpoints,
     d3net_files,
+    downloads,
     families,
     registry,
     roformer,
@@ -39,58 +41,104 @@ STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
 
 
 def load(path, device="cpu", config=None, stems=None, family=None, average=False):
-    """A separator in evaluation mode from a checkpoint file, a folder with one file per stem, or
-    the name of published weights (`registry.passports()`), which are downloaded once; or "music" or
-    "scenes", the small models of this repository (a folder of that name is "./music"); or a system
-    of `baselines`, such as "hpss".
+    """A separator in evaluation mode from a file, a folder with a file per stem, an address, or a
+    name.
 
     path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
-    recognised; or D3Net's .h5; or a folder of those; or a name. What the file does not tell comes
-    from a YAML file beside it (hparams.yaml, config.yaml or the file's own name), from `config`
-    (the original's settings: a dictionary or a YAML file), `family` and `stems` (names of the
-    outputs, in the file's order). `average`: use the averaged copy of the weights that some
-    training code keeps.
+    recognised; or D3Net's .h5; or a folder of those. Or the address of such a file, https://... or
+    hf://owner/repository/file. Or, without regard to case, the name of published weights
+    (`registry.listing()`); or "music" or "scenes", the small models of this repository (a folder of
+    that name is "./music"); or a system of `baselines`, such as "hpss". What is downloaded is kept.
+    What the file does not tell comes from a YAML file beside it (hparams.yaml, config.yaml or the
+    file's own name), from `config` (the original's settings: a dictionary, a YAML file or its
+    address), `family` and `stems` (names of the outputs, in the file's order). `average`: use the
+    averaged copy of the weights that some training code keeps. device: "auto", "cpu", "cuda:1" ...
     Strict; runs no code of the file.
     """
-    path, known = Path(registry.embedded(path) if path in registry.EMBEDDED else path), {}
-    given = checkpoints.read_settings(config) if isinstance(config, str | Path) else config or {}
-    named = path.suffix.lower() not in checkpoints.SUFFIXES and len(path.parts) == 1
-    if not path.exists() and named:
-        names = [*baselines.NAMES, *registry.EMBEDDED, *registry.passports()]
-        choose(path.name, names, "checkpoint file or published weights")
-        if path.name in baselines.NAMES:
-            return _baseline(path.name, device)
-        known = registry.passport(path.name)
-        given = {**registry.settings(path.name), **given}
-        path, family = registry.fetch(path.name), family or given.pop("family", None)
+    device, given, known = pick_device(device), _given(config), {}
+    name = _name(path)
+    if name in baselines.NAMES:
+        return _baseline(name, device)
+    if name in registry.EMBEDDED:
+        path = registry.embedded(name)
+    elif name:
+        known = registry.require(name)
+        given = {**registry.settings(known), **given}
+        family = family or (known["family"] if known["family"] in FAMILIES else None)
+        _refuse_unbuilt(name, given)
+        path = registry.fetch(known)
+    elif downloads.is_address(path):
+        _refuse_unbuilt(path, given)
+        path, known = downloads.at_address(str(path), not given, _refuse_unbuilt)
+    path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in checkpoints.SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix in downloads.SUFFIXES)
         if not files:
-            raise UsageError(f"{path}: holds no checkpoint ({', '.join(checkpoints.SUFFIXES)})")
+            raise UsageError(f"{path}: holds no checkpoint ({', '.join(downloads.SUFFIXES)})")
         if len(files) > 1:
             return _joined([load(file, device, given, None, family) for file in files], known)
         path = files[0]
     if not path.is_file():
         raise UsageError(f"{path}: no such checkpoint")
-    if checkpoints.is_own(path):
-        return checkpoints.load_own(path).to(device).eval()
-    if path.suffix == ".h5":
-        return d3net_files.load_h5(path, given, known).to(device)
-    found = checkpoints.read(path)
-    state = _averaged(found.state, found.average, path) if average else found.state
-    separator = baselines.from_state(state, path.stem.split("-")[0], path.name)
-    if separator is not None:
-        separator.passport.update({**known, "file": path.name})
-        return separator.to(device)
-    given = {**found.settings, **given, "anonymous": False}
-    if path.stem in STEM_NAMES:
-        given["expected_stems"] = [path.stem]
-    try:
-        separator = from_state_dict(state, family, given, stems)
-    except (UsageError, DataError) as error:
-        raise type(error)(f"{path.name}: {error}") from None
-    separator.passport.update({**known, "file": path.name})
+    separator = _read(path, given, stems, family, average)
+    separator.passport.update(known)
     return separator.to(device).eval()
+
+
+def _read(path: Path, given: dict, stems, family, average: bool):
+    """The separator of one file."""
+    if checkpoints.is_own(path):
+        return checkpoints.load_own(path)
+    if path.suffix == ".h5":
+        return d3net_files.load_h5(path, given, {})
+    content = checkpoints.read(path)
+    state = _averaged(content.state, content.average, path) if average else content.state
+    separator = baselines.from_state(state, path.stem.split("-")[0], path.name)
+    if separator is None:
+        given = {**content.settings, **given, "anonymous": False}
+        if path.stem in STEM_NAMES:
+            given["expected_stems"] = [path.stem]
+        with checkpoints.guarded(path.name):
+            separator = from_state_dict(state, family, given, stems)
+    separator.passport["file"] = path.name
+    return separator
+
+
+def _given(config) -> dict:
+    """Settings from a dictionary, a YAML file, or the address of one."""
+    if isinstance(config, str | Path):
+        remote = downloads.is_address(config)
+        return checkpoints.read_settings(downloads.settings_at(str(config)) if remote else config)
+    return dict(config or {})
+
+
+def _name(path) -> str:
+    """The name that `path` is; "" for a file, a folder or an address."""
+    if str(path) in registry.EMBEDDED:
+        return str(path)
+    file, published = Path(path), registry.passports()
+    whole = file.suffix.lower() in downloads.SUFFIXES or len(file.parts) != 1
+    if whole or file.exists() or downloads.is_address(path):
+        return ""
+    networks = presets()
+    known = [*baselines.NAMES, *registry.EMBEDDED, *published, *networks]
+    name = choose(alike(path, known), known, "checkpoint file or published weights")
+    if name in networks and name not in published:
+        raise UsageError(
+            f"{name} is a preset, a network without weights: bsrnn.models.build({name!r}) makes it,"
+            f" python -m bsrnn train {name} trains it"
+        )
+    return name
+
+
+def _refuse_unbuilt(where, settings=None) -> None:
+    """UsageError for settings, given or in a file, of a network that is not built here: before its
+    weights are downloaded."""
+    settings = checkpoints.read_settings(where) if settings is None else settings
+    model = settings.get("model")
+    if isinstance(model, dict) and {"freqs_per_bands", "num_bands"} & set(model):
+        with checkpoints.guarded(where):
+            roformer.flat(settings)
 
 
 def _baseline(name: str, device):
@@ -187,6 +235,9 @@ def _kind(state, family) -> Family:
 def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
     """One network of `kind` with the settings `given` and the weights `state`."""
     what = f"the {kind.name} checkpoint"
+    for part, words in kind.unbuilt:
+        if any(part in name for name in state):
+            raise UsageError(f"{what} has {words}, which are not built here")
     try:
         sizes = kind.sizes(state)
     except (KeyError, IndexError, ValueError, StopIteration):
@@ -198,6 +249,8 @@ def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
         if "." in str(name):
             raise DataError(f"{what} misses {name}") from None
         raise UsageError(f"{what} does not tell {name}: give config={{{name!r}: ...}}") from None
+    with checkpoints.guarded(what):
+        checkpoints.bounded([model], state)
     passport = {"family": kind.name}
     for old, new in kind.renames:
         if any(name.startswith(old) for name in state):
@@ -218,7 +271,7 @@ def _check_computed(config, name: str, tensor, what: str) -> None:
     if "freq_weights/" in name and config.bands.weights is not None:
         expected = torch.tensor(config.bands.weights[int(name.rsplit("/", 1)[1])])
     elif name.endswith("window") and "fader" not in name:
-        expected = WINDOWS[config.stft.window](config.stft.n_fft)
+        expected = window_of(config.stft, torch.device("cpu"), torch.float32)
     if expected is not None and not (
         tensor.shape == expected.shape and torch.allclose(tensor.float(), expected, atol=1e-3)
     ):

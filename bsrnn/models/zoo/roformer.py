@@ -11,7 +11,8 @@ import re
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError
-from bsrnn.models.config import MaskConfig, ModelConfig, RoformerBlock, SplitConfig
+from bsrnn.models.blocks import MaskConfig, RoformerBlock, SplitConfig
+from bsrnn.models.config import ModelConfig
 from bsrnn.models.zoo.layouts import (
     Entry,
     Family,
@@ -54,10 +55,11 @@ def roformer_sizes(state) -> dict:
 
 def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConfig:
     n_fft = given.get("stft_n_fft", 2048)
-    if given.get("stft_win_length", n_fft) != n_fft:
-        raise UsageError("a window shorter than n_fft is not supported")
+    window = given.get("stft_win_length", n_fft)
     count = given.get("num_stems", 1)
-    stems = stems_of(given, given.get("target_instrument") or given.get("instruments"), count)
+    named = given.get("target_instrument") or given.get("instruments") or ()
+    named = [named] if isinstance(named, str) else named
+    stems = stems_of(given, [str(stem).lower() for stem in named], count)  # some write Vocals
     if len(stems) != count:
         raise UsageError(f"the checkpoint has {count} stems: name as many, not {list(stems)}")
     return ModelConfig(
@@ -69,6 +71,7 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
             n_fft,
             given["stft_hop_length"],
             scale="length" if given.get("stft_normalized") else "none",
+            win_length=0 if window == n_fft else window,
         ),
         channel_handling="joint",
         norm_eps=1e-12,
@@ -109,18 +112,18 @@ HARMLESS = re.compile(
 NEUTRAL = {"num_residual_streams": 1, "num_residual_fracs": 1, "use_shared_bias": False}
 
 
-def _flat(given: dict) -> dict:
+def flat(given: dict) -> dict:
     """The `model` and `training` parts of a settings file beside flat settings.
 
     An option of `model` that is not built is refused: the output would be another one.
     """
-    training = given.get("training", {})
-    for option, value in given.get("model", {}).items():
+    training, model = given.get("training") or {}, given.get("model") or {}
+    for option, value in model.items():
         harmless = HARMLESS.fullmatch(option) or value in (None, False, NEUTRAL.get(option))
         if option not in BUILT and not harmless:
             raise UsageError(f"the option {option}: {value} of its settings is not built here")
     named = {key: training[key] for key in ("instruments", "target_instrument") if key in training}
-    return {**named, **given, **given.get("model", {})}
+    return {**named, **given, **model}
 
 
 def bs_sizes(state) -> dict:
@@ -133,7 +136,7 @@ def bs_sizes(state) -> dict:
 
 def bs_config(given: dict, state) -> ModelConfig:
     """BS-RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
-    given = _flat(given)
+    given = flat(given)
     widths, rate = tuple(given["freqs_per_bands"]), given.get("sample_rate", 44100)
     scheme, _ = scheme_of(widths, ("bs-roformer",), given.get("stft_n_fft", 2048), (rate,))
     depth = given.get("mask_estimator_depth", given.get("linears", 2))
@@ -142,7 +145,7 @@ def bs_config(given: dict, state) -> ModelConfig:
 
 def mel_config(given: dict, state) -> ModelConfig:
     """Mel-Band RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
-    given = {"stereo": True, **_flat(given)}
+    given = {"stereo": True, **flat(given)}
     depth = given.get("mask_estimator_depth", given.get("linears", 2) - 1)
     scheme = f"mel-roformer{given['num_bands']}"
     return _config(given, scheme, depth, axis_norm=True, overlap="mean")
@@ -197,11 +200,26 @@ def _position(config, ours, theirs):
     yield Entry(f"{ours}.frequencies", f"{theirs}.{frequencies}", optional=True)
 
 
+UNBUILT = (
+    (".static_alpha", "residual streams (num_residual_streams, the default of BS-RoFormer 1.x)"),
+    (".to_value_residual_mix", "value residuals (BS-RoFormer 0.7 and newer)"),
+    (".branch.", "the blocks of BS-RoFormer 1.x"),
+)
 BS_ROFORMER = Family(
-    "bs-roformer", ("band_split.to_features.", "final_norm."), bs_sizes, bs_config, roformer_plan,
+    "bs-roformer",
+    ("band_split.to_features.", "final_norm."),
+    bs_sizes,
+    bs_config,
+    roformer_plan,
     aliases=("bs_roformer", "BSRoformer"),
-)  # fmt: skip
+    unbuilt=UNBUILT,
+)
 MEL_ROFORMER = Family(
-    "mel-roformer", ("band_split.to_features.", "layers.0.0.norm."), roformer_sizes, mel_config,
-    roformer_plan, aliases=("mel_band_roformer", "MelBandRoformer"),
-)  # fmt: skip
+    "mel-roformer",
+    ("band_split.to_features.", "layers.0.0.norm."),
+    roformer_sizes,
+    mel_config,
+    roformer_plan,
+    aliases=("mel_band_roformer", "MelBandRoformer"),
+    unbuilt=UNBUILT,
+)
