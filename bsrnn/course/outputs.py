@@ -120,11 +120,11 @@ def light(output):
 
 
 def _small(picture: str) -> str:
-    """A base64 PNG without metadata; over the limit with 128 colours, then with fewer pixels."""
+    """A base64 PNG without metadata; over the limit with fewer colours, then fewer pixels."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(base64.b64decode(picture)))
-    for colours, scale in ((None, 1), (128, 1), (128, 0.75), (128, 0.5)):
+    for colours, scale in ((None, 1), (128, 1), (32, 1), (32, 0.75), (32, 0.5)):
         buffer, shown = io.BytesIO(), image
         if scale < 1:
             size = [round(scale * pixels) for pixels in image.size]
