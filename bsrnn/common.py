@@ -1,25 +1,20 @@
-"""What every room uses: errors to read, places, files written whole, settings as text and JSON.
+"""What every room uses: errors to read, places, files written whole, text for people, signals.
 
 An error that a user is meant to read is one line that says what is wrong and the fix.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
-import json
-import numbers
 import os
 import platform
-import reprlib
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
 import threading
-import types
-import typing
 import unicodedata
 from pathlib import Path
 
@@ -48,6 +43,12 @@ class DataError(UsageError):
     that was not a misuse of the command line."""
 
 
+def short(value) -> str:
+    """A value as a message shows it: what a stranger's file holds may be long."""
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
 def choose(name: str, options, what: str) -> str:
     """Return `name` if it is one of `options`, else raise a UsageError naming the nearest ones.
 
@@ -59,6 +60,7 @@ def choose(name: str, options, what: str) -> str:
     options = [str(option) for option in options]
     if name in options:
         return name
+    name = short(name) if len(str(name)) > 80 else name
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(options)}"
     raise UsageError(f"unknown {what} {name!r}: {hint}")
@@ -184,6 +186,14 @@ def writable(folder, name: str) -> Path:
     return Path(folder)
 
 
+def vacant(folder) -> Path:
+    """`folder`, for new files; UsageError if it is a file, or holds something already."""
+    folder = Path(folder).expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty: give a new folder")
+    return folder
+
+
 def synced(path) -> None:
     """The content of the file is on the disk: a rename that follows cannot overtake it."""
     with open(path, "rb+") as file:
@@ -198,34 +208,48 @@ def unfinished(path) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent.absolute())
     return path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 @contextlib.contextmanager
 def whole(path):
-    """A path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """A path beside `path` to write to, a file or a folder of them; it takes the place of `path`
+    when the block ends well.
 
-    A reader or a kill meets the old file or the new one, never a half. Folders are made.
+    A reader or a kill meets the old one or the new one, never a half. Folders above are made.
     """
     part = unfinished(path)
     try:
         yield part
-        synced(part)
+        for file in part.rglob("*") if part.is_dir() else [part]:
+            if file.is_file():
+                synced(file)
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 def _machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
+@functools.lru_cache(maxsize=256)
 def sweep(folder) -> None:
-    """Remove what processes of this machine that are no more left half-written in `folder`."""
+    """Remove what processes of this machine that are no more left half-written in `folder`; once
+    for each folder, before the first file is written there."""
     for part in Path(folder).glob(f".{_machine()}-*-*.part"):
         number = part.name.split("-")[1]
         if number.isdecimal() and not _lives(int(number)):
-            part.unlink(missing_ok=True)
+            discard(part)
+
+
+def discard(path) -> None:
+    """Remove a file, or a folder with all that is in it, whichever it is, if it is there."""
+    if Path(path).is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:
@@ -321,254 +345,33 @@ class Progress:
         self.bar.close()
 
 
-# Settings: text of the command line, or JSON, into typed values of known names
+# Text from data, as it goes into a terminal and into a table
 
 
-class Json:
-    """What makes a frozen dataclass of settings travel as JSON, there and back."""
+def printable(text) -> str:
+    """`text` without what makes a terminal do things (ESC): songs and files name themselves.
 
-    def to_json(self, indent=None) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=indent)
-
-    @classmethod
-    def from_json(cls, text: str):
-        """Inverse of to_json; UsageError for what is no JSON object, or an unknown field."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"{cls.__name__}: this is no JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise UsageError(f"{cls.__name__}: give an object with fields by name, not {values!r}")
-        for name in values:
-            choose(name, [f.name for f in dataclasses.fields(cls)], f"field of {cls.__name__}")
-        return cls(**values)
-
-
-def typed(name: str, value, default):
-    """`value` (text of the command line, or a Python value) as the type of `default`.
-
-    >>> typed("lr", "1e-3", 0.1), typed("seed", "3", 0), typed("stems", "3", "vocals")
-    (0.001, 3, '3')
-
-    Raises:
-        UsageError: it is not of that type.
+    >>> printable("a" + chr(27) + "[2Jb")
+    'a?[2Jb'
     """
-    import yaml
-
-    kind = type(default)
-    if isinstance(value, str) and kind is not str:
-        with contextlib.suppress(ValueError, yaml.YAMLError):
-            value = float(value) if kind is float else yaml.safe_load(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is tuple and type(value) is list:
-        return tuple(value)
-    if default is not None and type(value) is not kind:
-        raise UsageError(
-            f"parameter {name!r} takes {kind.__name__} (default {default!r}), not {value!r}"
-        )
-    return value
+    kept = (c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
+    return "".join(kept)
 
 
-_MOST = 10**6  # of any number among settings: what is larger comes from a damaged file
+def csv_text(frame, **options) -> str:
+    """A pandas frame as CSV in which no cell is a formula to a spreadsheet.
 
-
-def checked(settings) -> None:
-    """UsageError naming the first field of a dataclass whose value its annotation does not allow:
-    another type, a word that is no `Literal`, a number below 0 or above the bound that
-    `Annotated[int, bound]` gives."""
-    for name, kind in _annotations(type(settings)).items():
-        value = getattr(settings, name)
-        if typing.get_origin(kind) is typing.Literal:
-            choose(value, typing.get_args(kind), name)
-        elif not _allows(kind, value):
-            raise UsageError(f"{name} is {reprlib.repr(value)}: give {_words(kind)}")
-
-
-def _words(kind) -> str:
-    """What an annotation asks for.
-
-    >>> _words(int), _words(tuple[str, ...] | None)
-    ('a whole number up to 1000000', 'tuple of a text or None')
+    >>> import pandas
+    >>> csv_text(pandas.DataFrame({"song": ["=1+1"], "db": [-3.5]}), index=False)
+    "song,db\\n'=1+1,-3.5\\n"
     """
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_words, parts))
-    if origin is tuple:
-        return f"tuple of {_words(parts[0])}"
-    if origin is typing.Annotated:
-        return f"a whole number up to {parts[1]}"
-    known = {int: f"a whole number up to {_MOST}", float: "a number", str: "a text"}
-    known |= {bool: "true or false", types.NoneType: "None"}
-    return known.get(kind, getattr(kind, "__name__", str(kind)))
+    return frame.map(formula_free).to_csv(**options)
 
 
-@functools.lru_cache(maxsize=64)
-def _annotations(kind) -> dict:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-
-
-def _allows(kind, value) -> bool:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_allows(part, value) for part in parts)
-    if origin is typing.Literal:
-        return value in parts
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_allows(parts[0], x) for x in value)
-    kind, most = parts if origin is typing.Annotated else (kind, _MOST)
-    if kind in (int, float):
-        number = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, number) and not isinstance(value, bool) and 0 <= value <= most
-    return isinstance(value, kind)
-
-
-def once(pairs) -> dict:
-    """(name, value) pairs as a dictionary; a name given twice is a mistake.
-
-    >>> once([("seed", "1"), ("lr", "0.1")])
-    {'seed': '1', 'lr': '0.1'}
-    """
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"-p {name} is given {names.count(name)} times: give it once")
-    return dict(pairs)
-
-
-def listed(text: str | None) -> tuple[str, ...] | None:
-    """Comma-separated names as a tuple; None if there are none.
-
-    >>> listed("vocals, drums")
-    ('vocals', 'drums')
-    """
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
-
-
-def added(texts) -> dict[str, tuple[str, ...]]:
-    """Sums of stems by name.
-
-    >>> added(["karaoke=drums+bass"])
-    {'karaoke': ('drums', 'bass')}
-    """
-    found = {}
-    for text in texts:
-        name, _, parts = text.partition("=")
-        if not name or not parts or name in found:
-            raise UsageError(f"sum {text!r}: write it once, as karaoke=drums+bass+other")
-        found[name] = tuple(part.strip() for part in parts.split("+"))
-    return found
-
-
-def settings(config, before: str = "") -> dict:
-    """Every setting of a dataclass and of the groups in it, by dotted name.
-
-    A group that is not there is listed with the defaults of `config.optional`.
-    """
-    named = {}
-    for field in dataclasses.fields(config):
-        name, value = f"{before}{field.name}", getattr(config, field.name)
-        named[name] = value
-        if value is None and field.name in getattr(config, "optional", {}):
-            value = config.optional[field.name]()
-        if dataclasses.is_dataclass(value):
-            named |= settings(value, f"{name}.")
-    return named
-
-
-def locate(config, name: str) -> str | None:
-    """The dotted name of the setting that `name` means; None if there is none.
-
-    It is that name, also with "_" for the dots, or its last part: of the group `config.first`,
-    else of the only group that has it. UsageError if several have it.
-    """
-    known = settings(config)
-    for whole in known:
-        if name in (whole, whole.replace(".", "_")):
-            return whole
-    alike = [whole for whole in known if whole.rpartition(".")[2] == name]
-    first = [whole for whole in alike if whole.split(".")[0] == getattr(config, "first", None)]
-    alike = first or alike
-    if len(alike) > 1:
-        raise UsageError(f"parameter {name!r} may be {' or '.join(alike)}: write one of them")
-    return alike[0] if alike else None
-
-
-def changed(config, changes: dict):
-    """`config` with other settings, each named as `locate` understands it; whole groups first.
-
-    Raises:
-        UsageError: a name that it does not have.
-    """
-    config = dataclasses.replace(config, **_groups(config, changes))
-    new: dict = {}
-    for name in changes.keys() - _groups(config, changes).keys():
-        place = locate(config, name) or choose(name, sorted(settings(config)), "setting")
-        head, _, rest = place.partition(".")
-        if rest:
-            group = new.get(head) or getattr(config, head) or config.optional[head]()
-            new[head] = changed(group, {rest: changes[name]})
-        else:
-            new[head] = changes[name]
-    return dataclasses.replace(config, **new)
-
-
-def _groups(config, changes: dict) -> dict:
-    """Those of `changes` that are of groups of settings."""
-    optional = getattr(config, "optional", ())
-    return {
-        name: value
-        for name, value in changes.items()
-        if name in optional or dataclasses.is_dataclass(getattr(config, name, None))
-    }
-
-
-def configured(configs, given: dict) -> list:
-    """The dataclasses `configs` with the settings named in `given` changed, typed like their
-    values. A setting that several of them have is changed in each.
-
-    Raises:
-        UsageError: a name that none of them has, or a value of the wrong type.
-    """
-    configs = [changed(config, _groups(config, given)) for config in configs]
-    for name in given:
-        if not any(locate(config, name) for config in configs):
-            known = {known for config in configs for known in settings(config)}
-            choose(name, sorted(known), "model or training parameter")
-    return [
-        changed(config, {n: _like(config, n, v) for n, v in given.items() if locate(config, n)})
-        for config in configs
-    ]
-
-
-def _like(config, name: str, value):
-    """`value` typed as that setting; groups and sizes read their own words."""
-    place = locate(config, name)
-    default = settings(config)[place]
-    free = place.rpartition(".")[2] in getattr(config, "sizes", ())
-    if free or name in _groups(config, {name: value}):
-        return value
-    return typed(name, value, default)
-
-
-def in_range(name: str, value, low, high):
-    """`value` if it is a number from `low` to `high` of the kind of `low`: bool, whole, or any.
-
-    >>> in_range("steps", 3, 1, 10), in_range("lr", 1, 0.0, 10.0)
-    (3, 1)
-
-    Raises:
-        UsageError: it lies outside, is not a number (NaN), or not of that kind.
-    """
-    kinds = {bool: bool, int: numbers.Integral, float: numbers.Real}
-    kind = kinds[type(low)]
-    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-    if fits and low <= value <= high:
-        return value
-    words = {bool: "true or false", int: "a whole number", float: "a number"}[type(low)]
-    bounds = "" if kind is bool else f" from {low:g} to {high:g}"
-    raise UsageError(f"{name} is {value!r}: give {words}{bounds}")
+def formula_free(value):
+    """A cell of a table, quoted where a spreadsheet would compute it."""
+    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if formula else value
 
 
 # Signals

@@ -128,24 +128,18 @@ def test_a_table_lists_what_is_kept_and_survives_both_forms(tmp_path):
     assert vocals.start.tolist()[:4] == [0, 3000, 21000, 24000]
     for form in ("text", "csv"):
         paths = activity.write(frame, tmp_path, form)
-        back = [activity.read(path) for path in paths]
-        assert [set(part.stem) for part in back] == [{"drums"}, {"vocals"}]
-        assert back[1].values.tolist() == vocals.values.tolist()
+        assert [path.stem for path in paths] == ["drums_train", "vocals_train"]
+        assert len(paths[1].read_text().splitlines()) == len(vocals) + (form == "csv")
     line = (tmp_path / "vocals_train.txt").read_text().splitlines()[1]
     assert line == "one\t3000\t9000"
     head = (tmp_path / "vocals_train.csv").read_text().splitlines()[:2]
     assert head == ["index,track,ind_beg,ind_end", "0,one,0,6000"]
 
 
-def test_bad_lists_and_rules_are_one_line(tmp_path):
-    (tmp_path / "vocals_train.csv").write_text("what,ever\n1,2\n")
-    for path in (tmp_path / "vocals_train.csv", tmp_path / "none.txt"):
-        with pytest.raises(DataError, match="no list of segments") as caught:
-            activity.read(path)
-        assert "\n" not in str(caught.value)
+def test_bad_rules_are_one_line():
     with pytest.raises(UsageError, match="did you mean paper"):
         activity.rule("papper")
-    with pytest.raises(UsageError, match="above 0"):
+    with pytest.raises(UsageError, match="whole number from 1"):
         activity.Rule(chunks=0)
 
 
@@ -157,7 +151,6 @@ def test_the_command_line_writes_lists(tmp_path, capsys):
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert all(path.exists() and path.suffix == ".csv" for path in paths)
     assert {"bass_train.csv", "drums_train.csv"} <= {path.name for path in paths}
-    assert all(
-        (activity.read(path).end - activity.read(path).start == 264600).all() for path in paths
-    )
+    rows = np.concatenate([np.loadtxt(path, str, delimiter=",", skiprows=1) for path in paths])
+    assert set(rows[:, 3].astype(int) - rows[:, 2].astype(int)) == {264600}
     assert cli.main([*words[:-6], "--rule", "papr"]) == 2

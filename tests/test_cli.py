@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from bsrnn import benchmark, cli, common, complexity
+from bsrnn import benchmark, cli, complexity
 from bsrnn.common import ROOT, UsageError
+from bsrnn.settings import typed
 
 COMMANDS = [name for name, *_ in cli.COMMANDS]
 MODULE = [sys.executable, "-m", "bsrnn"]
@@ -70,7 +71,7 @@ def test_help_is_light():
         (["train", "tiny", "--scheme", "v9", "--dataset", "DATA"], 2, "unknown .*scheme 'v9'"),
         (["train", "tiny", "--dataset", "/no/such/folder"], 1, "/no/such/folder"),
         (["train", "tiny", "--stems", "flute", "--dataset", "DATA", "--out", "OUT"], 2, "flute"),
-        (["cost", "tiny", "--seconds", "0"], 2, "above 0"),
+        (["cost", "tiny", "--seconds", "0"], 2, "a number from 0.001"),
         (["train", "tiny", "--seed", "1", "-p", "seed", "2"], 2, "seed is given 2 times"),
         (["bands", "v9"], 2, "v9"),
         (["bands", "--json"], 2, "needs a scheme"),
@@ -103,12 +104,12 @@ def test_unforeseen_failure_is_one_line_too(capsys, monkeypatch):
 
 
 def test_options_are_typed():
-    assert common.typed("lr", "1e-3", 0.1) == 0.001 and common.typed("lr", 1, 0.1) == 1.0
-    assert common.typed("on", "true", False) is True and common.typed("name", "7", "v7") == "7"
-    assert common.typed("stems", "[a, b]", ("c",)) == ("a", "b")
+    assert typed("lr", "1e-3", 0.1) == 0.001 and typed("lr", 1, 0.1) == 1.0
+    assert typed("on", "true", False) is True and typed("name", "7", "v7") == "7"
+    assert typed("stems", "[a, b]", ("c",)) == ("a", "b")
     for value, default in (("yes please", False), ("2.5", 1), (True, 1), (None, 1), ("[", ())):
         with pytest.raises(UsageError, match="'x' takes"):
-            common.typed("x", value, default)
+            typed("x", value, default)
 
 
 def test_cost(capsys):

@@ -113,13 +113,6 @@ def test_a_bag_becomes_a_folder(tmp_path):
         assert torch.allclose(found(mixture), bag(mixture), atol=1e-5)
 
 
-def test_the_comparison_measures_and_agrees(backend):
-    separator = made("lstm").train()
-    found = deploy.compare(separator, backend, threads=1, seconds=0.3, repeats=2)
-    assert found["ratio"] > 0 and found["eager_s"] > 0 and found["error"] < 1e-4
-    assert separator.training
-
-
 def test_the_command_separates_through_a_backend(exported, tmp_path, capsys):
     song, model = tmp_path / "song.wav", tmp_path / "model.safetensors"
     soundfile.write(song, noise(20_000).T, RATE, subtype="FLOAT")

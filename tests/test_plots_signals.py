@@ -82,6 +82,7 @@ def test_figures_compose_in_the_axes_that_are_given(sounds):
     calls = {
         "Spectrum": lambda ax: plots.spectrogram(sounds["drums"], RATE, title="Spectrum", ax=ax),
         "Long": lambda ax: plots.spectra(sounds, RATE, "Long", ax=ax),
+        "Stereo": lambda ax: plots.stereo(sounds, "Stereo", ax=ax),
         "Stems": lambda ax: plots.stem_correlation(np.eye(2), ["a", "b"], "Stems", ax=ax),
         "over a spectrogram": lambda ax: plots.bands_over_spectrogram(scheme, level_db, ax=ax),
         "Energy per band": lambda ax: plots.energy_per_band(scheme, {"a": np.ones(8)}, ax=ax),
@@ -160,14 +161,14 @@ def test_levels_mark_silence():
     assert (top[10:] == signals.SILENT_DB).all()
 
 
-def test_stereo_measures_are_right():
+def test_stereo_width_is_right():
     left, right = sine(220), sine(330)
-    width, correlation, balance = signals.stereo_measures(np.stack([left, right]))
-    assert abs(width) < 0.1 and abs(correlation) < 0.01 and abs(balance) < 0.01
-    assert signals.stereo_measures(np.stack([left, left])) == pytest.approx((-60, 1, 0))
-    assert signals.stereo_measures(np.stack([left, -left]))[:2] == pytest.approx((60, -1))
-    assert signals.stereo_measures(np.stack([left, left / 2]))[2] == pytest.approx(-6.02, abs=0.01)
-    assert np.isnan(signals.stereo_measures(np.zeros((2, 100)))).all()
+    assert abs(signals.width_db(np.stack([left, right]))) < 0.1
+    assert signals.width_db(np.stack([left, left])) == -60
+    assert signals.width_db(np.stack([left, -left])) == 60
+    assert np.isnan(signals.width_db(np.zeros((2, 100))))
+    figure = plots.stereo({"a": np.stack([left, right]), "b": left[None], "c": 0 * left[None]})
+    assert figure.description.endswith("b mono, c silent.")
 
 
 @pytest.mark.parametrize("length", [2, 3000])

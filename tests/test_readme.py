@@ -33,6 +33,7 @@ STAND_INS = [  # (what stands in the README, what runs), regular expressions, on
     (r"(?<=bsrnn )train (?=--plan)", "train ... "),
     (r"(?<=bsrnn )train \.\.\.", "train tiny --dataset songs --steps 2"),
     (r"(?<=bsrnn )train (small|compact)", "train tiny"),
+    (r"--estimates \S+ --estimates \S+", "--estimates songs/test"),  # the stems themselves
     (r"--minutes 60|--steps 4000", "--steps 2"),
     (r"/data/musdb18hq|\bROOT\b|(?<=--dataset )toy", "songs"),  # a toy set in MUSDB18-HQ layout
     (r"--model bandit-v2-multi", "--model scenes"),  # the same stems, embedded

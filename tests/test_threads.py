@@ -15,7 +15,8 @@ SHOW = "; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
 
 def policy(imports: str, **more) -> str:
     """OMP_WAIT_POLICY of a new process after these imports."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    own = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+    kept = {name: value for name, value in os.environ.items() if name not in own}
     done = subprocess.run(
         [sys.executable, "-c", imports + SHOW],
         capture_output=True, text=True, check=True, env={**kept, **more},
@@ -57,3 +58,19 @@ def test_threads_spin_on_an_idle_machine(monkeypatch):
 def test_the_number_of_threads_does_not_depend_on_the_load(busy):
     count = "import bsrnn, torch; print(torch.get_num_threads())"
     assert policy(count, OMP_NUM_THREADS="2").split() == ["2", "PASSIVE"]
+
+
+SIZES = """
+import bsrnn, torch
+before = torch.get_num_threads()
+for units in (10, 1000):
+    with bsrnn.threads.suited(torch.nn.Linear(units, units)):
+        print(torch.get_num_threads() == 1, end=" ")
+print(torch.get_num_threads() == before, end=" ")
+"""
+
+
+def test_small_networks_train_on_one_thread():
+    few = "import torch; torch.set_num_threads(2);"
+    assert policy(few + SIZES).split()[:3] == ["True", "False", "True"]
+    assert policy(few + SIZES, OMP_NUM_THREADS="2").split()[:3] == ["False", "False", "True"]

@@ -204,7 +204,7 @@ def test_machines_are_counted_from_the_environment(monkeypatch):
     with pytest.raises(UsageError, match="make it a multiple of 8"):
         machine.find("cpu", "auto").require(TrainConfig(batch=4))
     monkeypatch.delenv("SLURM_NTASKS")
-    with pytest.raises(UsageError, match="give a number from 1, auto or all"):
+    with pytest.raises(UsageError, match="give a number from 1 to 256, auto or all"):
         machine.find("cpu", "many")
 
 

@@ -127,7 +127,7 @@ def band_sound(waveform, scheme, bands, config=None) -> np.ndarray:
     for number in chosen:
         low, high = scheme.ranges[number]
         gains[low:high] += 1 if scheme.weights is None else scheme.weights[number]
-    waveform = np.asarray(waveform, np.float32)
+    waveform = audio.sound(waveform).astype(np.float32, copy=False)
     spectrum = stft(waveform, config) * gains[:, None]  # (C, F, T)
     return istft(spectrum, config, waveform.shape[-1]).astype(np.float32)  # (C, L)
 

@@ -17,7 +17,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bsrnn.common import UsageError, checked
+from bsrnn.audio.arrays import sound
+from bsrnn.common import UsageError
+from bsrnn.settings import checked
 
 WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}  # periodic
 
@@ -93,8 +95,11 @@ def stft(waveform, config: StftConfig = PAPER):
     >>> stft(torch.zeros(2, 44100)).shape
     torch.Size([2, 1025, 87])
     """
-    if isinstance(waveform, np.ndarray):
-        return stft(torch.from_numpy(np.ascontiguousarray(waveform)), config).numpy()
+    if not isinstance(waveform, torch.Tensor):
+        array = np.ascontiguousarray(sound(waveform))
+        return stft(torch.from_numpy(array), config).numpy()
+    if not waveform.is_floating_point():
+        sound(waveform)  # says what is wrong with it
     samples = waveform.shape[-1]
     if samples < config.shortest:
         raise UsageError(

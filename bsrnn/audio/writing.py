@@ -12,7 +12,7 @@ from bsrnn.audio.arrays import check_rate, waveform
 from bsrnn.audio.converting import XIPH_ORDER, Resampler, to_channels
 from bsrnn.audio.decoding import warn_once
 from bsrnn.audio.formats import FORMATS
-from bsrnn.common import DataError, UsageError, unfinished
+from bsrnn.common import DataError, UsageError, synced, unfinished
 
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24}
 _BLOCK = 1 << 16  # samples per write: libsndfile's Vorbis encoder overflows on huge writes
@@ -202,6 +202,7 @@ class Writer:
                 if keep:
                     raise
             if keep:
+                synced(self.temporary)
                 os.replace(self.temporary, self.path)
         except OSError as error:
             raise self._failure(error, "check disk space and permissions") from error

@@ -13,11 +13,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from bsrnn.common import UsageError
+from bsrnn.settings import checked, from_json
 
 WORDS = {  # what makes a scheme unsound, and the fix; the band instrument says the same
     "none": "{name}: no bands: give at least one",
@@ -78,8 +79,8 @@ class BandScheme:
 
     name: str
     ranges: tuple
-    sample_rate: int
-    n_fft: int
+    sample_rate: Annotated[int, (1, 10**6)]
+    n_fft: Annotated[int, (2, LARGEST_FFT)]
     weights: tuple | None = None
     edges_hz: tuple | None = None
     rounding: str = "ceil"
@@ -100,6 +101,7 @@ class BandScheme:
             put("weights", frozen)
         edges = self.actual_edges_hz if self.edges_hz is None else self.edges_hz
         put("edges_hz", tuple(float(f) for f in edges))
+        checked(self)
 
     def _key(self):
         return (self.name, self.ranges, self.sample_rate, self.n_fft, self.edges_hz, self.rounding)
@@ -193,10 +195,12 @@ class BandScheme:
     def from_json(cls, text: str) -> "BandScheme":
         """The validated scheme of a `to_json` text."""
         try:
-            fields = json.loads(text)
+            fields = from_json(text, "a band scheme")
             unknown = sorted(set(fields) - set(JSON_KEYS))
             scheme = cls(**fields) if not unknown else None
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # whatever the values of a stranger's file make of it
             needed = "name, ranges, sample_rate, n_fft"
             raise UsageError(f"not the JSON of a band scheme ({error}): give {needed}") from error
         if unknown:
@@ -218,10 +222,6 @@ def _check_ranges(scheme: BandScheme) -> None:
     name, bins, n_fft = scheme.name, scheme.bins, scheme.n_fft
     if not scheme.ranges:
         raise unsound("none", name)
-    if scheme.sample_rate <= 0 or not 2 <= n_fft <= LARGEST_FFT:
-        raise UsageError(
-            f"{name}: give a sample_rate above 0 Hz and an n_fft from 2 to {LARGEST_FFT}"
-        )
     for k, (lo, hi) in enumerate(scheme.ranges):
         if hi <= lo:
             raise unsound("empty", name, k=k, lo=lo, hi=hi)

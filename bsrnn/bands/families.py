@@ -228,10 +228,12 @@ def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     if path.suffix.lower() == ".json":
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path} is not JSON ({error}): repair it") from error
         if isinstance(content, dict):
             return BandScheme.from_json(text).project(sample_rate, n_fft)
+        if not isinstance(content, list):
+            raise UsageError(f"{path} is no scheme: give an object, or a list of edges in Hz")
         return from_edges_hz(content, sample_rate, n_fft, name=path.stem)
     rows = [line.replace(";", ",").split(",") for line in text.splitlines() if line.strip()]
     if rows and not re.match(r"\s*[-+.\d]", rows[0][0]):

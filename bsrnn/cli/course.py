@@ -4,16 +4,20 @@ import sys
 
 from bsrnn import common
 from bsrnn.cli.shared import (
+    SEED,
     command,
     dataset_argument,
     fail,
+    listed,
     new_file,
+    number,
     parameter_arguments,
     say,
     stems_argument,
     timeout_argument,
 )
-from bsrnn.common import choose, listed, once, write_text
+from bsrnn.common import Progress, choose, csv_text, write_text
+from bsrnn.settings import once
 
 
 class Bars:
@@ -23,8 +27,8 @@ class Bars:
     """
 
     def start(self, lessons) -> None:
-        self.lessons = common.Progress(len(lessons), "lessons", "lesson", say)
-        self.cells = common.Progress(1, unit="cell", position=1, leave=False)
+        self.lessons = Progress(len(lessons), "lessons", "lesson", say)
+        self.cells = Progress(1, unit="cell", position=1, leave=False)
 
     def lesson(self, name: str, cells: int) -> None:
         self.cells.restart(name, cells)
@@ -64,7 +68,7 @@ def _course_run(args):
     results = runner.run(args.lessons, given, args.out, args.timeout, Bars())
     failed = [result.lesson for result in results if result.error]
     seconds, where = sum(result.seconds for result in results), results[0].page.parent
-    print(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
+    say(f"{len(results) - len(failed)} of {len(results)} lessons ran in {seconds:.0f} s: {where}")
     return fail(f"failed: {', '.join(failed)} (their pages show where)", 1) if failed else 0
 
 
@@ -82,7 +86,7 @@ def _site_arguments(own):
 def _course_site(args):
     from bsrnn.course import site
 
-    print(f"open {site.build(args.executed, args.out)}")
+    say(f"open {site.build(args.executed, args.out)}")
 
 
 def _copy_arguments(own):
@@ -99,7 +103,7 @@ def _course_copy(args):
     from bsrnn.course import release
 
     folder = release.copy_course(args.folder)
-    print(f"{folder}: open it with `jupyter lab {folder}`")
+    say(f"{folder}: open it with `jupyter lab {folder}`")
 
 
 def _check_arguments(own):
@@ -119,7 +123,7 @@ def _course_check(args):
 
     problems = outputs.check(args.lessons, args.update, Bars())
     count = len(runner.select(args.lessons))
-    print(*problems or [f"{count} lessons are fresh"], sep="\n")
+    say(*problems or [f"{count} lessons are fresh"], sep="\n")
     return fail(f"{len(problems)} problems in {count} lessons", 1) if problems else 0
 
 
@@ -133,13 +137,13 @@ def _course_badge(args):
     from bsrnn.course import stamp
 
     changed = [str(path.relative_to(common.ROOT)) for path in stamp.restamp(args.repository)]
-    print(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
+    say(*changed, f"{len(changed)} files stamped with {stamp.repository()}", sep="\n")
 
 
 def _grade_arguments(own):
     own.add_argument("submissions", nargs="+", help="notebooks, or folders of them")
     own.add_argument("--assignment", help="such as a1; default: told by the functions defined")
-    own.add_argument("--seed", type=int, default=0, help="of the hidden tests' inputs [0]")
+    own.add_argument("--seed", type=SEED, default=0, help="of the hidden tests' inputs [0]")
     own.add_argument("--roster", help="a CSV with the columns id, name, email")
     own.add_argument("--by-hand", help="a CSV with the columns id, B1 to B4: points of a8's report")
     own.add_argument("--form", default="csv", help="csv [default], students, moodle, canvas")
@@ -165,7 +169,7 @@ def _course_grade(args):
 
     def watch(sheet):  # marks are written as they come
         sheets.append(sheet)
-        print(sheet.text(), flush=True)
+        say(sheet.text())
         if out:
             write_text(out, grading.table(sheets, form))
 
@@ -192,14 +196,14 @@ def _course_release(args):
     from bsrnn.course import release
 
     if args.class_repo:
-        print(f"{release.class_repository(args.class_repo)}: for students")
+        say(f"{release.class_repository(args.class_repo)}: for students")
         return 0
     stale = release.release(args.assignments, args.check)
     for path in stale:
-        print("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
+        say("stale:" if args.check else "written:", path.relative_to(release.ASSIGNMENTS))
     if args.check and stale:
         return fail(f"{len(stale)} stale: run `course release`", 1)
-    print(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
+    say(f"{len(set(args.assignments)) or len(release.sources())} assignments released and fresh")
     return 0
 
 
@@ -207,9 +211,10 @@ def _limits_arguments(own):
     dataset_argument(own)
     own.add_argument("--subset", default="test", help="songs of the claims [test]")
     stems_argument(own)
-    own.add_argument("--max-parameters", type=float, default=1e6, help="of a submission [1e6]")
-    own.add_argument("--max-macs", type=float, default=5e9, help="per second of sound [5e9]")
-    own.add_argument("--tolerance", type=float, default=0.05, help="of a claim, in dB [0.05]")
+    size, gap_db = number(1.0, 1e18), number(1e-9, 1e3)
+    own.add_argument("--max-parameters", type=size, default=1e6, help="of a submission [1e6]")
+    own.add_argument("--max-macs", type=size, default=5e9, help="per second of sound [5e9]")
+    own.add_argument("--tolerance", type=gap_db, default=0.05, help="of a claim, in dB [0.05]")
 
 
 def _rules(args):
@@ -239,7 +244,7 @@ def _course_submit(args):
     from bsrnn.course import capstone
 
     verdict = capstone.validate(args.submission, *_rules(args))
-    print(verdict.text())
+    say(verdict.text())
     return 0 if verdict.valid else fail(f"{verdict.submission} is not valid (reasons above)", 1)
 
 
@@ -271,7 +276,7 @@ def _course_board(args):
     watch = lambda v: print(f"{v.submission}: looked at", file=sys.stderr)  # noqa: E731
     board = capstone.rank(args.submissions, songs, limits, hidden, watch=watch)
     if out:
-        write_text(out, board.frame.to_csv())
-    print(board.text())
+        write_text(out, csv_text(board.frame))
+    say(board.text())
     missing = ", ".join(board.refused)
     return fail(f"not on the board: {missing} (reasons above)", 1) if missing else 0

@@ -1,15 +1,17 @@
 """`bsrnn toy`, `data`, `activity`, `doctor`: data, and the state of this machine."""
 
-from pathlib import Path
-
 from bsrnn.cli.shared import (
+    SEED,
     command,
     dataset_argument,
+    listed,
     new_file,
     parameter_arguments,
+    say,
     stems_argument,
 )
-from bsrnn.common import UsageError, choose, listed, once, typed, write_text
+from bsrnn.common import choose, csv_text, vacant, write_text
+from bsrnn.settings import once, typed
 
 
 def _activity_arguments(own):
@@ -32,7 +34,7 @@ def _activity(args):
 
     choose(args.rule, activity.rules(), "activity rule")
     frame = activity.table(data.open(args.dataset), args.rule, listed(args.stems))
-    print(*activity.write(frame, args.out, args.form), sep="\n")
+    say(*activity.write(frame, args.out, args.form), sep="\n")
 
 
 def _check_arguments(own):
@@ -53,15 +55,15 @@ def _check(args):
     songs = data.open(args.root)
     table = songs.table()
     if out:
-        write_text(out, table.to_csv(index=False))
-    print(repr(songs))
+        write_text(out, csv_text(table, index=False))
+    say(repr(songs))
     for what, why in songs.unused:
-        print(f"not used: {what}: {why}")
+        say(f"not used: {what}: {why}")
     odd = table[table["note"] != ""]
-    print(table.drop(columns="note").to_string(index=False))
+    say(table.drop(columns="note").to_string(index=False))
     for row in odd.itertuples():
-        print(f"{row.song}: {row.note}")
-    print(f"{len(odd)} of {len(table)} songs are odd, {len(songs.unused)} things are not used")
+        say(f"{row.song}: {row.note}")
+    say(f"{len(odd)} of {len(table)} songs are odd, {len(songs.unused)} things are not used")
     return 1 if len(odd) or songs.unused else 0
 
 
@@ -83,14 +85,14 @@ def _repair(args):
     frame = repairing.repair(args.root, args.out, args.missing)
     odd = frame[frame["action"] != "linked"]
     for row in odd.itertuples():
-        print(f"{row.song}/{row.file}: {row.action}")
-    print(f"{args.out}: {len(frame) - len(odd)} files linked, {len(odd)} others, see above")
+        say(f"{row.song}/{row.file}: {row.action}")
+    say(f"{args.out}: {len(frame) - len(odd)} files linked, {len(odd)} others, see above")
 
 
 def _toy_arguments(own):
     own.add_argument("folder", help="new folder for the songs")
     own.add_argument("--film", action="store_true", help="film scenes (dialogue, music, effects)")
-    own.add_argument("--seed", type=int, default=0, help="of everything [0]")
+    own.add_argument("--seed", type=SEED, default=0, help="of everything [0]")
     parameter_arguments(own)
 
 
@@ -105,16 +107,14 @@ def _toy(args):
 
     from bsrnn.data import toyband
 
-    folder = Path(args.folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: give a new folder")
+    folder = vacant(args.folder)
     make = toyband.scenes if args.film else toyband.make
     known = {n: p.default for n, p in inspect.signature(make).parameters.items()}
     given = once(args.parameters)
     for name in given:
         choose(name, [n for n in known if n not in ("root", "seed")], "option")
     make(folder, seed=args.seed, **{n: typed(n, v, known[n]) for n, v in given.items()})
-    print(folder)
+    say(folder)
 
 
 @command("doctor", "say what is missing here and the one command that fixes it", "doctor")
@@ -122,5 +122,5 @@ def _doctor(args):
     from bsrnn.cli import doctor
 
     lines, sound = doctor.examine()
-    print(*lines, sep="\n")
+    say(*lines, sep="\n")
     return 0 if sound else 1

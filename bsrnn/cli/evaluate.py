@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from bsrnn.cli.shared import (
+    COUNT,
     command,
     dataset_argument,
     device_argument,
+    listed,
     pick_device,
     say,
     stems_argument,
 )
-from bsrnn.common import UsageError, file_names, listed
+from bsrnn.common import UsageError, choose, file_names
 
 
 def _evaluate_arguments(own):
@@ -27,7 +29,7 @@ def _evaluate_arguments(own):
         help="also bleedless, fullness, l1_freq, mr_stft, log_wmse ... [usdr,csdr,si_sdr]",
     )  # fmt: skip
     own.add_argument("--out", help="folder for the report: HTML, CSV, JSON, museval's JSON")
-    own.add_argument("--workers", type=int, help="songs at a time [folders: up to 4; models: 1]")
+    own.add_argument("--workers", type=COUNT, help="songs at a time [folders: up to 4; models: 1]")
     device_argument(own)
 
 
@@ -53,23 +55,26 @@ def _evaluate(args):
         names = file_names([Path(path).resolve().name for path in paths])
     songs = data.open(args.dataset)
     songs = songs if args.subset == "all" else songs.subset(args.subset)
+    device = pick_device(args.device)
+    for stem in listed(args.stems) or ():
+        choose(stem, songs.stems, "stem")
     reports = {}
     for place, name in enumerate(names):
-        reports[name] = _report(args, place, name, songs, paths)
+        reports[name] = _report(args, place, name, songs, paths, device)
     for first, second in itertools.combinations(names, 2):
         say(f"\n{second} against {first}, song by song (uSDR):")
         table = evaluation.paired(reports[first], first, second, reports[second])
         say(table.round(3).to_string(index=False))
 
 
-def _report(args, place: int, name: str, songs, paths):
+def _report(args, place: int, name: str, songs, paths, device):
     """The report of one system, printed and written."""
     import bsrnn
     from bsrnn import bands, evaluation, plots
 
     system = paths[place]
     if place < len(args.model):
-        system = bsrnn.load(system, device=pick_device(args.device))
+        system = bsrnn.load(system, device=device)
     out = args.out if args.out is None or len(paths) == 1 else Path(args.out) / name
     metrics = listed(args.metrics)
     report = evaluation.evaluate(

@@ -2,8 +2,20 @@
 
 from pathlib import Path
 
-from bsrnn.cli.shared import command, model_config, parameter_arguments, pick_device
-from bsrnn.common import UsageError, alike, configured, listed, once, typed
+from bsrnn.audio.arrays import RATES_HZ
+from bsrnn.cli.shared import (
+    COUNT,
+    SECONDS,
+    command,
+    listed,
+    model_config,
+    number,
+    parameter_arguments,
+    pick_device,
+    say,
+)
+from bsrnn.common import UsageError, alike
+from bsrnn.settings import configured, in_range, once, typed
 
 
 def _models_arguments(own):
@@ -26,15 +38,15 @@ def _models(args):
     if args.name:
         return _passport(args.name, args.card)
     if not (args.licence or args.task):
-        print(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
+        say(f"{'preset':24}{'scheme':10}{'N':>5}{'R':>4}  stems")
         for name, config in models.presets().items():
             size = f"{config.features:5}{config.repeats:4}"
-            print(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
-        print("\nembedded weights, small, to learn with")
+            say(f"{name:24}{config.scheme[:9]:10}{size}  {', '.join(config.stems)}")
+        say("\nembedded weights, small, to learn with")
         for name, stems in registry.EMBEDDED.items():
-            print(f"{name:45}{', '.join(stems)}")
-        print()
-    print(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
+            say(f"{name:45}{', '.join(stems)}")
+        say()
+    say(*registry.lines(registry.listing(args.licence, args.task)), sep="\n")
     return 0
 
 
@@ -49,10 +61,10 @@ def _passport(name: str, as_card: bool):
         separator = bsrnn.load(name)
         passport, stems = separator.passport, separator.stems
     if as_card:
-        print(registry.card(name, passport, stems))
+        say(registry.card(name, passport, stems))
         return 0
     for column, value in passport.items():
-        print(f"{column:16}{value or 'unknown'}")
+        say(f"{column:16}{value or 'unknown'}")
     return 0
 
 
@@ -61,12 +73,12 @@ def _cost_arguments(own):
         "model", nargs="*", help="presets (see `models`), JSON files of them, d3net, hdemucs ..."
     )
     own.add_argument("--table", action="store_true", help="BandIt's table: 15 published systems")
-    own.add_argument("--seconds", type=float, default=6.0, help="length of the input [6]")
+    own.add_argument("--seconds", type=SECONDS, default=6.0, help="length of the input [6]")
     parameter_arguments(own)
     own.add_argument("--measure", action="store_true", help="time it here; also weights")
     own.add_argument("--threads", help="of --measure [1,2; with a GPU 1]")
     own.add_argument("--device", default="cpu", help="of --measure: cpu, cuda or auto [cpu]")
-    own.add_argument("--repeats", type=int, default=5, help="rounds of --measure [5]")
+    own.add_argument("--repeats", type=COUNT, default=5, help="rounds of --measure [5]")
     own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     own.add_argument("--csv", "--out", help="file for the table of --table or --measure")
 
@@ -78,8 +90,6 @@ def _cost_arguments(own):
     _cost_arguments,
 )
 def _cost(args):
-    if not args.seconds > 0:
-        raise UsageError(f"--seconds is {args.seconds}: give a number above 0")
     given = once(args.parameters)
     if args.table == bool(args.model) or (args.table and given):
         raise UsageError("cost needs models, or --table alone: cost small, or cost --table")
@@ -89,11 +99,11 @@ def _cost(args):
         return _measure(args, given)
     for model in args.model:
         whole = _whole_cost(model, given, args.seconds)
-        print(f"{model if len(args.model) > 1 else 'part':12}"
+        say(f"{model if len(args.model) > 1 else 'part':12}"
               f"{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")  # fmt: skip
         for name, part in [*whole.parts.items(), ("all", whole)]:
             sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
-            print(f"{name:12}{part.parameters:14,}{sizes}")
+            say(f"{name:12}{part.parameters:14,}{sizes}")
     return 0
 
 
@@ -116,12 +126,16 @@ def _table(args):
     if args.measure:
         if pick_device(args.device) != "cpu":
             raise UsageError("the table is measured on a CPU: leave --device out")
-        threads = typed("threads", (listed(args.threads) or ["1"])[0], 1)
+        threads = _threads(args.threads or "1")[0]
         rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
     if args.csv:
         benchmark.write(rows, args.csv)
-    print(complexity.text(rows))
+    say(complexity.text(rows))
     return 0
+
+
+def _threads(text: str) -> list[int]:
+    return [in_range("--threads", typed("threads", each, 1), 1, 256) for each in listed(text)]
 
 
 def _measure(args, given):
@@ -131,8 +145,7 @@ def _measure(args, given):
     from bsrnn import benchmark, models
 
     device = pick_device(args.device)
-    counts = listed(args.threads) or (("1", "2") if device == "cpu" else ("1",))
-    threads = [typed("threads", count, 1) for count in counts]
+    threads = _threads(args.threads or ("1,2" if device == "cpu" else "1"))
     separators = {}
     for name in args.model:
         file = Path(name).is_file() and not name.endswith(".json")
@@ -146,14 +159,14 @@ def _measure(args, given):
     found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
     if args.csv:
         benchmark.write(found, args.csv)
-    print(found.round(2).to_string(index=False))
+    say(found.round(2).to_string(index=False))
     return 0
 
 
 def _bands_arguments(own):
     own.add_argument("scheme", nargs="?", help="name, .json or .csv file; none: list all names")
-    own.add_argument("--sample-rate", type=int, default=44100, help="Hz [44100]")
-    own.add_argument("--n-fft", type=int, default=2048, help="window length [2048]")
+    own.add_argument("--sample-rate", type=number(*RATES_HZ), default=44100, help="Hz [44100]")
+    own.add_argument("--n-fft", type=number(2, 2**16), default=2048, help="window length [2048]")
     own.add_argument("--json", action="store_true", help="print the scheme as JSON")
     own.add_argument("--page", metavar="HTML", help="write the band instrument as one file")
     own.add_argument("--dataset", default="clip", help="its first song is in the page [clip]")
@@ -172,19 +185,19 @@ def _bands(args):
         for name in bands.names():
             one = bands.scheme(name)
             kind = "overlapping" if one.overlapping else ""
-            print(f"{name:20}{len(one):4} bands  {kind:12} {one.source}".rstrip())
+            say(f"{name:20}{len(one):4} bands  {kind:12} {one.source}".rstrip())
         return
     find = bands.read if args.scheme.endswith((".json", ".csv")) else bands.scheme
     one = find(args.scheme, args.sample_rate, args.n_fft)
     if args.json:
-        print(one.to_json())
+        say(one.to_json())
         return
-    print(f"{'band':>4} {'bins':>13} {'width':>6} {'from Hz':>9} {'to Hz':>9}")
+    say(f"{'band':>4} {'bins':>13} {'width':>6} {'from Hz':>9} {'to Hz':>9}")
     rows = zip(one.ranges, one.spans_hz, strict=True)
     for band, ((lo, hi), (low_hz, high_hz)) in enumerate(rows):
-        print(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
+        say(f"{band:4} {f'[{lo}, {hi})':>13} {hi - lo:6} {low_hz:9.1f} {high_hz:9.1f}")
     for note in one.notes:  # what the projection to this grid changed
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _bands_page(args):
@@ -196,4 +209,4 @@ def _bands_page(args):
     first = bands.read(given) if given.endswith((".json", ".csv")) else given
     songs = data.open(args.dataset)
     write_text(args.page, instrument.page(songs[0], (first, "bs-roformer")))
-    print(f"{args.page}: open it in a browser; it needs no network")
+    say(f"{args.page}: open it in a browser; it needs no network")

@@ -5,8 +5,19 @@ import os
 import sys
 from pathlib import Path
 
-from bsrnn.cli.shared import command, device_argument, fail, file, pick_device, stems_argument
-from bsrnn.common import DataError, UsageError, added, choose, listed
+from bsrnn.cli.shared import (
+    COUNT,
+    THREADS,
+    added,
+    command,
+    device_argument,
+    fail,
+    file,
+    listed,
+    pick_device,
+    stems_argument,
+)
+from bsrnn.common import DataError, UsageError, choose, printable
 
 WORTH_TELLING_S = 60.0  # of sound; shorter songs are done before a trial is
 
@@ -39,13 +50,13 @@ def _separate_arguments(own):
         help="also a sum of stems, such as karaoke=drums+bass+other; may be repeated",
     )  # fmt: skip
     own.add_argument("--project", action="store_true", help="make the stems add up to the song")
-    own.add_argument("--shifts", type=int, default=1, help="mean over so many passes [1]")
+    own.add_argument("--shifts", type=COUNT, default=1, help="mean over so many passes [1]")
     own.add_argument("--tta", action="store_true", help="mean also over swapped and turned passes")
     formats = ", ".join(suffix.removeprefix(".") for suffix in FORMATS)
     own.add_argument("--format", default="wav", help=f"{formats} or stem.mp4 [wav, float]")
     own.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     own.add_argument("--backend", default="torch", help="torch (default), openvino or onnx")
-    own.add_argument("--threads", type=int, default=0, help="of the CPU [all]")
+    own.add_argument("--threads", type=THREADS, default=0, help="of the CPU [all]")
     device_argument(own)
 
 
@@ -55,8 +66,6 @@ def _separator(args, songs):
 
     choose(args.backend, ("torch", "openvino", "onnx"), "backend")
     choose(args.precision, (*models.PRECISIONS, "auto"), "precision")
-    if args.threads < 0:
-        raise UsageError(f"--threads is {args.threads}: give 0 (all) or more")
     weights = _weights(args.blend)
     if args.blend and len(args.model) < 2:
         raise UsageError("--blend weighs several models: give --model twice or more")
@@ -156,14 +165,14 @@ def _separate(args):
         options.update(stems=(args.two_stems,), residual=f"no_{args.two_stems}")
     songs = separation.find(args.songs, args.out)
     separation.foresee(songs, options["suffix"])
-    separator = _separator(args, songs)
+    separator, bar = _separator(args, songs), sys.stderr.isatty()
+    results = separation.separate_files(separator, songs, args.out, bar, **options)
     for model in args.model:
         if model in registry.EMBEDDED:
             print(f"{model}: a small model to learn with, not for production", file=sys.stderr)
-    bar = sys.stderr.isatty()
     if bar:
         _foretell(separator, songs, {name: options[name] for name in ("shifts", "tta", "query")})
-    return _report(songs, separation.separate_files(separator, songs, args.out, bar, **options))
+    return _report(songs, results)
 
 
 def _foretell(separator, songs, cutting):
@@ -185,7 +194,8 @@ def _report(songs, results) -> int:
     failed = []
     for song, made in results:
         if not isinstance(made, Exception):
-            tqdm.write("\n".join(map(str, made.values())))  # beside a bar that may be there
+            lines = "\n".join(map(str, made.values()))
+            tqdm.write(printable(lines))  # beside a bar that may be there
         elif os.environ.get("BSRNN_DEBUG"):
             raise made
         else:
@@ -193,6 +203,6 @@ def _report(songs, results) -> int:
             words = words if str(song) in words else f"{song}: {words}"
             failed.append(" ".join(words.split()))
     if len(songs) > 1 and failed:
-        print(*failed, sep="\n", file=sys.stderr)
+        print(printable("\n".join(failed)), file=sys.stderr)
         failed = [f"{len(failed)} of {len(songs)} songs failed, see above"]
     return fail(failed[0], 1) if failed else 0

@@ -1,9 +1,10 @@
 """What commands share: how they register, arguments that several have, one line for a failure."""
 
+import argparse
 import sys
 from pathlib import Path
 
-from bsrnn.common import UsageError, alike, choose, pick_device  # noqa: F401
+from bsrnn.common import UsageError, alike, choose, pick_device, printable  # noqa: F401
 
 COMMANDS = []  # (name, help, example, add_arguments, run), filled by @command
 GROUPS = {
@@ -24,13 +25,36 @@ def command(name: str, summary: str, example: str, add=lambda parser: None):
 
 def fail(words, code: int) -> int:
     """Say in one line on stderr what is wrong; returns the exit code."""
-    print(f"bsrnn: {' '.join(str(words).split())}", file=sys.stderr)
+    print(printable(f"bsrnn: {' '.join(str(words).split())}"), file=sys.stderr)
     return code
 
 
-def say(text) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
+def say(*texts, sep=" ") -> None:
+    """Print at once, also into a pipe, without what songs and files would do to a terminal."""
+    print(printable(sep.join(map(str, texts))), flush=True)
+
+
+def number(low, high):
+    """What argparse reads a number by: whole where `low` is, finite, from `low` to `high`."""
+    kind = type(low)
+
+    def read(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:  # NaN compares as False
+            word = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r}: give {word} from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+SEED = number(0, 2**63 - 1)
+THREADS = number(0, 256)  # 0: as many as there are cores
+COUNT = number(1, 256)  # of workers, rounds, passes
+SECONDS = number(1e-3, 1e6)
 
 
 def dataset_argument(own):
@@ -59,7 +83,7 @@ def parameter_arguments(own):
 def timeout_argument(own):
     """--timeout SECONDS of one cell."""
     own.add_argument(
-        "--timeout", type=float,
+        "--timeout", type=SECONDS,
         help="seconds for one cell [by profile: smoke 600, small 3600, full 43200]",
     )  # fmt: skip
 
@@ -89,3 +113,30 @@ def model_config(name: str):
         return models.ModelConfig.from_json(file(name).read_text(encoding="utf-8"))
     known = models.presets()
     return known[choose(alike(name, known), known, "model preset")]
+
+
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """Comma-separated names as a tuple; None if there are none.
+
+    >>> listed("vocals, drums")
+    ('vocals', 'drums')
+    """
+    names = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    if text is not None and not names:
+        raise UsageError(f"no name in {text!r}: give some, separated by commas")
+    return names or None
+
+
+def added(texts) -> dict[str, tuple[str, ...]]:
+    """Sums of stems by name.
+
+    >>> added(["karaoke=drums+bass"])
+    {'karaoke': ('drums', 'bass')}
+    """
+    found = {}
+    for text in texts:
+        name, _, parts = text.partition("=")
+        if not name or not parts or name in found:
+            raise UsageError(f"sum {text!r}: write it once, as karaoke=drums+bass+other")
+        found[name] = tuple(part.strip() for part in parts.split("+"))
+    return found

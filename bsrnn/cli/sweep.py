@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 from bsrnn.cli.shared import (
+    COUNT,
     GROUPS,
     command,
     fail,
     file,
+    number,
     parameter_arguments,
     say,
     timeout_argument,
 )
-from bsrnn.common import Progress, UsageError, once
+from bsrnn.common import Progress, UsageError, csv_text, write_text
+from bsrnn.settings import once
 
 GROUPS["sweep"] = "run a grid of experiments by papermill, compare them with intervals and cost"
 
@@ -33,11 +36,11 @@ def _run_arguments(own):
     own.add_argument("--hypothesis", default="", help="what you expect; without: exploratory")
     own.add_argument("--metric", help="primary metric [usdr]")
     own.add_argument("--baseline", help="value of the first axis that others must beat [its first]")
-    own.add_argument("--margin-db", type=float, help="smallest gain worth having [0]")
+    own.add_argument("--margin-db", type=number(0.0, 1e3), help="smallest gain worth having [0]")
     own.add_argument("--notebook", "--leaf", help="that runs one experiment [sweep]")
     own.add_argument("--out", default="runs/sweep", help="folder of plan and cards [runs/sweep]")
-    own.add_argument("--workers", type=int, help="experiments at a time [one per CPU core]")
-    own.add_argument("--threads", type=int, default=1, help="of each experiment [1]")
+    own.add_argument("--workers", type=COUNT, help="experiments at a time [one per CPU core]")
+    own.add_argument("--threads", type=COUNT, default=1, help="of each experiment [1]")
     own.add_argument("--scheduler", default="", help="dask scheduler, such as tcp://host:8786")
     own.add_argument("--slurm", action="store_true", help="only print the script of a job array")
     own.add_argument("--extend", action="store_true", help="add -p values to the plan in --out")
@@ -57,7 +60,7 @@ def _sweep_run(args):
     plan = _plan(args)
     names, count = list(plan.grid), len(plan.cells())
     if args.slurm:
-        print(_script(experiments.checked(plan), args))
+        say(_script(experiments.checked(plan), args))
         return 0
     say(f"{count} cells; {plan.shows}")
     progress = Progress(count, "sweep", "cell", say)
@@ -67,7 +70,7 @@ def _sweep_run(args):
     )  # fmt: skip
     progress.close()
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    print(f"{count - len(failed)} of {count} cells are finished: {args.out}")
+    say(f"{count - len(failed)} of {count} cells are finished: {args.out}")
     return fail(f"{len(failed)} cells failed, see above; run again to retry", 1) if failed else 0
 
 
@@ -147,12 +150,11 @@ def _board_arguments(own):
 )
 def _sweep_board(args):
     from bsrnn import experiments
-    from bsrnn.common import write_text
 
     board = experiments.leaderboard(args.folder, args.test)
-    print(board.readable(args.metric, args.stem).to_string())
+    say(board.readable(args.metric, args.stem).to_string())
     if board.plan.comparisons:
-        print(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")
-    print(f"\n{board.plan.rule}", f"{board.plan.shows}.", *board.remarks, sep="\n")
+        say(f"\n{board.gains(args.metric, args.stem).round(3).to_string()}")
+    say(f"\n{board.plan.rule}", f"{board.plan.shows}.", *board.remarks, sep="\n")
     if args.out:
-        write_text(Path(args.out), board.frame.to_csv(index=False))
+        write_text(Path(args.out), csv_text(board.frame, index=False))

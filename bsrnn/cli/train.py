@@ -3,14 +3,19 @@
 import argparse
 
 from bsrnn.cli.shared import (
+    SEED,
     command,
     dataset_argument,
     device_argument,
+    listed,
     model_config,
+    number,
     parameter_arguments,
+    say,
     stems_argument,
 )
-from bsrnn.common import choose, listed, once
+from bsrnn.common import choose
+from bsrnn.settings import once
 
 
 def _train_arguments(own):
@@ -19,11 +24,12 @@ def _train_arguments(own):
     dataset_argument(own)
     stems_argument(own)
     own.add_argument("--scheme", help="band scheme (see `bands`), or a .json or .csv file of one")
-    own.add_argument("--steps", type=int, help="optimiser updates")
-    own.add_argument("--minutes", type=float, help="stop after so many CPU minutes")
-    own.add_argument("--seed", type=int, help="of weights and examples")
+    own.add_argument("--steps", type=number(1, 10**12), help="optimiser updates")
+    own.add_argument("--minutes", type=number(1e-3, 1e6), help="stop after so many CPU minutes")
+    own.add_argument("--seed", type=SEED, help="of weights and examples")
     own.add_argument("--out", default="runs/train", help="run folder [runs/train]")
-    own.add_argument("--share", type=float, default=1.0, help="of the training seconds [1]")
+    share, memory_gb = number(1e-6, 1.0), number(1e-3, 1e6)
+    own.add_argument("--share", type=share, default=1.0, help="of the training seconds [1]")
     own.add_argument("--resume", action="store_true", help="go on from the state in --out")
     own.add_argument("--overwrite", action="store_true", help="replace the run that --out holds")
     own.add_argument("--initial", help="model file to start from")
@@ -34,7 +40,7 @@ def _train_arguments(own):
         help="overfit one batch first; default: before 20,000 steps and more",
     )  # fmt: skip
     own.add_argument("--plan", action="store_true", help="only say what it will cost, what fits")
-    own.add_argument("--memory-gb", type=float, default=16.0, help="for --plan, per process [16]")
+    own.add_argument("--memory-gb", type=memory_gb, default=16.0, help="of a process, for --plan")
     own.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard too")
     own.add_argument(
         "--devices", default="auto",
@@ -69,10 +75,10 @@ def _train(args):
     model, train = words.settle(model, train, once(given + args.parameters))
     if args.plan:
         channels = data.open(args.dataset).channels
-        print(training.plan(model, args.memory_gb, train, args.device, channels).text())
+        say(training.plan(model, args.memory_gb, train, args.device, channels).text())
         return
     for note in model.bands.notes:
-        print(f"bands {model.bands.name}: {note}")
+        say(f"bands {model.bands.name}: {note}")
     result = training.fit(
         model,
         train,
@@ -89,4 +95,4 @@ def _train(args):
         tensorboard=args.tensorboard,
     )
     if training.machine.rank() == 0:
-        print(f"best model: {result.best_path} ({result.seconds:.0f} s)")
+        say(f"best model: {result.best_path} ({result.seconds:.0f} s)")

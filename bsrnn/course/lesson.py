@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import bsrnn
-from bsrnn.common import NOTEBOOKS, UsageError, choose, typed, workplace
+from bsrnn.common import NOTEBOOKS, UsageError, choose, workplace
+from bsrnn.settings import typed
 
 _began_s = [time.monotonic()]
 

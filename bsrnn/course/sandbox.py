@@ -28,7 +28,7 @@ from bsrnn.course.world import wire
 from bsrnn.course.world.wire import ARRAY_BYTES, HEADER, JSON_BYTES, Faulty
 
 PATIENCE = 3  # waiting costs no CPU: a call may take so many times its seconds by the clock
-START_S = 120  # that numpy or torch may take to be imported, on a busy machine
+START_S, START_CPU_S = 400, 120  # for numpy or torch to be imported, on a busy machine
 NOTEBOOK_BYTES = 20 * 2**20
 WORLD = Path(wire.__file__).parent
 HELPERS, HELPER_BYTES = 20, 2**20
@@ -137,7 +137,7 @@ class Sandbox:
             "helpers": {n: np.frombuffer(b, np.uint8) for n, b in self.helpers.items()},
             "modules": list(self.modules),
             "seconds": self.limits.seconds,
-            "total_seconds": self.limits.seconds * (self.calls + 1) + START_S,
+            "total_seconds": self.limits.seconds * (self.calls + 1) + START_CPU_S,
             "megabytes": self.limits.megabytes,
         }
         self.names = self._ask("load", value, "the notebook", START_S)
@@ -160,6 +160,8 @@ class Sandbox:
                 self._send(self._called(functions, message["call"], reply), end)
         except TimeoutError:
             self._ended()
+            if seconds:
+                raise StudentError(f"not ready after {seconds} s: is the machine busy?") from None
             words = f"stopped after {self.limits.seconds} s: is there a loop without an end?"
             raise StudentError(words) from None
         except (OSError, EOFError):

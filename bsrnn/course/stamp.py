@@ -65,7 +65,7 @@ def restamp(name: str) -> list[Path]:
     """
 
     name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9-]+/(?!\.+$)[A-Za-z0-9._-]+", name):
         raise UsageError(f"{name!r} is no repository: write --repository owner/name")
     if not CHECKOUT:
         raise UsageError("badges stand in a checkout: clone the repository and run it there")

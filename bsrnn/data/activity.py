@@ -13,7 +13,7 @@ than half of its chunks are loud. The rules differ in what "loud" means:
                    the very segment it drew, so that no list has to be made before training
 
     frame = table(bsrnn.data.open("toy"), "paper")     # stem, song, subset, start, end
-    write(frame, "lists", "text"); read("lists/vocals_train.txt")
+    write(frame, "lists", "text")
 
 Of ten different numbers eight lie above their own 15 % quantile. So the quantile of the segment
 never decides, and "repositories" says: at least six of ten chunks above -60 dBFS in each channel.
@@ -26,12 +26,15 @@ References
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from bsrnn.common import DataError, UsageError, choose, whole
+from bsrnn.common import DataError, choose, whole
+from bsrnn.settings import checked
 
+Share = Annotated[float, (0.0, 1.0)]
+Seconds = Annotated[float, (1e-3, 3600.0)]
 _MEASURES = ("rms", "mean-square", "root-abs")
 
 
@@ -41,20 +44,19 @@ class Rule:
 
     measure: str = "rms"  # level of a chunk: "rms", "mean-square" or "root-abs"
     pooled: bool = False  # channels measured together; else each judges and all must agree
-    quantile: float = 0.15  # of the levels; 0: only the bound decides
+    quantile: Share = 0.15  # of the levels; 0: only the bound decides
     quantile_over: str = "segment"  # or "track": all chunks of all segments
-    bound: float = 1e-3  # lowest threshold, in the unit of the measure
-    floor: float = 1e-5  # the level of a chunk of digital silence
-    window_s: float = 6.0  # length of a segment
-    hop_s: float = 3.0  # from one segment to the next
-    chunks: int = 10  # of a segment
-    share: float = 0.5  # a segment is kept if more than this share of its chunks is loud
+    bound: Share = 1e-3  # lowest threshold, in the unit of the measure
+    floor: Share = 1e-5  # the level of a chunk of digital silence
+    window_s: Seconds = 6.0  # length of a segment
+    hop_s: Seconds = 3.0  # from one segment to the next
+    chunks: Annotated[int, (1, 10_000)] = 10  # of a segment
+    share: Share = 0.5  # a segment is kept if more than this share of its chunks is loud
 
     def __post_init__(self):
+        checked(self)
         choose(self.measure, _MEASURES, "measure")
         choose(self.quantile_over, ("segment", "track"), "quantile_over")
-        if min(self.window_s, self.hop_s, self.chunks) <= 0:
-            raise UsageError("window_s, hop_s and chunks must be above 0")
 
 
 _RULES = {
@@ -174,25 +176,3 @@ def write(frame, folder, form: str = "text") -> list[Path]:
                 rows.to_csv(part, index_label="index")
         paths.append(path)
     return paths
-
-
-def read(path):
-    """A list in either form as a frame with the columns of `table`; stem and subset come from the
-    name of the file. DataError if the file is no such list."""
-    import pandas
-
-    path = Path(path)
-    stem, _, subset = path.stem.rpartition("_")
-    names = {"track": "song", "ind_beg": "start", "ind_end": "end"}
-    try:
-        if path.suffix == ".csv":
-            frame = pandas.read_csv(path).rename(columns=names)[["song", "start", "end"]]
-        else:
-            frame = pandas.read_csv(path, sep="\t", names=["song", "start", "end"])
-        frame = frame.astype({"song": str, "start": int, "end": int})
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: no list of segments ({type(error).__name__}): make one with "
-            "bsrnn.data.activity.write"
-        ) from None
-    return frame.assign(stem=stem, subset=subset)[["stem", "song", "subset", "start", "end"]]

@@ -44,30 +44,10 @@ _COPY = re.compile(r"(.+?)[ _-]*(?:\(?copy\)?(?:[ _-]*\(?\d+\)?)?|\(\d+\)|backup
 _MP4_STREAMS = {"drums": 1, "bass": 2, "other": 3, "vocals": 4, MIXTURE: 0}
 _STEM_OF = {word: stem for stem, words in STEMS.items() for word in words}
 _SUBSET_OF = {word: subset for subset, words in SUBSETS.items() for word in words}
-_TEXTS = {
-    ".txt",
-    ".md",
-    ".json",
-    ".csv",
-    ".yaml",
-    ".yml",
-    ".pdf",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".mid",
-    ".midi",
-    ".lab",
-    ".html",
-    ".xml",
-    ".ini",
-    ".db",
-    ".lrc",
-    ".log",
-    ".nfo",
-    ".url",
-}  # fmt: skip  notes beside the sound, which nobody takes for songs
+# Notes beside the sound, which nobody takes for songs.
+_NOTES = re.compile(
+    r"\.(txt|md|json|csv|ya?ml|pdf|png|jpe?g|gif|midi?|lab|html|xml|ini|db|lrc|log|nfo|url)"
+)
 
 NO_SOUND = "no sound in it"
 A_SUM = "a sum of other stems"
@@ -100,7 +80,12 @@ class Inventory:
 def inventory(root: Path) -> Inventory:
     """All songs of `root`, a folder or a CSV. Raises DataError if it is neither."""
     if root.suffix.lower() == ".csv" and root.is_file():
-        return _from_table(root)
+        try:
+            return _from_table(root)
+        except DataError:
+            raise
+        except Exception as error:  # no text, no table, paths that no system has
+            raise DataError(f"{root}: no table of songs ({error}): name them, one a row") from None
     if not root.is_dir():
         raise DataError(
             f"{root}: no such folder: give a root of songs, or one of toy, film, clip, musdb7"
@@ -174,7 +159,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_note(path: Path) -> bool:
-    return path.is_file() and (path.suffix.lower() in _TEXTS or not path.suffix)
+    return path.is_file() and (not path.suffix or bool(_NOTES.fullmatch(path.suffix.lower())))
 
 
 def _is_sound(path: Path) -> bool:

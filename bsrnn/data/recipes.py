@@ -21,14 +21,15 @@ from pedalboard's Freeverb, here from `bsrnn.data.augment.reverb`.
 """
 
 import dataclasses
+from typing import Annotated
 
-from bsrnn.common import Json, UsageError, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.data import activity
+from bsrnn.data.activity import Share
+from bsrnn.settings import Json, checked
 
-_SHARES = (
-    "remix", "gain_share", "channel_swap", "polarity", "silence", "silence_targets", "noise",
-    "reverb", "active_share", "whole_gain_share",
-)  # fmt: skip
+Gain = Annotated[float, (-200.0, 200.0)]
+Level = Annotated[float, (0.0, 200.0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,44 +42,39 @@ class Recipe(Json):
     """
 
     # Which moments
-    remix: float = 1.0  # probability of stems from different songs, else one moment of one song
-    others: int = 0  # at most so many stems that are no target, 1 or more, in a remixed example; 0:
-    # all of them. amanteur adds 1 to 3
-    active_share: float = 0.5  # wanted share of heard chunks in a segment; 0 takes any segment
+    remix: Share = 1.0  # probability of stems from different songs, else one moment of one song
+    others: Annotated[int, (0, 64)] = 0  # at most so many stems that are no target, 1 or more, in
+    # a remixed example; 0: all of them. amanteur adds 1 to 3
+    active_share: Share = 0.5  # wanted share of heard chunks in a segment; 0 takes any segment
     segments: str = ""  # draw inside the segments that this rule of bsrnn.data.activity keeps;
     # they are listed when training starts. Empty: draw anywhere, judged by active_share
 
     # What happens to a source
-    gain_low: float = -10.0  # lower end of the gain of each source, in gain_unit
-    gain_high: float = 10.0  # upper end
+    gain_low: Gain = -10.0  # lower end of the gain of each source, in gain_unit
+    gain_high: Gain = 10.0  # upper end
     gain_unit: str = "db"  # "db": uniform in decibel; "linear": uniform factor
-    gain_share: float = 1.0  # probability of a gain (BandIt: one half)
-    channel_swap: float = 0.0  # probability of exchanging left and right of a source
-    polarity: float = 0.0  # probability of flipping the sign of a source
-    silence: float = 0.1  # probability of dropping a source (targets too: silence must be learnt)
-    noise: float = 0.0  # probability of coloured noise on the stem named next
+    gain_share: Share = 1.0  # probability of a gain (BandIt: one half)
+    channel_swap: Share = 0.0  # probability of exchanging left and right of a source
+    polarity: Share = 0.0  # probability of flipping the sign of a source
+    silence: Share = 0.1  # probability of dropping a source (targets too: silence must be learnt)
+    noise: Share = 0.0  # probability of coloured noise on the stem named next
     noise_stem: str = "sfx"
-    noise_snr_db: float = 24.0  # the noise lies up to this above or below the stem
-    reverb: float = 0.0  # probability of a random room around the stem named next
+    noise_snr_db: Level = 24.0  # the noise lies up to this above or below the stem
+    reverb: Share = 0.0  # probability of a random room around the stem named next
     reverb_stem: str = "speech"
 
     # What happens to the example
-    silence_targets: float = 0.0  # probability of dropping all targets at once (amanteur)
+    silence_targets: Share = 0.0  # probability of dropping all targets at once (amanteur)
     normalise: bool = False  # divide mixture and targets by the larger of their peaks
     limit: bool = False  # the same, only where a peak exceeds 1 (BandIt)
-    whole_gain_db: float = 0.0  # then a gain for all, uniform from minus to plus this
-    whole_gain_share: float = 1.0  # probability of it
+    whole_gain_db: Level = 0.0  # then a gain for all, uniform from minus to plus this
+    whole_gain_share: Share = 1.0  # probability of it
 
     def __post_init__(self):
+        checked(self)
         choose(self.gain_unit, ("db", "linear"), "gain_unit")
         if self.segments:
             activity.rule(self.segments)
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: give a share from 0 to 1")
-        for name in ("others", "noise_snr_db", "whole_gain_db"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: give 0 or more")
         if self.gain_low > self.gain_high:
             raise UsageError(
                 f"gain_low {self.gain_low} exceeds gain_high {self.gain_high}: swap them"

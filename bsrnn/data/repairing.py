@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError, choose, file_name, unfinished
+from bsrnn.common import DataError, choose, file_name, vacant, whole
 from bsrnn.data import layouts
 from bsrnn.data.layouts import MIXTURE
 from bsrnn.data.stems import MISSING, ORDERS
@@ -31,10 +31,8 @@ def repair(root, out, missing: str = "leave out", progress=None):
     """
     import pandas as pd
 
-    root, out = Path(root).expanduser(), Path(out).expanduser()
+    root, out = Path(root).expanduser(), vacant(out)
     choose(missing, MISSING, "rule for missing stems")
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty: give a new folder")
     inventory = layouts.inventory(root)
     stems, _ = layouts.common_stems(inventory.songs, ORDERS)
     if not stems:
@@ -70,16 +68,15 @@ def _song(song: layouts.Found, infos: dict, stems, rate: int, out: Path, missing
         return [("", f"left out: {', '.join(absent)} missing or damaged")]
     length = max(round(info.samples * rate / info.sample_rate) for info in sound.values())
     folder = out / song.subset / file_name(song.name)
-    part = unfinished(folder)
-    part.mkdir()
     rows = []
-    for stem, info in (sound | {MIXTURE: infos.get(MIXTURE)}).items():
-        if info is not None:
-            rows.append(_file(song.files[stem], info, stem, rate, length, part))
-    for stem in absent:
-        audio.write(part / f"{stem}.wav", np.zeros((1, length), np.float32), rate)
-        rows.append((f"{stem}.wav", "missing: written as silence"))
-    os.replace(part, folder)
+    with whole(folder) as part:
+        part.mkdir()
+        for stem, info in (sound | {MIXTURE: infos.get(MIXTURE)}).items():
+            if info is not None:
+                rows.append(_file(song.files[stem], info, stem, rate, length, part))
+        for stem in absent:
+            audio.write(part / f"{stem}.wav", np.zeros((1, length), np.float32), rate)
+            rows.append((f"{stem}.wav", "missing: written as silence"))
     return rows
 
 

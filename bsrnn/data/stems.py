@@ -282,6 +282,8 @@ def open(
     Raises DataError, one line.
     """
     name = str(root_or_name)
+    if not name.strip():
+        raise UsageError("the dataset has no name: give toy, clip, musdb7, or a folder of songs")
     if options and name not in ("toy", "film"):
         raise UsageError(f"{', '.join(options)}: only 'toy' and 'film' take generation options")
     choose(missing, MISSING, "rule for missing stems")

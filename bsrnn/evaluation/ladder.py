@@ -15,6 +15,7 @@ from bsrnn.common import UsageError, choose, write_text
 from bsrnn.data import home
 from bsrnn.data.splits import digest
 from bsrnn.evaluation.masks import KINDS, oracle_estimates
+from bsrnn.settings import read_json
 
 ORACLE_STFT = StftConfig(4096, 1024)  # as in SiSEC 2018 (Stöter, Liutkus and Ito), 44.1 kHz
 BELOW = ("silence", "mixture", "gain", "HPSS")
@@ -59,7 +60,7 @@ def learnt_gains(songs) -> dict[str, float]:
     key = digest("\n".join([str(root), songs.split_hash, *songs.stems, *names]), 16)
     kept = home() / "gains" / f"{key}.json"
     if root and kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
+        return read_json(kept)
     energy, cross = 0.0, dict.fromkeys(songs.stems, 0.0)
     for song in songs:
         sources = song.sources()

@@ -25,6 +25,7 @@ References: Wang and Chen 2018, "Supervised Speech Separation Based on Deep Lear
 import numpy as np
 import torch
 
+from bsrnn.audio.arrays import sound
 from bsrnn.audio.stft import PAPER, StftConfig, istft, stft
 from bsrnn.bands import oracle as constrained
 from bsrnn.common import UsageError, choose
@@ -133,10 +134,10 @@ def band_sdr_db(scheme, references, mode="frame", real: bool = False, mixture=No
 
 def _channels(references, mixture, config):
     """Spectra of one channel after the other: (S, 1, F, T) and (1, F, T). Bounds the memory."""
-    references = torch.as_tensor(np.asarray(references))
+    references = torch.as_tensor(sound(references))
     if references.ndim != 3:
         raise UsageError(f"references are {tuple(references.shape)}: give (S, C, L)")
-    total = references.sum(0) if mixture is None else torch.as_tensor(np.asarray(mixture))
+    total = references.sum(0) if mixture is None else torch.as_tensor(sound(mixture))
     missing = max(0, config.shortest - references.shape[-1])  # too short to mirror: add zeros
     for c in range(references.shape[1]):
         both = torch.cat((references[:, c : c + 1], total[None, c : c + 1]))  # (S + 1, 1, L)
@@ -145,7 +146,7 @@ def _channels(references, mixture, config):
 
 
 def _estimates(references, mixture, config, masks):
-    length = np.shape(references)[-1]
+    length = sound(references).shape[-1]
     parts = [
         istft(masks(stems, total) * total, config, max(length, config.shortest))
         for stems, total in _channels(references, mixture, config)

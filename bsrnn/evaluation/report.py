@@ -17,6 +17,7 @@ import pandas as pd
 from bsrnn.common import DataError, UsageError, choose, write_text
 from bsrnn.evaluation.ladder import NAMES, in_order
 from bsrnn.evaluation.metrics import UNITS
+from bsrnn.settings import read_json
 
 COLUMNS = {
     "rows": (
@@ -132,7 +133,7 @@ class Report:
         """The report that `save` wrote."""
         folder = Path(folder)
         try:
-            card = json.loads((folder / "report.json").read_text())
+            card = read_json(folder / "report.json")
             frame = pd.read_csv(
                 folder / "report.csv", keep_default_na=False,
                 na_values={"value_db": ["", "nan"]}, float_precision="round_trip",

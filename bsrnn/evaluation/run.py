@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 import bsrnn
+from bsrnn import audio
 from bsrnn import metrics as metrics_room
 from bsrnn.bands import gram_per_band
 from bsrnn.common import DataError, Progress, UsageError, choose, file_name, write_text
@@ -21,6 +22,7 @@ from bsrnn.evaluation.estimates import Estimates
 from bsrnn.evaluation.leakage import from_gram
 from bsrnn.evaluation.museval_bridge import museval_json
 from bsrnn.evaluation.report import COLUMNS, GENERATED, TOY_NOTE, Report
+from bsrnn.settings import read_json
 
 log = logging.getLogger(__name__)
 DEFAULT_LADDER = ("silence", "mixture", "gain", "ideal ratio mask")
@@ -226,7 +228,7 @@ def estimates(
     missing = [stem for stem in references if stem not in found]
     if missing:
         raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
-    return {stem: np.asarray(found[stem], dtype=np.float32) for stem in references}
+    return {stem: audio.sound(found[stem], stem).astype(np.float32) for stem in references}
 
 
 class _Store:
@@ -238,10 +240,10 @@ class _Store:
             return
         path = self.folder / "evaluation.json"
         if path.exists():
-            known = json.loads(path.read_text())
+            known = read_json(path)
             for part, now in identity.items():
                 for key in now:
-                    if known.get(part, {}).get(key) != json.loads(json.dumps(now[key])):
+                    if dict(known.get(part) or {}).get(key) != json.loads(json.dumps(now[key])):
                         raise UsageError(
                             f"{self.folder} holds an evaluation with another {part} ({key}): "
                             "choose an empty out_dir"
@@ -260,7 +262,7 @@ class _Store:
         """The finished result of `song`, or None."""
         if self.folder is None or not self._path(song).exists():
             return None
-        return json.loads(self._path(song).read_text())
+        return read_json(self._path(song))
 
     def write(self, song, result) -> None:
         if self.folder is None:

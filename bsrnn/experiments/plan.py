@@ -8,16 +8,18 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import filelock
 import numpy as np
 
 import bsrnn
-from bsrnn.common import NOTEBOOKS, DataError, Json, UsageError, choose, write_text
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
 from bsrnn.evaluation.metrics import DEFINITIONS
 from bsrnn.evaluation.planning import WANTED, power
 from bsrnn.experiments import notebooks
 from bsrnn.experiments.notebooks import source_hash
+from bsrnn.settings import Json, checked, read_json
 
 PLAN, LOCK = "plan.json", ".sweep.lock"  # a training in the same folder has a lock of its own
 MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep itself sets
@@ -45,15 +47,14 @@ class Sweep(Json):
     stem: str = "all"  # the primary one; "all": mean over stems
     baseline: dict = dataclasses.field(default_factory=dict)  # the arm that the others must beat;
     # empty: the first value of every parameter
-    margin_db: float = 0.0  # smallest gain worth having
-    alpha: float = 0.05  # chance of a false alarm, shared by all comparisons (Bonferroni)
+    margin_db: Annotated[float, (0.0, 1e3)] = 0.0  # smallest gain worth having
+    alpha: Annotated[float, (1e-9, 0.999)] = 0.05  # chance of a false alarm, shared by all
+    # comparisons (Bonferroni)
     repeat: str = "seed"  # the parameter whose values are repetitions, not arms
     notebook: str = "sweep"  # a notebook of `notebooks/`, or a path
 
     def __post_init__(self):
-        for kept, values in (("grid", self.grid), ("fixed", self.fixed)):
-            if not isinstance(values, dict):
-                raise UsageError(f'{kept} is {values!r}: give an object such as {{"seed": [0, 1]}}')
+        checked(self)
         lists = all(isinstance(v, (list, tuple)) and len(v) for v in self.grid.values())
         if not self.grid or not lists:
             raise UsageError('the grid is empty: give lists such as {"scheme": ["v7", "tet24"]}')
@@ -66,8 +67,6 @@ class Sweep(Json):
                 why = "the sweep sets it" if name in MACHINERY else "it stands in grid and fixed"
                 raise UsageError(f"{name} cannot be planned ({why}): leave it out")
         choose(self.metric, DEFINITIONS, "metric")
-        if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}: give a number between 0 and 1")
         first = {name: values[0] for name, values in self.grid.items() if name != self.repeat}
         for name, value in self.baseline.items():
             choose(name, first, "parameter of the baseline")
@@ -270,7 +269,7 @@ def read_plan(out) -> tuple[Sweep, dict]:
     if not path.is_file():
         raise DataError(f"no plan in {out}: run a sweep first")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         facts.setdefault("code_hash", facts.get("leaf_hash"))  # its earlier name
         plan = Sweep.from_json(json.dumps(facts["plan"]))
     except (ValueError, KeyError) as error:

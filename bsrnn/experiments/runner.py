@@ -11,17 +11,9 @@ import os
 import time
 from pathlib import Path
 
-from bsrnn.common import (
-    NOTEBOOKS,
-    DataError,
-    UsageError,
-    choose,
-    typed,
-    workplace,
-    writable,
-    write_text,
-)
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, workplace, writable, write_text
 from bsrnn.experiments import notebooks, words
+from bsrnn.settings import typed
 
 # Longest time for one cell, by the profile of the lesson; without a profile: that of `full`.
 LIMITS_S = {"smoke": 600, "small": 3600, "full": 12 * 3600}

@@ -14,12 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from bsrnn.common import UsageError, choose, typed, write_text
+from bsrnn.common import UsageError, choose, write_text
 from bsrnn.experiments import notebooks, runner, words
 from bsrnn.experiments import plan as plans
 from bsrnn.experiments.plan import Sweep, alone, cell_folder, code_hash, find, register
 from bsrnn.experiments.schema import CARD, read_card
 from bsrnn.experiments.worker import Children, spawn, unfinished
+from bsrnn.settings import typed
 
 WAIT_S = 10  # for the answer of a scheduler
 PLACES = ("dataset", "device")  # parameters that another machine may have otherwise

@@ -18,9 +18,10 @@ from dataclasses import is_dataclass, replace
 
 import numpy as np
 
-from bsrnn.common import UsageError, choose, configured, locate, once
-from bsrnn.common import settings as settings_of
+from bsrnn.common import UsageError, choose
 from bsrnn.data import recipes
+from bsrnn.settings import configured, locate, once
+from bsrnn.settings import settings as settings_of
 
 WORDS = ("model", "train", "data")
 DATASETS = ("toy", "film", "clip", "musdb7")

@@ -925,6 +925,7 @@ const STYLE = `
 .bsrnn-bands summary{cursor:pointer;font-size:14px}
 .bsrnn-bands input[type=file]{display:none}
 .bsrnn-bands .time{flex:1 1 120px;min-width:90px;max-width:260px;padding:0}
+@media(min-width:760px){.bsrnn-bands .card.wide{grid-column:span 2}}
 @media(max-width:560px){.bsrnn-bands{padding:6px}.bsrnn-bands .heads{gap:6px}
   .bsrnn-bands .heads select{padding:4px 2px}.bsrnn-bands .status{height:4.4em}
   .bsrnn-bands .legend{font-size:12px;gap:2px 8px}.bsrnn-bands .heads button{padding:4px 6px}.bsrnn-bands th,.bsrnn-bands td{padding:3px 7px}}
@@ -1093,6 +1094,7 @@ class Instrument {
     this.muted = new Set(setting.muted);
     this._controls();
     this.changed(["lanes", "sound"]);
+    this.tell(state.active, this.active.band);
   }
 
   _middle(scheme) {
@@ -1663,7 +1665,7 @@ class Instrument {
         + "a song, or its stems together. Drop them anywhere here; they stay on this machine."),
       h("div", { class: "row" }, button("Open files …", () => this.chooser.click()), this.chooser,
         labelled("sound from second", this.from)));
-    const numbers = h("section", { class: "card" }, h("h3", {}, "Numbers"),
+    this.numberCard = h("section", { class: "card" }, h("h3", {}, "Numbers"),
       h("div", { class: "scroll" }, this.table));
     const keys = h("details", {}, h("summary", {}, "Keys"),
       h("dl", {}, ...KEYS.flatMap(([key, words]) => [h("dt", {}, key), h("dd", {}, words)])),
@@ -1674,7 +1676,7 @@ class Instrument {
       h("div", { class: "row" }, labelled("stem", stem), labelled("picture", show), labelled("axis", axis),
         ...(spec.grids.length > 1 ? [labelled("n_fft", n_fft)] : []), labelled("cost of", preset), this.addButton),
       this.heads, this.stage, legend, this.status,
-      h("div", { class: "below" }, numbers, design, game, keep, open), keys);
+      h("div", { class: "below" }, this.numberCard, design, game, keep, open), keys);
     this._listen();
   }
 
@@ -1761,6 +1763,7 @@ class Instrument {
       return h("div", {}, chip, choice, ...(this.lanes.length > 1 ? [drop] : []));
     }));
     this.addButton.disabled = this.lanes.length === LANES.length;
+    this.numberCard.classList.toggle("wide", this.lanes.length > 2);
     const stems = this.stems.length ? this.stems : ["mixture"];
     this.choices.stem.replaceChildren(...stems.map((value) => h("option", { value }, value)));
     const letters = this.lanes.map((_, i) => LANES[i].letter);

@@ -63,17 +63,13 @@ def remix_view(
     drawn = {**drawn, "mix": sum(drawn.values())}
     if view == "waveforms":
         picture = plots.waveforms(drawn, sample_rate, title)
-    else:  # short-term loudness; momentary where the scene is too short for it
-        long = length_s > loudness.SHORT_TERM_S
-        window_s = loudness.SHORT_TERM_S if long else loudness.BLOCK_S
-        curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in drawn.items()}
+    else:
         levels = {
             name: tuple(loudness.integrated(side[name], sample_rate) for side in (stems, heard))
             for name in stems
         }
         levels["mix"] = first.mix_lufs, last.mix_lufs
-        window = (start_s, min(length_s, start_s + mixer.MAX_S))
-        picture = plots.loudness_over_time(curves, levels, title, window)
+        picture = _curves(drawn, sample_rate, levels, title, start_s)
     rows = {
         "integrated loudness (LUFS)": (first.mix_lufs, last.mix_lufs),
         f"{voice} above the rest (LU)": (first.ratio_lu, last.ratio_lu),
@@ -87,6 +83,15 @@ def remix_view(
     played = listen.ab(sounds, sample_rate, max_s=mixer.MAX_S, start_s=start_s)
     words = _words(first, last, master_db, matched, voice)
     return [picture, textwrap.fill(words, 88), table, played]
+
+
+def _curves(drawn, sample_rate, levels, title, start_s):
+    """Short-term loudness over time; momentary where the scene is too short for it."""
+    length_s = drawn["mix"].shape[1] / sample_rate
+    window_s = loudness.SHORT_TERM_S if length_s > loudness.SHORT_TERM_S else loudness.BLOCK_S
+    curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in drawn.items()}
+    window = (start_s, min(length_s, start_s + mixer.MAX_S))
+    return plots.loudness_over_time(curves, levels, title, window)
 
 
 def remix_desk(stems: dict, sample_rate: int, voice: str | None = None) -> Panel:

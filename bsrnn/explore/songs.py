@@ -151,18 +151,7 @@ def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
     if not models or not examples:
         raise UsageError("nothing to choose: give models and examples, a dict of at least one each")
     songs, taken, status = dict(examples), {}, widgets.HTML()
-    latest = max(0.0, max_s - mixer.MAX_S)
-    plain = {
-        "song": choice("song", songs),
-        "upload": widgets.FileUpload(description="upload", multiple=False),
-        "path": widgets.Text(description="or its path", placeholder="song.mp3"),
-        "model": choice("model", models),
-        "seconds": slider("first seconds", float(max_s), 1.0, max(max_s, 1.0)),
-        "start_s": slider("listen from (s)", 0.0, 0.0, latest),
-        "show": choice("view", mixer.VIEWS),
-        "download": choice("download", DOWNLOADS),
-        "suffix": choice("format", FORMATS),
-    }
+    plain = _controls(songs, models, max_s)
     stems = list(dict.fromkeys(stem for model in models.values() for stem in model.stems))
     faders = mixer.faders(stems)
     rows = [row(*(faders[name] for name in names)) for names in mixer.rows_of(stems)]
@@ -201,6 +190,22 @@ def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
 
     rows_of_all = [list(plain), *rows, status]
     return Panel(view, "Your own song", prepare, rows=rows_of_all, **plain, **faders)
+
+
+def _controls(songs, models, max_s) -> dict:
+    """All but the faders, by name."""
+    latest = max(0.0, max_s - mixer.MAX_S)
+    return {
+        "song": choice("song", songs),
+        "upload": widgets.FileUpload(description="upload", multiple=False),
+        "path": widgets.Text(description="or its path", placeholder="song.mp3"),
+        "model": choice("model", models),
+        "seconds": slider("first seconds", float(max_s), 1.0, max(max_s, 1.0)),
+        "start_s": slider("listen from (s)", 0.0, 0.0, latest),
+        "show": choice("view", mixer.VIEWS),
+        "download": choice("download", DOWNLOADS),
+        "suffix": choice("format", FORMATS),
+    }
 
 
 def _separated(source, separator, seconds, status) -> SongStems:

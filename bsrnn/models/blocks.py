@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from bsrnn.common import UsageError, checked, choose
+from bsrnn.common import UsageError, choose
+from bsrnn.settings import checked
 
 Size = int | str  # a number, or a multiple of the features N: "2N"
 BlockNorm = Literal["group", "layer"]

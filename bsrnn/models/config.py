@@ -16,10 +16,11 @@ import json
 import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
+from bsrnn.audio.arrays import RATES_HZ
 from bsrnn.audio.stft import StftConfig
-from bsrnn.common import UsageError, changed, checked, choose
+from bsrnn.common import UsageError, choose
 from bsrnn.models.blocks import (
     AttentionConfig,
     Few,
@@ -32,8 +33,12 @@ from bsrnn.models.blocks import (
     group,
     read_block,
 )
+from bsrnn.settings import changed, checked, from_json
 
 # ---- The whole -----------------------------------------------------------------------------------
+
+
+LONGEST_S = 600  # of sound in the only input that a network with "frames" norms takes
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ModelConfig:
     # What it hears and says
     stems: tuple[str, ...] = ("vocals",)  # one mask head each, in this order
     scheme: str = "v7"  # a name of bsrnn.bands, or the JSON text of a BandScheme
-    sample_rate: int = 44100  # Hz; BandIt v2: 48000
+    sample_rate: Annotated[int, RATES_HZ] = 44100  # Hz; BandIt v2: 48000
     channels: Few = 2  # of the audio it was made for; "independent" networks take any number
     stft: StftConfig = StftConfig()
 
@@ -86,7 +91,7 @@ class ModelConfig:
             scheme = scheme.to_json()
         scheme = json.dumps(scheme) if isinstance(scheme, dict) else scheme
         made = {
-            "stems": stems if isinstance(stems, (str, int)) else tuple(stems),
+            "stems": tuple(stems) if isinstance(stems, list) else stems,
             "scheme": scheme,
             "stft": group(StftConfig, self.stft),
             "split": group(SplitConfig, self.split),
@@ -111,6 +116,8 @@ class ModelConfig:
             raise UsageError('norm "frames" needs the number of frames: set `frames`')
         if self.features < 1 or self.repeats < 0 or self.channels < 1:
             raise UsageError("features and channels must be at least 1, repeats at least 0")
+        if self.chunk_samples > LONGEST_S * self.sample_rate:
+            raise UsageError(f"{self.frames} frames are more than {LONGEST_S} s: give fewer")
         parts = {"heads": self.block.time.heads}
         if self.attention:
             parts["attention_heads"] = self.attention.heads
@@ -145,15 +152,21 @@ class ModelConfig:
     def from_json(cls, text: str) -> "ModelConfig":
         """Inverse of to_json, also for the flat files of before; UsageError for an unknown
         field."""
-        values = json.loads(text)
+        values = from_json(text, cls.__name__)
         known = [field.name for field in dataclasses.fields(cls)]
-        if not {"split", "block", "mask"} & set(values) and set(values) - set(known):
-            from bsrnn.models.zoo.older import nested
+        try:
+            if not {"split", "block", "mask"} & set(values) and set(values) - set(known):
+                from bsrnn.models.zoo.older import nested
 
-            values = nested(values)
-        for name in values:
-            choose(name, known, "field of ModelConfig")
-        return cls(**values)
+                values = nested(values)
+            for name in values:
+                choose(name, known, "field of ModelConfig")
+            return cls(**values)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever the values of a stranger's file make of it
+            what = f"{type(error).__name__}: {error}"
+            raise UsageError(f"damaged settings of a model ({what}): write them anew") from error
 
     @property
     def bands(self):

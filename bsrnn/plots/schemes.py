@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from bsrnn.common import UsageError, choose
 from bsrnn.plots import signals
@@ -387,10 +387,7 @@ def bound_curves(rows, title="Band oracle and number of bands"):
         panel.set_xlabel(label)
         low, high = rows[column].min(), rows[column].max()
         panel.set_xlim(low * 0.9, high * (1.6 if column == "bands" else 1.1))  # room for names
-        ticks = [t for e in range(-2, 5) for t in (10**e, 2 * 10**e, 5 * 10**e)]
-        panel.set_xticks([t for t in ticks if low * 0.95 <= t <= high * 1.05])
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.xaxis.set_major_formatter(ScalarFormatter())
+        plain_log(panel.xaxis)
     panels[0, 0].set_ylabel(f"bound on {rows['stem'].iloc[0]} (dB)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside right upper", fontsize=9, frameon=False)

@@ -11,6 +11,7 @@ Lesson 01 uses most of them; lessons 02 and 04 the spectrograms, lesson 12 the l
 
 import numpy as np
 
+from bsrnn import audio
 from bsrnn.bands.frames import hann
 from bsrnn.bands.frames import spectra as spectra_of
 from bsrnn.common import UsageError, choose
@@ -30,7 +31,10 @@ def _checked(sounds: dict) -> dict:
     """Float arrays (C, L), or one line that says what is wrong."""
     if not sounds:
         raise UsageError("no sounds to draw: give a dict label -> waveform (C, L)")
-    arrays = {label: np.asarray(sound, np.float32) for label, sound in sounds.items()}
+    arrays = {
+        label: audio.sound(sound, str(label)).astype(np.float32, copy=False)
+        for label, sound in sounds.items()
+    }
     for label, sound in arrays.items():
         if sound.ndim != 2 or sound.shape[1] < 2:
             raise UsageError(f"{label} has shape {sound.shape}: give a waveform (C, L)")
@@ -276,50 +280,34 @@ def levels(sounds: dict, sample_rate: int, title="Levels over time"):
     )
 
 
-def stereo_measures(sound: np.ndarray) -> tuple[float, float, float]:
-    """(width, correlation, balance) of a stereo waveform (2, L).
+def width_db(sound: np.ndarray) -> float:
+    """Stereo width of a waveform (C, L): energy of the side over that of the mid in dB, -60 to 60.
 
-    Width is side over mid in dB (mono is -60 or less), correlation that of left and right,
-    balance right over left in dB. Silence: NaN three times; a mono file: -60, 1, 0.
+    >>> width_db(np.ones((1, 8))), width_db(np.array([[1.0, 1.0], [0.0, 0.0]]))
+    (-60.0, 0.0)
     """
     if not np.any(sound):
-        return (np.nan,) * 3
-    if len(sound) == 1:
-        return -60.0, 1.0, 0.0
-    left, right = sound[:2].astype(np.float64)
+        return np.nan
+    left, right = sound[0].astype(np.float64), sound[-1].astype(np.float64)
     mid, side = np.mean((left + right) ** 2), np.mean((left - right) ** 2)
-    power = np.mean(left**2), np.mean(right**2)
-    width = 10 * np.log10((side + 1e-12) / (mid + 1e-12))
-    correlation = np.mean(left * right) / np.sqrt(power[0] * power[1] + 1e-24)
-    balance = 10 * np.log10((power[1] + 1e-12) / (power[0] + 1e-12))
-    return tuple(float(v) for v in (np.clip(width, -60, 60), correlation, balance))
+    return float(np.clip(10 * np.log10((side + 1e-12) / (mid + 1e-12)), -60, 60))
 
 
-def stereo(sounds: dict, title="Stereo: width, correlation, balance"):
-    """Three bars per sound: side over mid, correlation of the channels, right over left."""
+def stereo(sounds: dict, title="Stereo width", ax=None):
+    """A bar per sound: energy of the side over that of the mid."""
     sounds = _checked(sounds)
-    picture, axes = style.figure(title, 1, 3, height=1.3 + 0.28 * len(sounds), sharey=True)
-    table = np.array([stereo_measures(sound) for sound in sounds.values()])
-    colours = [style.stem_colour(label) for label in sounds]
-    labels = ("side / mid (dB)", "left-right correlation", "right / left (dB)")
-    for axis, values, label, start in zip(axes, table.T, labels, (-60, 0, 0), strict=True):
-        axis.barh(
-            range(len(sounds)), np.nan_to_num(values, nan=start) - start, left=start, color=colours
-        )
-        axis.set_xlabel(label)
-    for row, width in enumerate(table[:, 0]):
-        if not width > -60:
-            axes[0].text(-59, row, "silent" if np.isnan(width) else "mono", va="center", fontsize=9)
-    axes[0].set_xlim(-60, max(10, np.nanmax([0, *table[:, 0]]) + 2))
-    axes[1].set_xlim(min(0, *np.nan_to_num(table[:, 1])), 1)
-    reach = max(6.0, np.nanmax(np.abs([0, *table[:, 2]])) * 1.1)
-    axes[2].set_xlim(-reach, reach)
-    axes[0].set_yticks(range(len(sounds)), list(sounds))
-    axes[0].set_ylim(len(sounds) - 0.5, -0.5)
-    words = [
-        f"{label} silent" if np.isnan(row[0]) else f"{label} {row[0]:.0f} dB"
-        for label, row in zip(sounds, table, strict=True)
-    ]
+    picture, axis = style.figure(title, height=1.2 + 0.28 * len(sounds), ax=ax)
+    words = []
+    for row, (label, sound) in enumerate(sounds.items()):
+        width = width_db(sound)
+        axis.barh(row, np.nan_to_num(width, nan=-60) + 60, left=-60, color=style.stem_colour(label))
+        told = "silent" if np.isnan(width) else f"{width:.0f} dB" if width > -60 else "mono"
+        axis.text(np.nan_to_num(width, nan=-60) + 1, row, told, va="center", fontsize=9)
+        words.append(f"{label} {told}")
+    axis.set_xlim(-60, max(10, axis.get_xlim()[1]) + 8)  # room for the numbers
+    axis.set_xlabel("side over mid (dB)")
+    axis.set_yticks(range(len(sounds)), list(sounds))
+    axis.invert_yaxis()
     return style.describe(picture, f"Stereo width (side over mid): {', '.join(words)}.")
 
 

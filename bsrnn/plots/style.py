@@ -18,10 +18,12 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter, NullLocator
 
 from bsrnn.common import whole
 
@@ -67,6 +69,7 @@ class Picture(Figure):
         from PIL import Image  # Pillow comes with matplotlib
         from PIL.PngImagePlugin import PngInfo
 
+        self._take_words_literally()
         canvas, small = FigureCanvasAgg(self), io.BytesIO()
         canvas.draw()
         self.set_layout_engine("none")  # a second layout pass would move things by a pixel
@@ -79,12 +82,22 @@ class Picture(Figure):
 
     def svg(self) -> str:
         """The figure as SVG with its words, the same text for the same data."""
+        self._take_words_literally()
         drawn = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": "bsrnn", "svg.fonttype": "none"}):
             self.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         words = escape(self.description, {'"': "&quot;"})
         start = drawn.getvalue().index("<svg ")
         return f'<svg role="img" aria-label="{words}" {drawn.getvalue()[start + 5 :]}'
+
+    def _take_words_literally(self) -> None:
+        """A `$` in the name of a song is no formula; those of numbers on an axis are."""
+        for text in self.findobj(Text):
+            text.set_parse_math(r"$\math" in text.get_text())
+        for axis in self.findobj(Axis):
+            if not isinstance(axis.get_major_formatter(), FixedFormatter):
+                for tick in axis.get_major_ticks():
+                    tick.label1.set_parse_math(True)
 
     def save(self, path) -> Path:
         """Write the PNG to `path` in one step (nothing half-written is left behind)."""

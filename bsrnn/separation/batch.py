@@ -85,7 +85,7 @@ def foresee(files, suffix: str):
 def separate_files(
     separator, files, out_dir, progress: bool = False, suffix=".wav", overwrite=True, **options
 ):
-    """Separate many files: yields (path, paths of its stems by name, or the error) one by one.
+    """Separate many files: an iterator of (path, paths of its stems by name, or the error).
 
     A file that fails does not stop the others. progress: one bar over the seconds of all files.
     The rest as in `separate_file`; wrong options raise their UsageError before the first file.
@@ -93,16 +93,18 @@ def separate_files(
     plan(separator, **options)
     files = [Path(path) for path in files]
     foresee(files, suffix)
+    options |= {"suffix": suffix, "overwrite": overwrite}
+    return _separate_each(separator, files, out_dir, progress, options)
+
+
+def _separate_each(separator, files, out_dir, progress, options):
     lengths = [seconds([path]) if progress else 0.0 for path in files]
     with bar(sum(lengths), progress) as shown:
         for number, (path, name) in enumerate(zip(files, folder_names(files), strict=True)):
             before = shown.n
             shown.set_description(f"{number + 1}/{len(files)} {path.name}")
             try:
-                made = separate_file(
-                    separator, path, out_dir, progress=shown, suffix=suffix, name=name,
-                    overwrite=overwrite, **options,
-                )  # fmt: skip
+                made = separate_file(separator, path, out_dir, progress=shown, name=name, **options)
             except Exception as error:  # whatever is wrong with one song, the next may be sound
                 made = error
                 if progress:

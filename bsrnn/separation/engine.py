@@ -35,9 +35,9 @@ def estimate(separator, chunks, stems, query=None):
     known = inspect.signature(getattr(separator, "forward", separator)).parameters
     options = {} if query is None else {"query": query.expand(len(chunks), -1)}
     if "stems" in known:  # heads that were not asked for need not run
-        found = separator(chunks, stems=tuple(stems), **options)
+        found = torch.as_tensor(separator(chunks, stems=tuple(stems), **options))
     else:
-        found = separator(chunks, **options)
+        found = torch.as_tensor(separator(chunks, **options))
         found = found[:, [tuple(separator.stems).index(stem) for stem in stems]]
     return found.mean(2).unflatten(0, count).transpose(1, 2) if single else found
 

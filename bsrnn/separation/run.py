@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn import audio
-from bsrnn.common import DataError, UsageError, file_name, sweep
+from bsrnn.common import DataError, UsageError, file_name
 from bsrnn.separation.engine import Engine, evaluating
 from bsrnn.separation.outputs import Outputs
 
@@ -90,7 +90,6 @@ def separate_file(
         paths = dict.fromkeys(outputs.names, folder / f"{folder.name[:200]}{suffix}")
     else:
         paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
-    sweep(folder)
     _check_targets(path, paths.values(), overwrite)
     with audio.Reader(path) as source, audio.Reader(path) as again, _own_folder(folder):
         info = source.info

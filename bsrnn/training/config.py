@@ -4,8 +4,9 @@ import dataclasses
 import math
 
 from bsrnn import losses
-from bsrnn.common import Json, UsageError, choose, in_range
+from bsrnn.common import UsageError, choose
 from bsrnn.data import recipes
+from bsrnn.settings import Json, in_range
 
 _OPTIONS = {
     "optimizer": ("adam", "adamw"),

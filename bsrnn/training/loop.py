@@ -16,7 +16,7 @@ import tqdm
 from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import DDPStrategy
 
-from bsrnn import losses
+from bsrnn import losses, threads
 from bsrnn.common import stopping_signals
 from bsrnn.training.examples import batches
 
@@ -49,6 +49,7 @@ def train(run, machine, progress: bool, loggers=()) -> None:
         _Progress(run, progress and fabric.is_global_zero) as shown,
         stopping_signals(run.interrupt),
         batches(run, fabric) as examples,
+        threads.suited(run.separator),
     ):
         while not run.finished() and not run.interrupted:
             run.lr = config.lr_at(run.step, run.spent, run.drops)

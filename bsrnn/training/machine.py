@@ -71,8 +71,8 @@ def find(device: str = "auto", devices="auto") -> Machine:
         raise UsageError("no CUDA device is visible: use device='cpu' or 'auto'")
     started, nodes = _started()
     count = {"auto": started or 1, "all": gpus or 1}.get(devices, devices)
-    if not str(count).isdigit() or int(count) < 1:
-        raise UsageError(f"devices is {devices!r}: give a number from 1, auto or all")
+    if not str(count).isdigit() or not 1 <= int(count) <= 256:
+        raise UsageError(f"devices is {devices!r}: give a number from 1 to 256, auto or all")
     count = int(count)
     if started and started != count:
         raise UsageError(f"{started} processes were started, not {count}: use devices='auto'")

@@ -18,8 +18,8 @@ import time
 import torch
 
 from bsrnn import losses, models
-from bsrnn.common import in_range
 from bsrnn.models.cost import cost
+from bsrnn.settings import in_range
 from bsrnn.training import machine
 from bsrnn.training.config import TrainConfig, presets
 from bsrnn.training.parts import recompute_blocks

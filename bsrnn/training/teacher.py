@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from bsrnn import audio
-from bsrnn.common import DataError, in_range
+from bsrnn.common import DataError
 from bsrnn.data import stems
 from bsrnn.data.mixing import Pick
+from bsrnn.settings import in_range
 
 CLEAN_DB = 30.0
 PSEUDO, CLEAN_RESIDUAL, CLEAN_TARGET = range(3)

@@ -70,7 +70,7 @@ def rank(folder, dataset, limits: Limits, hidden=None, cache=None, watch=lambda 
         key = verdicts[name].digests[MODEL]
         try:
             reports[name] = score(separators[name], hidden, stems, cache, key)
-        except UsageError as error:  # it overflows on a song that was hidden
+        except Exception as error:  # it overflows on a song that was hidden
             verdicts[name] = replace(verdicts[name], faults=(Fault("sound", clean(error)),))
     report = joined(reports, ladder)
     costs = {
@@ -83,7 +83,7 @@ def rank(folder, dataset, limits: Limits, hidden=None, cache=None, watch=lambda 
 def _verdict(path: Path, limits, dataset, cache) -> Verdict:
     try:
         verdict = validate(path, limits, dataset, cache)
-    except UsageError as error:  # an archive, a link
+    except Exception as error:  # an archive, a link, whatever a stranger's file makes fail
         return Verdict(path.name, (Fault("files", clean(error)),))
     if path.name not in evaluation.LADDER:
         return verdict

@@ -12,16 +12,17 @@ def _window(n_fft: int, cosines: int) -> np.ndarray:
     return sum(value * np.cos(k * phase) for k, value in enumerate(a))
 
 
-def _spectrum(x, window, hop):
-    """The definition of lesson 02, a sum per frame: (L,) -> (F, T)."""
+def _spectrum(x, window, hop, mirrored=True):
+    """The definition of lesson 02, a sum per frame: (L,) -> (F, T); or with zeros at the ends."""
     n_fft = len(window)
     bins, n = np.arange(n_fft // 2 + 1), np.arange(n_fft)
     wave = np.exp(-2j * np.pi * np.outer(bins, n) / n_fft)  # (F, n_fft)
     frames = []
     for t in range(1 + len(x) // hop):
-        place = np.abs(n + t * hop - n_fft // 2)  # mirrored at sample 0 ...
+        plain = n + t * hop - n_fft // 2
+        place = np.abs(plain)  # mirrored at sample 0 ...
         place = len(x) - 1 - np.abs(len(x) - 1 - place)  # ... and at the last one
-        frames.append(wave @ (window * x[place]))
+        frames.append(wave @ (window * x[place] * (mirrored | (place == plain))))
     return np.stack(frames, axis=1)
 
 
@@ -70,6 +71,7 @@ def my_stft(answer, rng, part):
         bare, late = _spectrum(x, np.ones(n_fft), hop), _spectrum(x, window[::-1], hop)
         hints = [
             (bare, "the window is not applied"),
+            (_spectrum(x, window, hop, False), "mirror the ends, do not fill with zeros"),
             (late, "the window is applied backwards"),
             (want.T, "(F, T): bins first"),
             (want.conj(), "the conjugate: the exponent is -2 pi i f n / N"),
@@ -96,17 +98,18 @@ def my_istft(answer, rng, part):
         changed[[0, -1]] = changed[[0, -1]].real
         want = _nearest(changed, window, hop, length)
         words = "my_istft: a spectrogram that was changed (window twice, then divide by sum w^2)"
+        hints = [(_nearest(changed, window, hop, length, 1), "divide by the sum of w^2, not of w")]
         with part("least squares"):
-            same(answer(changed.copy(), window.copy(), hop, length), want, words, 1e-7)
+            same(answer(changed.copy(), window.copy(), hop, length), want, words, 1e-7, hints)
 
 
-def _nearest(spectrum, window, hop, length):
+def _nearest(spectrum, window, hop, length, power=2):
     """The waveform (L,) with the nearest STFT, ends included, as a least-squares problem."""
     n_fft, frames = len(window), spectrum.shape[1]
     signal, weight = np.zeros((2, hop * frames + 2 * n_fft + length))
     for t, column in enumerate(np.fft.irfft(spectrum.T, n_fft)):  # (T, n_fft)
         signal[t * hop : t * hop + n_fft] += window * column
-        weight[t * hop : t * hop + n_fft] += window**2
+        weight[t * hop : t * hop + n_fft] += window**power
     part = slice(n_fft // 2, n_fft // 2 + length)
     return signal[part] / np.where(weight[part] > 1e-10, weight[part], 1)
 

@@ -2,7 +2,6 @@
 
     export(separator, "vocals.xml", seconds=6)     # or "vocals.onnx"
     deployed = load("vocals.xml", threads=4)       # the same interface: `bsrnn.separate` takes it
-    compare(separator, threads=1)                  # how much faster, and how equal
 
 What is exported has real tensors only: for a band-split network the spectrum in and the masks out,
 for D3Net magnitudes. Configuration and passport travel inside the file. Several networks (a bag,
@@ -13,18 +12,12 @@ Conventions
     lengths are cut by `bsrnn.separation`. OpenVINO computes in bf16 where the CPU has it unless it
     is told not to; here float32 is pinned and "bf16" is an option. D3Net magnifies rounding about a
     hundred times: listen before you use bf16 there.
-
-Measured: `python -c "import bsrnn; print(bsrnn.deploy.compare(bsrnn.load('music'), threads=1))"`.
-D3Net (vocals, new weights, Zen 4) runs 1.9 times as fast as in torch on one thread, equal to 2e-7:
-`deploy.compare(models.build(models.D3NetConfig()).alone("vocals"), threads=1, repeats=2)`.
 """
 
 import copy
 import json
 import math
-import statistics
 import tempfile
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +27,6 @@ import torch
 from torch import nn
 
 from bsrnn.common import DataError, UsageError, choose, optional
-from bsrnn.models import benchmark
 from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
 from bsrnn.models.zoo import checkpoints
@@ -302,37 +294,3 @@ def deployed(separator, backend="openvino", threads: int = 0, seconds=6.0, preci
         name = f"network{FORMATS[backend]}" if single else "networks"
         path = export(separator, Path(folder) / name, backend, seconds)
         return load(path, threads, precision)
-
-
-def compare(separator, backend="openvino", threads=1, seconds=6.0, precision="fp32", repeats=5):
-    """Speed and agreement of `backend` with torch's eager mode on this CPU, a dictionary.
-
-    Both separate the same noise of one chunk, in turn, `repeats` times; "ratio" is the median of
-    eager's time over the backend's (higher: the backend is faster), "error" the largest difference
-    over the largest value. One thread is timed in CPU time, which a busy machine disturbs less.
-    """
-    fast = deployed(separator, backend, threads, seconds, precision)
-    samples = fast.config.chunk_samples or round(seconds * separator.sample_rate)
-    mixture = 0.1 * torch.randn(1, separator.config.channels, samples)
-    before, training = torch.get_num_threads(), separator.training
-    try:
-        separator.eval()
-        torch.set_num_threads(threads or before)
-        with torch.inference_mode():
-            eager, other = separator(mixture), fast(mixture)  # warms up
-            spent = benchmark.interleaved(
-                {"eager": (separator, mixture), backend: (fast, mixture)},
-                repeats,
-                time.process_time if threads == 1 else time.perf_counter,
-            )
-    finally:
-        separator.train(training)
-        torch.set_num_threads(before)
-    return {
-        "eager_s": statistics.median(spent["eager"]),
-        f"{backend}_s": statistics.median(spent[backend]),
-        "ratio": benchmark.ratio(spent["eager"], spent[backend]),
-        "error": float((other - eager).abs().max() / eager.abs().max()),
-        "threads": threads,
-        "precision": precision,
-    }
