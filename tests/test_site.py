@@ -177,6 +177,19 @@ def test_a_page_without_network_and_kernel_sounds_asks_and_finds(width, built, c
     context.close()
 
 
+def test_the_instrument_lives_on_a_page_of_its_own(built, chromium):
+    context = chromium.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    tab, errors = context.new_page(), []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((built / "instrument.html").as_uri())
+    tab.locator("canvas").first.wait_for()
+    before = tab.evaluate("document.querySelector('canvas').toDataURL()")
+    tab.locator("main .heads select").first.select_option(index=3)
+    tab.wait_for_function("was => document.querySelector('canvas').toDataURL() !== was", arg=before)
+    assert errors == []
+    context.close()
+
+
 def test_the_command_says_what_to_open(executed, tmp_path, capsys):
     assert cli.main(["course", "site", str(executed), "--out", str(tmp_path / "s")]) == 0
     assert capsys.readouterr().out == f"open {tmp_path / 's' / 'index.html'}\n"

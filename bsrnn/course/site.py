@@ -8,10 +8,8 @@ with line numbers. `reading/` holds the templates, the style and the script of a
 """
 
 import base64
-import contextlib
 import hashlib
 import html
-import importlib
 import json
 import os
 import re
@@ -24,6 +22,7 @@ from bsrnn import data
 from bsrnn.common import NOTEBOOKS, ROOT, UsageError, whole, workplace, writable, write_text
 from bsrnn.experiments import notebooks, page
 from bsrnn.experiments.notebooks import tags
+from bsrnn.explore import instrument
 
 READING = Path(__file__).parent / "reading"
 _DATA = re.compile(r"data:(audio/\w+|image/png);base64,([A-Za-z0-9+/=]+)")
@@ -73,9 +72,8 @@ def build(executed=None, out=None) -> Path:
     for number, lesson in enumerate(lessons):
         site.write_lesson(number, lesson)
     site.write("glossary", "Glossary and notation", site.glossary())
-    if site.instrument:
-        body = "<h1>The band instrument</h1>" + site.instrument.fragment(data.open("clip")[0])
-        site.write("instrument", "The band instrument", body)
+    body = "<h1>The band instrument</h1>" + instrument.fragment(data.open("clip")[0])
+    site.write("instrument", "The band instrument", body)
     index = site.write("index", "Band-split source separation", site.contents())
     write_text(out / "search.js", f"const SEARCH = {json.dumps(site.search)};\n")
     for name in ("site.css", "site.js"):
@@ -132,9 +130,6 @@ class _Site:
         from jinja2 import Environment, FileSystemLoader
 
         self.out, self.lessons, self.search = out, lessons, []
-        self.instrument = None
-        with contextlib.suppress(ImportError):
-            self.instrument = importlib.import_module("bsrnn.explore.instrument")
         self.pages = {lesson.name for lesson in lessons} | {"glossary", "instrument"}
         self.roots = [executed, ROOT, Path.home(), Path(tempfile.gettempdir()), Path.cwd()]
         self.loader = FileSystemLoader(READING)
@@ -150,8 +145,7 @@ class _Site:
             if len(root) > 1:
                 body = body.replace(f"{root}/", "").replace(root, ".")
         path = self.out / f"{name}.html"
-        around = {"instrument": self.instrument, **more}
-        write_text(path, self.frame.render(name=name, title=title, body=body, **around))
+        write_text(path, self.frame.render(name=name, title=title, body=body, **more))
         return path
 
     def write_lesson(self, number: int, lesson: Lesson) -> None:
@@ -176,8 +170,7 @@ class _Site:
 
     def contents(self) -> str:
         """The first page: a card for every lesson."""
-        index = self.jinja.get_template("index.html.j2")
-        return index.render(lessons=self.lessons, instrument=self.instrument)
+        return self.jinja.get_template("index.html.j2").render(lessons=self.lessons)
 
     def glossary(self) -> str:
         """The page of terms and letters, each linked to the lesson that explains it."""
