@@ -112,7 +112,7 @@ MISTAKES = {
         "mask[low:high] += torch.tensor",
         "mask[low:high] = torch.tensor",
         "claim-weights",
-        "imports scenes plan schemes",
+        "imports scenes plan schemes prediction-weights",
         "add-up-figure",
     ),
     "13": Mistake(  # every team reports its dullest view of the data, not its best
@@ -120,7 +120,7 @@ MISTAKES = {
         ".min(axis=1) < 0.05",
         ".max(axis=1) < 0.05",
         "claim-forking",
-        "imports",
+        "imports prediction-forking",
     ),
     "14": Mistake(  # a sign: no rotation any more
         "rope",
