@@ -1,7 +1,7 @@
 """Files that lie about what they hold: one line, no gigabytes, nothing built before it is counted.
 
-10,000 examples of the fuzzing ran once:
-    BSRNN_EXAMPLES=10000 python -m pytest tests/test_damaged_checkpoints.py -k edited_anyhow
+Many examples of the fuzzing:
+    BSRNN_EXAMPLES=10000 python -m pytest --timeout 0 tests/test_damaged_checkpoints.py -k anyhow
 """
 
 import functools
