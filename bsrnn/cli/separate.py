@@ -28,13 +28,13 @@ def _separate_arguments(own):
     own.add_argument("songs", nargs="+", help=f"folders, globs, or files: {', '.join(SUFFIXES)}")
     own.add_argument(
         "--model", action="append",
-        help="model file or name (see `models`) [music]; several are averaged stem by stem",
+        help="model file, name (see `models`), https:// or hf:// [music]; several are averaged",
     )  # fmt: skip
     own.add_argument(
         "--blend", action="append", default=[], metavar="[STEM=]2,1",
         help="weights of several models, for all stems or for one; may be repeated [equal]",
     )  # fmt: skip
-    own.add_argument("--config", help="YAML file of the settings that a model file does not tell")
+    own.add_argument("--config", help="YAML file (or address) of settings that a model file lacks")
     own.add_argument("--family", help="whose network a model file holds, such as bs-roformer")
     own.add_argument("-o", "--out", default="stems", help="to OUT/<song>/<stem>.wav [stems]")
     own.add_argument(
