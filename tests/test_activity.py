@@ -151,6 +151,8 @@ def test_the_command_line_writes_lists(tmp_path, capsys):
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert all(path.exists() and path.suffix == ".csv" for path in paths)
     assert {"bass_train.csv", "drums_train.csv"} <= {path.name for path in paths}
-    rows = np.concatenate([np.loadtxt(path, str, delimiter=",", skiprows=1) for path in paths])
+    rows = np.concatenate(
+        [np.loadtxt(path, str, delimiter=",", skiprows=1, ndmin=2) for path in paths]
+    )
     assert set(rows[:, 3].astype(int) - rows[:, 2].astype(int)) == {264600}
     assert cli.main([*words[:-6], "--rule", "papr"]) == 2

@@ -339,7 +339,11 @@ def test_a_signal_leaves_nothing(tmp_path, capsys, monkeypatch, songs, number, w
     monkeypatch.setattr(audio, "read", stops(audio.read))
     monkeypatch.setattr(os, "link", stops(os.link))
     words = [str(word).replace("SONGS", str(songs)) for word in words]
-    code, line = command(capsys, *[word.replace("OUT", str(tmp_path / "out")) for word in words])
+    before = signal.signal(number, signal.default_int_handler)  # as nohup would have it ignored
+    try:
+        code, line = command(capsys, *[w.replace("OUT", str(tmp_path / "out")) for w in words])
+    finally:
+        signal.signal(number, before)
     assert code == 130 and "interrupted" in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -406,9 +410,12 @@ NUMBERS = [
 def test_numbers_are_in_range_before_work_begins(tmp_path, capsys):
     soundfile.write(tmp_path / "song.wav", noise().T, RATE)
     places = {"SONG": tmp_path / "song.wav", "OUT": tmp_path / "out"}
+    taken = []
     for words in NUMBERS:
         code, line = command(capsys, *(places.get(word, word) for word in words))
-        assert code == 2 and line.startswith("bsrnn: "), (words, code, line)
+        if code != 2 or not line.startswith("bsrnn: "):
+            taken.append((words, code, line))
+    assert not taken
     assert os.listdir(tmp_path) == ["song.wav"]
 
 

@@ -53,9 +53,9 @@ def _evaluate(args):
     names = ["model"]
     if args.estimates or len(paths) > 1:
         names = file_names([Path(path).resolve().name for path in paths])
+    device = pick_device(args.device)
     songs = data.open(args.dataset)
     songs = songs if args.subset == "all" else songs.subset(args.subset)
-    device = pick_device(args.device)
     for stem in listed(args.stems) or ():
         choose(stem, songs.stems, "stem")
     reports = {}
