@@ -8,7 +8,10 @@ import nbformat
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels and workers inherit it: small machines
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+TESTS = Path(__file__).resolve().parent
+GOLDEN = TESTS / "golden"  # outputs of the public implementations
+REAL = TESTS.parents[1] / "shared" / "real"  # stems that are never committed
+NOTEBOOKS = TESTS.parent / "notebooks"
 LONG = ("test_notebooks", "test_browser", "test_readme", "test_claims")  # begun first
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 

@@ -42,7 +42,7 @@ STAND_INS = [  # (what stands in the README, what runs), regular expressions, on
     (r"threads=2\)", "threads=1, seconds=1, repeats=1)"),
     (r"\bSUBMISSIONS\b", "notebooks/assignments/release/a1"),
     (r"jupyter lab .*", r"\g<0> --show-config"),  # the browser tests start it
-    (r"-m pytest .*", r"\g<0> --collect-only -q tests/test_stft.py"),  # it is running
+    (r"-m pytest .*", r"\g<0> --collect-only -q tests/audio/test_stft.py"),  # it is running
     (r"--nproc-per-node 4(?=.* -m bsrnn)", "--nproc-per-node 1"),
     (r"--standalone --nproc-per-node 1", "--standalone --nproc-per-node 2"),
     (r"\bHOST\b", "127.0.0.1"),

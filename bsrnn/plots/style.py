@@ -33,7 +33,7 @@ PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#663300",
 )  # fmt: skip
 # Okabe-Ito's yellow is unreadable as a thin line on white: a dark brown stands in, which no colour
-# blindness confuses with another of the eight (tests/test_accessibility.py).
+# blindness confuses with another of the eight (tests/plots/test_accessibility.py).
 STEM_COLOURS = {
     "vocals": "#D55E00", "bass": "#0072B2", "drums": "#E69F00", "other": "#009E73",
     "mixture": "#555555", "accompaniment": "#56B4E9",

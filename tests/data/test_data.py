@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL
 
 from bsrnn import audio, data
 from bsrnn.common import DataError, UsageError
 from bsrnn.data import sources, splits, stems
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 FFMPEG = shutil.which("ffmpeg") and shutil.which("ffprobe")
 needs_ffmpeg = pytest.mark.skipif(not FFMPEG, reason="musdb needs ffmpeg and ffprobe on the PATH")
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real tracks in ../shared/real")

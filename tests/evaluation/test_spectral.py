@@ -1,17 +1,17 @@
 """The community's metrics equal their public implementations, and know their weak points."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GOLDEN
 
 from bsrnn import metrics
 from bsrnn.common import UsageError
 from bsrnn.evaluation import spectral
 
 RATE = 44100
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "spectral_metrics.json").read_text())
+CASES = json.loads((GOLDEN / "spectral_metrics.json").read_text())
 # bleedless and fullness were computed in float32 there
 CLOSE = {"l1_freq": 1e-9, "mr_stft": 5e-6, "log_wmse": 1e-6, "bleedless": 1e-3, "fullness": 1e-3}
 
@@ -44,7 +44,7 @@ def test_sixty_random_songs_score_as_in_the_public_implementations():
     for seed in range(60):
         ours = all_five(*case(seed))
         for name, close in CLOSE.items():
-            want = GOLDEN["values"][name][seed]
+            want = CASES["values"][name][seed]
             assert ours[name] == pytest.approx(want, abs=close), f"{name} of case {seed}"
 
 

@@ -1,9 +1,8 @@
 """Bands from data: the fast bound equals the oracle of `masks`; greedy splits are the best ones."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from conftest import REAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +11,7 @@ from bsrnn.common import DataError, UsageError
 from bsrnn.plots import schemes as figures
 
 RATE, N_FFT = 8000, 64
-REAL = Path(__file__).resolve().parents[2] / "shared/real/musdb18-7s-cc"
+PREVIEWS = REAL / "musdb18-7s-cc"
 
 
 def sources(seed, samples=1500, stems=3, channels=2):
@@ -179,9 +178,9 @@ class _Silent:
         return {stem: 0 * x for stem, x in self.song.sources(start, samples).items()}
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real tracks are not beside this checkout")
+@pytest.mark.skipif(not PREVIEWS.is_dir(), reason="the real tracks are not beside this checkout")
 def test_greedy_bands_hold_on_real_songs_they_have_not_seen():
-    songs = data.open(REAL)
+    songs = data.open(PREVIEWS)
     learned, judged = (
         design.bounds(songs[first : first + 3], ["drums"], seconds=3.0) for first in (0, 3)
     )

@@ -2,11 +2,11 @@
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from bsrnn import bands, masks, metrics
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError
 
-GOLDEN = Path(__file__).parent / "golden"
 N_FFT = 64
 
 

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from bsrnn import bands
 from bsrnn.bands import BandScheme
 from bsrnn.common import UsageError
 
-GOLDEN = Path(__file__).parent / "golden"
 HZ_FAMILIES = (*(f"v{i}" for i in range(1, 8)), "bass", "drums", "joint", "tet24", "bs-roformer")
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000])
 SIZES = st.integers(32, 4096).map(lambda half: 2 * half)

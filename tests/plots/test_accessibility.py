@@ -1,17 +1,17 @@
 """Words for every picture, labels and keys for every control, colours told apart, narrow pages.
 
-The stored lessons are looked at, nothing is executed; keys are pressed in tests/test_browser.py.
+The stored lessons are looked at, nothing is executed; keys are pressed in
+tests/explore/test_browser.py.
 """
 
 import itertools
 import re
-from pathlib import Path
 
 import browser
 import nbformat
 import numpy as np
 import pytest
-from conftest import NOTEBOOKS
+from conftest import NOTEBOOKS, TESTS
 
 from bsrnn.experiments import notebooks, page
 from bsrnn.experiments.notebooks import tags
@@ -44,7 +44,7 @@ def test_every_stored_picture_has_alt_words_and_a_summary_below(path):
 
 
 def test_every_widget_of_a_lesson_is_driven_by_keys_in_a_browser_test():
-    driven = Path(__file__).with_name("test_browser.py").read_text()
+    driven = (TESTS / "explore" / "test_browser.py").read_text()
     for path in LESSONS:
         for cell in notebooks.read(path).cells:
             if "interactive" in tags(cell):

@@ -8,18 +8,18 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REAL, TESTS
 
 from bsrnn import evaluation, masks, metrics
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import DataError, UsageError
 
 RATE, STEMS = 1000, ("drums", "bass", "vocals")
-REAL = Path(__file__).parents[1] / ".." / "shared" / "real" / "musdb18-7s-cc"
+PREVIEWS = REAL / "musdb18-7s-cc"
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
     reason="museval does not import without ffmpeg and ffprobe",
@@ -202,7 +202,7 @@ evaluation.evaluate(slow, dataset(), out_dir=out, progress=False)
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     """SIGKILL in the middle of the third song: nothing half-written, nothing lost, same report."""
     out = tmp_path / "killed"
-    code = KILLED.format(tests=str(Path(__file__).parent))
+    code = KILLED.format(tests=str(TESTS))
     found = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True)
     assert found.returncode == -signal.SIGKILL, found.stderr
     kept = {path: path.stat().st_mtime_ns for path in (out / "songs").rglob("*.json")}
@@ -425,13 +425,13 @@ def test_curves_and_band_figures():
 # ---------------------------------------------------------------- real music
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"real previews are not at {REAL}")
+@pytest.mark.skipif(not PREVIEWS.is_dir(), reason=f"real previews are not at {PREVIEWS}")
 def test_ladder_on_real_music_equals_an_independent_computation():
     """Mixture and ratio mask of four MUSDB18 previews, against scipy's STFT and plain sums."""
     scipy_signal = pytest.importorskip("scipy.signal")
     from bsrnn import data
 
-    songs = data.open(REAL)[:4]
+    songs = data.open(PREVIEWS)[:4]
     report = evaluation.evaluate(
         None, songs, metrics=("usdr",), ladder=("mixture", "ideal ratio mask")
     )

@@ -4,17 +4,16 @@ import json
 import math
 import shutil
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsrnn import bands, metrics
 from bsrnn.common import UsageError
 
-GOLDEN = Path(__file__).parent / "golden"
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
     reason="museval does not import without ffmpeg and ffprobe",

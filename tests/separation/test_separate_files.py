@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import TESTS
 from sounds import tones
 from test_separation import Gains, noise
 
@@ -421,7 +422,7 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, number):
     command = [sys.executable, "-c", SLOW, *songs, "-o", tmp_path / "out"]
     run = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parent, start_new_session=True,
+        cwd=TESTS, start_new_session=True,
     )  # fmt: skip
     while (line := run.stdout.readline()) and "chunk" not in line:
         pass
