@@ -13,7 +13,6 @@ from .diagrams import diagram as diagram
 from .ledger import (
     leaderboard as leaderboard,
     pareto as pareto,
-    schemes_ablation as schemes_ablation,
     sdr_over_cost as sdr_over_cost,
     sdr_over_years as sdr_over_years,
 )

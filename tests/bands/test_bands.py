@@ -281,7 +281,7 @@ def test_validate_refuses_and_says_the_fix(change, message):
         (lambda: bands.from_edges_hz([(0, 1000), (1100, 22050)]), "leave a gap"),
         (lambda: bands.equal_energy(np.zeros((1025, 3)), 8), "silent"),
         (lambda: bands.energy_per_band(bands.scheme("v7"), np.ones((513, 3))), "1025 bins of v7"),
-        (lambda: BandScheme.from_json("{"), "not the JSON"),
+        (lambda: BandScheme.from_json("{"), "no JSON"),
         (lambda: BandScheme.from_json('{"name": "x", "bands": 3}'), "unknown keys bands"),
     ],
 )

@@ -39,7 +39,8 @@ MISTAKES = {
         "found = bsrnn.separate(separator, mixture, clip.sample_rate).values()\n"
         "estimates = dict(zip(('vocals', 'drums', 'bass', 'other'), found))",
         "claim-separate",
-        "mixture-sound",
+        "mixture-sound load predict-hardest",
+        "likeness",
     ),
     "01": Mistake(  # magnitudes are added up, not energies
         "owners-clip",
@@ -82,7 +83,12 @@ MISTAKES = {
         "who-figure",
     ),
     "06": Mistake(  # half the amplitude is -6 dB, not -3 dB
-        "examples", "0.5 * s", "10 ** (-3 / 20) * s", "claim-metrics", "song"
+        "examples",
+        "0.5 * s",
+        "10 ** (-3 / 20) * s",
+        "claim-metrics",
+        "metrics-drawing song prediction-metrics",
+        "examples-table see-metrics",
     ),
     "07": Mistake(  # the mask of the rest in place of the stem's
         "loss-answers",
