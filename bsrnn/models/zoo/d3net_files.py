@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bsrnn.common import DataError, optional
+from bsrnn.common import DataError, UsageError, optional
 from bsrnn.models.zoo.checkpoints import bounded, guarded, load_strictly, settings_beside
 from bsrnn.models.zoo.d3net import D3NetSeparator
 from bsrnn.models.zoo.d3net_config import TARGETS, D3NetConfig
@@ -131,8 +131,10 @@ def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
         if not stems:
             raise DataError("holds no weights")
         config = D3NetConfig(stems)
-        if settings:
-            config = D3NetConfig.from_original(settings, stems)
+        try:
+            config = D3NetConfig.from_original(settings, stems) if settings else config
+        except KeyError as error:
+            raise UsageError(f"its settings lack {error.args[0]}") from None
         arrays = {f"{s}/{n}": torch.as_tensor(x) for s in stems for n, x in targets[s].items()}
         bounded([config], arrays)
     separator = from_nnabla(targets, config, path.name)
