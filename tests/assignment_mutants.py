@@ -99,7 +99,7 @@ MUTANTS = {
         ("add_error", "error - np.sum(s * error) / np.sum(s**2) * s", "error"),
         ("add_error", "sdr_db / 10", "sdr_db / 20"),
         ("add_error", "s + gain * d", "s - gain * d"),
-        ("two_boards", "(usdr, si_sdr)", "(usdr, usdr)"),
+        ("two_boards", "(plain, scaled)", "(plain, plain)"),
         ("two_boards", "reverse=True", "reverse=False"),
     ],
     "a7": [
