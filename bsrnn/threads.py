@@ -54,10 +54,8 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def suited(network):
-    """One thread of torch meanwhile, if `network` has few weights. A second one gains it about a
-    quarter where the machine is idle, and costs it most of its speed where it is not (`tiny`,
-    updates a second, two threads and one: 1.9 and 9.2 beside one other process, 0.4 and 4.0 beside
-    five)."""
+    """One thread of torch meanwhile, if `network` has few weights: a second one gains it little
+    where the machine is idle, and costs it most of its speed where it is not."""
     import torch
 
     before = torch.get_num_threads()

@@ -5,10 +5,10 @@ A wrong array is refused in one line that says the fix; nothing is guessed. Less
 
 import numpy as np
 
+from bsrnn.audio.formats import RATES_HZ
 from bsrnn.common import DataError, UsageError
 
 MOST_CHANNELS = 64  # more rows than this are samples
-RATES_HZ = (1000, 1_000_000)  # below: a damaged header; above: no converter made for sound
 
 
 def sound(array, what: str = "the waveform") -> np.ndarray:

@@ -10,6 +10,9 @@ SUFFIXES = (
 )  # fmt: skip
 
 
+RATES_HZ = (1000, 1_000_000)  # below: a damaged header; above: no converter made for sound
+
+
 class Format(NamedTuple):
     """How a suffix is written, and what it can hold: all rates where none are given."""
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bsrnn.audio.arrays import MOST_CHANNELS, RATES_HZ
+from bsrnn.audio.arrays import MOST_CHANNELS
 from bsrnn.audio.converting import resample, to_channels
 from bsrnn.audio.decoding import AudioInfo, Decoded, SoundFile, opened
+from bsrnn.audio.formats import RATES_HZ
 from bsrnn.common import DataError, UsageError, another_kind
 
 # How files begin that libsndfile reads: RIFF, AIFF, FLAC, W64, CAF, AU, Ogg; and what it seeks.

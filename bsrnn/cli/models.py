@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bsrnn.audio.arrays import RATES_HZ
+from bsrnn.audio.formats import RATES_HZ
 from bsrnn.cli.shared import (
     COUNT,
     SECONDS,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from bsrnn.audio.arrays import RATES_HZ
+from bsrnn.audio.formats import RATES_HZ
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError, choose
 from bsrnn.models.blocks import (

@@ -544,7 +544,7 @@ def test_one_submission_as_json(capsys, submit, tmp_path):
     [
         (["no.ipynb"], "no file or folder no.ipynb"),
         (["HERE", "--assignment", "b1"], "unknown assignment 'b1'"),
-        (["HERE", "--seed", "-1"], "seed is -1"),
+        (["HERE", "--seed", "-1"], "--seed: '-1': give a whole number"),
         (["HERE", "--out", "marks.xls"], "ending of --out"),
         (["HERE", "--out", "/no/such/marks.csv"], "no folder /no/such"),
         (["EMPTY"], "no notebooks in"),

@@ -185,7 +185,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = [{here!r}, {tests!r}]
 from test_evaluation import dataset, evaluation, half
 
 def slow(mixture, sample_rate):
@@ -202,7 +202,7 @@ evaluation.evaluate(slow, dataset(), out_dir=out, progress=False)
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     """SIGKILL in the middle of the third song: nothing half-written, nothing lost, same report."""
     out = tmp_path / "killed"
-    code = KILLED.format(tests=str(TESTS))
+    code = KILLED.format(here=str(TESTS / "evaluation"), tests=str(TESTS))
     found = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True)
     assert found.returncode == -signal.SIGKILL, found.stderr
     kept = {path: path.stat().st_mtime_ns for path in (out / "songs").rglob("*.json")}

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import TESTS
 from sounds import tones
 from test_separation import Gains, noise
 
@@ -328,10 +327,12 @@ def test_a_failure_names_the_song(tmp_path, checkpoint, capsys):
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path):
+    """Before the first file is written to a folder; what a living process writes stays."""
     path = audio.write(tmp_path / "a.wav", noise(500), 44100)
+    name = unfinished(tmp_path / "elsewhere" / "all.wav").name  # as this process would write
     script = "import os, sys; from bsrnn.common import unfinished as f; f(sys.argv[1]).touch()"
     subprocess.run([sys.executable, "-c", script, tmp_path / "out" / "a" / "all.wav"], check=True)
-    living = unfinished(tmp_path / "out" / "a" / "all.wav")
+    living = tmp_path / "out" / "a" / name
     living.touch()
     assert len(left_overs(tmp_path / "out")) == 2
     separate_file(Model(), path, tmp_path / "out")
@@ -389,7 +390,7 @@ def test_one_bar_over_all_files(songs):
         (["--sum", "x=vocals+flute"], "unknown stem 'flute'"),
         (["--stems", "vocls"], "did you mean vocals"),
         (["--format", "xyz"], "unknown format '.xyz'"),
-        (["--shifts", "0"], "shifts >= 1"),
+        (["--shifts", "0"], "--shifts: '0': give a whole number"),
     ],
 )
 def test_misuse_is_one_line_before_anything_is_made(tmp_path, checkpoint, capsys, words, message):
@@ -401,6 +402,7 @@ def test_misuse_is_one_line_before_anything_is_made(tmp_path, checkpoint, capsys
 
 SLOW = """
 import sys, time, bsrnn
+sys.path.append("..")  # of helpers that all rooms share
 from test_separate_files import Model
 class Slow(Model):
     def __call__(self, mixture):
@@ -422,7 +424,7 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, number):
     command = [sys.executable, "-c", SLOW, *songs, "-o", tmp_path / "out"]
     run = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=TESTS, start_new_session=True,
+        cwd=Path(__file__).parent, start_new_session=True,
     )  # fmt: skip
     while (line := run.stdout.readline()) and "chunk" not in line:
         pass

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -301,7 +300,9 @@ def test_memory_does_not_grow_with_the_duration(tmp_path):
             for minute in range(seconds // 30):
                 file.write(0.5 * noise(30 * rate, 1, seed=minute))
         command = [sys.executable, "-c", PEAK, path, tmp_path / "out"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
+        )
         peaks.append(float(done.stdout))
         assert audio.info(tmp_path / "out" / str(seconds) / "half.wav").samples == seconds * rate
     assert peaks[1] < 1.1 * peaks[0], peaks

@@ -299,6 +299,6 @@ def test_the_command_stops_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     code, line = run("--resume")
     assert code == 1 and f"{tmp_path / 'run' / 'state.pt'} is damaged" in line
     code, line = run("--overwrite", "--minutes", "nan")
-    assert code == 2 and "max_minutes is nan" in line
+    assert code == 2 and "--minutes: 'nan': give a number" in line
     code, line = run("--overwrite", "--initial", tmp_path / "run" / "best.safetensors")
     assert code == 2 and "would be replaced" in line

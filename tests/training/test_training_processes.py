@@ -17,7 +17,7 @@ from tones import HERE, QUICK, close, last, songs, state, train
 CONFIG = dataclasses.replace(QUICK, batch=4, steps=3, checkpoint_every=2, ema_decay=0.5)
 SCRIPT = """
     import sys
-    sys.path[:0] = [{here!r}, {root!r}]
+    sys.path[:0] = [{here!r}, {room!r}, {root!r}]
     import torch
     from bsrnn.training import machine
     from bsrnn.training.run import Run
@@ -49,7 +49,9 @@ def run_two(tmp_path):
     folder = tmp_path / "two"
     folder.mkdir()
     script = tmp_path / "job.py"
-    text = SCRIPT.format(here=str(HERE), root=str(HERE.parent), folder=str(folder))
+    text = SCRIPT.format(
+        here=str(HERE), room=str(HERE / "training"), root=str(HERE.parent), folder=str(folder)
+    )
     script.write_text(textwrap.dedent(text))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
     done = subprocess.run(
