@@ -127,6 +127,6 @@ def recipes() -> dict[str, Recipe]:
 def recipe(name: str) -> Recipe:
     """The built-in recipe `name`, or the one that is written as JSON; UsageError with the nearest
     names otherwise."""
-    if name.startswith("{"):
+    if isinstance(name, str) and name.startswith("{"):
         return Recipe.from_json(name)
     return _RECIPES[choose(name, _RECIPES, "mixing recipe")]
