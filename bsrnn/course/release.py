@@ -4,6 +4,7 @@
 nbgrader's `generate_assignment` (extra `course`), without its database.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -63,6 +64,21 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
     return stale
 
 
+@contextlib.contextmanager
+def _new(folder: Path):
+    """A folder to fill, which becomes `folder` when the block ends well: all arrives, or nothing.
+
+    Raises:
+        UsageError: `folder` is there already, or cannot be written.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: name a new folder")
+    beside = writable(folder.absolute().parent, "another FOLDER")
+    with tempfile.TemporaryDirectory(dir=beside) as part:
+        yield Path(part) / "made"
+        os.replace(Path(part) / "made", folder)
+
+
 def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
     """Copy the lessons, the sweep notebook and the released assignments into the new `folder`.
 
@@ -72,13 +88,9 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
         UsageError: `folder` is there already, or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already: name a new folder")
-    beside = writable(folder.absolute().parent, "another FOLDER")
     leave = shutil.ignore_patterns("source", "nbgrader_config.py", ".*")
-    with tempfile.TemporaryDirectory(dir=beside) as part:  # all of it arrives, or nothing
-        shutil.copytree(lessons, Path(part) / "course", ignore=leave)
-        os.replace(Path(part) / "course", folder)
+    with _new(folder) as part:
+        shutil.copytree(lessons, part, ignore=leave)
     return folder
 
 
@@ -107,18 +119,13 @@ def class_repository(folder) -> Path:
         UsageError: `folder` is there already, or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already: name a new folder")
-    beside = writable(folder.absolute().parent, "another FOLDER")
-    with tempfile.TemporaryDirectory(dir=beside) as part:
-        home = Path(part) / "class"
+    with _new(folder) as home:
         home.mkdir()
         copy_course(home / "notebooks")
         (home / "notebooks/assignments/README.md").unlink(missing_ok=True)
         write_text(home / "README.md", STUDENTS.format(name=folder.name))
         write_text(home / ".gitignore", ".venv/\nruns/\n.ipynb_checkpoints/\n")
         write_text(home / "requirements.txt", f"bsrnn @ git+{repository()}\n")
-        os.replace(home, folder)
     return folder
 
 
