@@ -57,3 +57,18 @@ def write_notebook():
         return Path(path)
 
     return write
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """The sounds that were given to the A/B player, last call last."""
+    from bsrnn import listen
+
+    calls, real = [], listen.ab
+
+    def ab(sounds, *args, **kwargs):
+        calls.append(sounds)
+        return real(sounds, *args, **kwargs)
+
+    monkeypatch.setattr(listen, "ab", ab)
+    return calls

@@ -6,7 +6,7 @@ import torch
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import explore, listen, masks, metrics, plots  # noqa: E402
+from bsrnn import explore, masks, metrics, plots  # noqa: E402
 from bsrnn.audio.stft import StftConfig, stft  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import masks as knobs  # noqa: E402
@@ -23,19 +23,6 @@ def sources():
     hum = 0.1 * np.sin(2 * np.pi * 100 * time_s)
     stems = {"hum": np.tile(hum, (2, 1)), "noise": noise, "tone": np.stack([tone, 0.5 * tone])}
     return {name: x.astype(np.float32) for name, x in stems.items()}
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    """The sounds that were given to the A/B player, last call last."""
-    calls, real = [], listen.ab
-
-    def ab(sounds, *args, **kwargs):
-        calls.append(sounds)
-        return real(sounds, *args, **kwargs)
-
-    monkeypatch.setattr(listen, "ab", ab)
-    return calls
 
 
 @pytest.mark.parametrize("kind", [*knobs.NAMES, "wiener"])

@@ -5,7 +5,7 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import explore, listen, loudness  # noqa: E402
+from bsrnn import explore, loudness  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 
 RATE = 44100
@@ -23,28 +23,15 @@ def stems():
     }
 
 
-@pytest.fixture
-def played(monkeypatch):
-    """The sounds that were given to the players, last call last."""
-    calls, real = [], listen.ab
-
-    def ab(sounds, *args, **kwargs):
-        calls.append(sounds)
-        return real(sounds, *args, **kwargs)
-
-    monkeypatch.setattr(listen, "ab", ab)
-    return calls
-
-
 def plain(words):
     return " ".join(words.split())
 
 
-def test_numbers_are_those_of_the_meter(stems, played):
+def test_numbers_are_those_of_the_meter(stems, heard):
     _, words, table, _ = explore.remix_view(stems, RATE, {"speech": 6, "music": -6})
     after = stems["speech"] * 10 ** (6 / 20) + stems["music"] * 10 ** (-6 / 20) + stems["sfx"]
-    np.testing.assert_allclose(played[-1]["after"], after, atol=1e-6)
-    np.testing.assert_array_equal(played[-1]["before"], sum(stems.values()))
+    np.testing.assert_allclose(heard[-1]["after"], after, atol=1e-6)
+    np.testing.assert_array_equal(heard[-1]["before"], sum(stems.values()))
     lufs = loudness.integrated(after, RATE)
     assert table.loc["integrated loudness (LUFS)", "after"] == round(lufs, 1)
     assert f"{lufs:.1f} LUFS" in plain(words) and "one common gain" in plain(words)
@@ -55,17 +42,15 @@ def test_numbers_are_those_of_the_meter(stems, played):
     assert table.loc["speech above the rest (LU)", "after"] == pytest.approx(ratio, abs=0.06)
 
 
-def test_targets_and_matching(stems, played):
+def test_targets_and_matching(stems, heard):
     gains = {"speech": 9}
     before = loudness.integrated(sum(stems.values()), RATE)
     for target, lufs in ((-23.0, -23.0), ("as before", before)):
         _, _, table, _ = explore.remix_view(stems, RATE, gains, target=target)
-        assert loudness.integrated(played[-1]["after"], RATE) == pytest.approx(lufs, abs=0.05)
+        assert loudness.integrated(heard[-1]["after"], RATE) == pytest.approx(lufs, abs=0.05)
         assert table.loc["integrated loudness (LUFS)", "after"] == pytest.approx(lufs, abs=0.06)
     _, words, table, _ = explore.remix_view(stems, RATE, gains, target=-14.0, matched=True)
-    assert loudness.integrated(played[-1]["after, matched"], RATE) == pytest.approx(
-        before, abs=0.05
-    )
+    assert loudness.integrated(heard[-1]["after, matched"], RATE) == pytest.approx(before, abs=0.05)
     assert table.loc["integrated loudness (LUFS)", "after"] == -14.0, (
         "matching is for the ears only"
     )
@@ -108,10 +93,10 @@ def test_another_voice_and_a_short_scene(stems):
     assert explore.remix_view(short, RATE)[0].png()
 
 
-def test_desk_takes_twenty_seconds_and_plays_six(stems, played):
+def test_desk_takes_twenty_seconds_and_plays_six(stems, heard):
     long = {name: np.tile(x, (1, 3)) for name, x in stems.items()}  # 27 s
     desk = explore.remix_desk(long, RATE)
-    assert played[-1]["before"].shape[1] == 20 * RATE and desk.controls["start_s"].max == 14
+    assert heard[-1]["before"].shape[1] == 20 * RATE and desk.controls["start_s"].max == 14
     assert "6.00 s" in desk.text
     short = explore.remix_desk({name: x[:, : 2 * RATE] for name, x in stems.items()}, RATE)
     assert short.controls["start_s"].disabled and "2.00 s" in short.text
