@@ -71,7 +71,7 @@ MISTAKES = {
         "(x.conj() * s).sum(1)",
         "(x * s).sum(1)",
         "claim-bound",
-        "imports prediction-hz grid prediction-equal equal claim-cover prediction-bound",
+        "imports prediction-hz grid prediction-equal equal prediction-bound",
         "bound-n-fft",
     ),
     "05": Mistake(  # bands and frames are not exchanged before the layer across bands
