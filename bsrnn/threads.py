@@ -2,9 +2,7 @@
 
 After every operation OpenMP's threads wait for the slowest. By default they spin meanwhile, which
 is best on an idle machine; beside other work they hold the cores that the slowest needs, and small
-networks train slower. Asleep they lose some speed on an idle machine, and little beside other work
-(`tiny`, updates a second, asleep against spinning: idle 15.5 and 15.9, beside four busy processes
-2.3 and 1.7).
+networks train several times slower (`python tests/busy.py` shows both cases).
 
 How they wait is decided in the moment before torch is loaded, by the load of the machine. How many
 there are decides the order of sums, and with it the last bit of a result: so it depends on the size
