@@ -1,5 +1,6 @@
 """`bsrnn models`, `bsrnn cost`, `bsrnn bands`: what there is, and what it costs."""
 
+import contextlib
 from pathlib import Path
 
 from bsrnn.audio.formats import RATES_HZ
@@ -14,7 +15,7 @@ from bsrnn.cli.shared import (
     pick_device,
     say,
 )
-from bsrnn.common import UsageError, alike
+from bsrnn.common import UsageError, alike, whole
 from bsrnn.settings import configured, in_range, once, typed
 
 
@@ -55,7 +56,7 @@ def _passport(name: str, as_card: bool):
     from bsrnn.models.zoo import registry
 
     known = registry.passports()
-    name, stems = alike(name, known), ()
+    name, stems, separator = alike(name, known), (), None
     passport = known.get(name)
     if passport is None:  # a file, an address, an embedded model
         separator = bsrnn.load(name)
@@ -65,6 +66,10 @@ def _passport(name: str, as_card: bool):
         return 0
     for column, value in passport.items():
         say(f"{column:16}{value or 'unknown'}")
+    if separator is not None:
+        with contextlib.suppress(UsageError):  # it needs a query
+            factor = bsrnn.separation.forecast_s(separator, 60) / 60
+            say(f"{'here':16}{factor:.2g} s for a second of sound")
     return 0
 
 
@@ -75,11 +80,10 @@ def _cost_arguments(own):
     own.add_argument("--table", action="store_true", help="BandIt's table: 15 published systems")
     own.add_argument("--seconds", type=SECONDS, default=6.0, help="length of the input [6]")
     parameter_arguments(own)
-    own.add_argument("--measure", action="store_true", help="time it here; also weights")
+    own.add_argument("--measure", action="store_true", help="time it, plain and fast, here")
     own.add_argument("--threads", help="of --measure [1,2; with a GPU 1]")
     own.add_argument("--device", default="cpu", help="of --measure: cpu, cuda or auto [cpu]")
     own.add_argument("--repeats", type=COUNT, default=5, help="rounds of --measure [5]")
-    own.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     own.add_argument("--csv", "--out", help="file for the table of --table or --measure")
 
 
@@ -98,10 +102,10 @@ def _cost(args):
     if args.measure:
         return _measure(args, given)
     for model in args.model:
-        whole = _whole_cost(model, given, args.seconds)
+        total = _whole_cost(model, given, args.seconds)
         say(f"{model if len(args.model) > 1 else 'part':12}"
               f"{'parameters':>14}{'GMAC':>10}{'activations MB':>16}")  # fmt: skip
-        for name, part in [*whole.parts.items(), ("all", whole)]:
+        for name, part in [*total.parts.items(), ("all", total)]:
             sizes = f"{part.macs / 1e9:10.3f}{part.activation_bytes / 1e6:16.1f}"
             say(f"{name:12}{part.parameters:14,}{sizes}")
     return 0
@@ -120,7 +124,7 @@ def _whole_cost(model, given, seconds):
 
 
 def _table(args):
-    from bsrnn import benchmark, complexity
+    from bsrnn import complexity
 
     rows = complexity.table(args.seconds)
     if args.measure:
@@ -129,9 +133,15 @@ def _table(args):
         threads = _threads(args.threads or "1")[0]
         rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
     if args.csv:
-        benchmark.write(rows, args.csv)
+        _write(rows, args.csv)
     say(complexity.text(rows))
     return 0
+
+
+def _write(frame, path) -> None:
+    """A table as CSV, whole or not at all."""
+    with whole(path) as part:
+        frame.to_csv(part, index=False, float_format="%.6g")
 
 
 def _threads(text: str) -> list[int]:
@@ -143,6 +153,8 @@ def _measure(args, given):
 
     import bsrnn
     from bsrnn import benchmark, models
+    from bsrnn.models.zoo import baselines, peers
+    from bsrnn.training.expense import device_name
 
     device = pick_device(args.device)
     threads = _threads(args.threads or ("1,2" if device == "cpu" else "1"))
@@ -152,14 +164,21 @@ def _measure(args, given):
         if file or name in models.registry.EMBEDDED:
             separator = bsrnn.load(name)
         else:
-            (config,) = configured([model_config(name)], given)
             torch.manual_seed(0)
+            network = name in ("d3net", *baselines.WEIGHTS) and not given
+            config = name if network else configured([model_config(name)], given)[0]
             separator = models.build(config).eval()
-        separators[Path(name).name] = benchmark.options(separator.to(device), args.compile)
-    found = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
+        ways = benchmark.options(separator.to(device))
+        try:
+            ways |= peers.peer(separator)
+        except UsageError as error:
+            say(f"{name}: {error}")
+        separators[Path(name).name] = ways
+    rows = benchmark.measure(separators, args.seconds, threads, args.repeats, progress=True)
+    rows.insert(5, "processor", device_name(device))
     if args.csv:
-        benchmark.write(found, args.csv)
-    say(found.round(2).to_string(index=False))
+        _write(rows, args.csv)
+    say(rows.round(2).to_string(index=False))
     return 0
 
 

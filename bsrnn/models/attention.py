@@ -1,6 +1,6 @@
 """Attention in the places of the paper's parts: the RoFormers, and attention over frames.
 
-Rows are (M, S, N): M independent sequences of S positions with N features; z is (B, K, T, N).
+Rows are (rows, places, N): independent sequences, as in `bsrnn.py`; E is the size of a head.
 
 References: Wang et al. 2023, arXiv 2209.03952 (full-band attention over frames, TF-GridNet);
 Lu et al. 2023, arXiv 2309.02612 (RoFormer); Su et al. 2021, arXiv 2104.09864 (rotary positions);
@@ -75,7 +75,7 @@ class RmsNorm(Norm):
 
 
 class Position(nn.Module):
-    """Where a position stands in its sequence, told to queries and keys (..., S, E) by rotation.
+    """Where a position stands in its sequence, told to queries and keys (..., places, E).
 
     "rotary": neighbouring features are pairs, turned by position times frequency. "pope": softplus
     of each feature is a length, position times frequency its angle; keys add a learned angle.
@@ -93,52 +93,27 @@ class Position(nn.Module):
 
     def forward(self, query, key):
         place = torch.arange(query.shape[-2], device=query.device, dtype=self.frequencies.dtype)
-        turn = place[:, None] * self.frequencies  # (S, E / 2), or (S, E) for "pope"
+        turn = place[:, None] * self.frequencies  # (places, E / 2), or (places, E) for "pope"
         if self.angle is None:
             return self._rotate(query, turn), self._rotate(key, turn)
-        ahead = turn + self.angle.clamp(-2 * torch.pi, 0)[:, None]  # (heads, S, E)
+        ahead = turn + self.angle.clamp(-2 * torch.pi, 0)[:, None]  # (heads, places, E)
         return self._polar(query, turn), self._polar(key, ahead)
 
     @staticmethod
     def _rotate(x, turn):
         even, odd = x[..., 0::2], x[..., 1::2]
         cos, sin = turn.cos(), turn.sin()
-        return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
+        turned = even * cos - odd * sin, odd * cos + even * sin
+        return torch.stack(turned, dim=-1).flatten(-2)
 
     @staticmethod
     def _polar(x, turn):
         length = F.softplus(x)
-        return torch.cat([length * turn.cos(), length * turn.sin()], dim=-1)  # (..., S, 2 E)
+        return torch.cat([length * turn.cos(), length * turn.sin()], dim=-1)  # (..., places, 2 E)
 
 
-class RotaryAttention(nn.Module):
-    """Gated self-attention on rows (M, S, N): the RoFormers'. Returns what is to be added."""
-
-    def __init__(self, features: int, settings: RoformerSettings, position: Position):
-        super().__init__()
-        self.heads = settings.transformer_heads
-        size = self.heads * settings.head_features
-        self.norm = RmsNorm(features)
-        self.qkv = nn.Linear(features, 3 * size, bias=False)
-        self.gate = nn.Linear(features, self.heads)
-        self.out = nn.Linear(size, features, bias=False)
-        self.position = [position]  # in a list: the model registers the shared module once
-
-    def forward(self, x):
-        x = self.norm(x)
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (M, S, 3, heads, E)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (M, heads, S, E) each
-        scale = query.shape[-1] ** -0.5
-        query, key = self.position[0](query, key)
-        y = F.scaled_dot_product_attention(query, key, value, scale=scale)  # (M, heads, S, E)
-        y = y.transpose(1, 2) * self.gate(x).sigmoid()[..., None]  # (M, S, heads, E)
-        return self.out(y.flatten(-2))  # (M, S, N)
-
-
-class LinearAttention(nn.Module):
-    """Attention between features instead of positions, linear in S: rows (M, S, N) -> to add."""
-
-    SCALE = 8.0  # fixed, not one over the root of the head's size
+class Attention(nn.Module):
+    """What both kinds of self-attention on rows (rows, places, N) share; returns what to add."""
 
     def __init__(self, features: int, settings: RoformerSettings):
         super().__init__()
@@ -146,32 +121,61 @@ class LinearAttention(nn.Module):
         size = self.heads * settings.head_features
         self.norm = RmsNorm(features)
         self.qkv = nn.Linear(features, 3 * size, bias=False)
-        self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
+        self.make(features)
         self.out = nn.Linear(size, features, bias=False)
 
+    def parts(self, x):
+        """Query, key and value: (3, rows, heads, places, E)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (rows, places, 3, heads, E)
+        return qkv.permute(2, 0, 3, 1, 4)
+
+
+class RotaryAttention(Attention):
+    """Gated, between places."""
+
+    def __init__(self, features: int, settings: RoformerSettings, position: Position):
+        super().__init__(features, settings)
+        self.position = [position]  # in a list: the model registers the shared module once
+
+    def make(self, features):
+        self.gate = nn.Linear(features, self.heads)
+
     def forward(self, x):
-        qkv = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1))  # (M, S, 3, heads, E)
-        query, key, value = qkv.permute(2, 0, 3, 4, 1)  # (M, heads, E, S) each
+        x = self.norm(x)
+        query, key, value = self.parts(x)
+        scale = query.shape[-1] ** -0.5
+        query, key = self.position[0](query, key)
+        y = F.scaled_dot_product_attention(query, key, value, scale=scale)
+        gate = self.gate(x).sigmoid()[..., None]  # (rows, places, heads, 1)
+        return self.out((y.transpose(1, 2) * gate).flatten(-2))  # (rows, places, N)
+
+
+class LinearAttention(Attention):
+    """Between features instead of places, so that its cost is linear in the places."""
+
+    SCALE = 8.0  # fixed, not one over the root of the head's size
+
+    def make(self, features):
+        self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
+
+    def forward(self, x):
+        query, key, value = self.parts(self.norm(x)).mT  # (rows, heads, E, places) each
         query = F.normalize(query, dim=-1) * self.temperature.exp()
         key = F.normalize(key, dim=-1)
         y = F.scaled_dot_product_attention(query, key, value, scale=self.SCALE)
-        return self.out(y.permute(0, 3, 1, 2).flatten(-2))  # (M, S, N)
+        return self.out(y.permute(0, 3, 1, 2).flatten(-2))  # (rows, places, N)
 
 
 class FeedForward(nn.Sequential):
-    """RMS norm, 4N units with GELU, back to N: rows (M, S, N) -> what is to be added."""
+    """RMS norm, 4N units with GELU, back to N: rows (rows, places, N) -> what is to be added."""
 
     def __init__(self, features: int):
-        super().__init__(
-            RmsNorm(features),
-            nn.Linear(features, 4 * features),
-            nn.GELU(),
-            nn.Linear(4 * features, features),
-        )
+        into, back = nn.Linear(features, 4 * features), nn.Linear(4 * features, features)
+        super().__init__(RmsNorm(features), into, nn.GELU(), back)
 
 
 class RoFormer(nn.Module):
-    """Each attention, then a feed-forward part, added to rows (M, S, N); Mel: a norm after all."""
+    """Each attention, then a feed-forward part, added to the rows; Mel: a norm after all."""
 
     def __init__(self, features: int, settings: RoformerSettings, attentions):
         super().__init__()
@@ -191,15 +195,13 @@ class RotaryLayer(RoFormer):
     """A RoFormer along one axis, beside another kind of layer along the other."""
 
     def __init__(self, config: ModelConfig, settings: RoformerSettings):
-        position = Position(settings)
-        depth = range(settings.time_depth)
-        attentions = [RotaryAttention(config.features, settings, position) for _ in depth]
-        super().__init__(config.features, settings, attentions)
+        position, of = Position(settings), (config.features, settings)
+        super().__init__(*of, [RotaryAttention(*of, position) for _ in range(settings.time_depth)])
         self.position = position
 
 
 class RoformerBlock(Block):
-    """Linear attention over all positions, if any; what earlier blocks said; time; bands."""
+    """Linear attention over all places, if any; what earlier blocks said; time; bands."""
 
     def __init__(self, config: ModelConfig, positions):
         nn.Module.__init__(self)
@@ -213,7 +215,7 @@ class RoformerBlock(Block):
 
     def forward(self, z, earlier=None):
         if self.linear is not None:
-            z = self.linear(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
+            z = self.linear(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # (B, K T, N) and back
         return super().forward(z if earlier is None else z + earlier)
 
 

@@ -1,15 +1,11 @@
 """How fast separators are on this machine: medians of interleaved runs, and their agreement.
 
 Seconds do not travel to other machines, ratios do: to a matrix product timed in the same run, and
-to the same network in its plain form (`bsrnn.py`), computed as the public implementations do: band
-after band in a loop, all sequences of a layer in one batch.
+to the same network in its plain form (`bsrnn.py`), band after band, all sequences in one batch, or
+in its published package. Every round runs every option once, after a matrix product, so that a load
+that comes and goes meets all of them; a ratio is the median over rounds. Lesson 11.
 
     measure({"bsrnn": options(separator)})    # a pandas frame: python -m bsrnn cost paper --measure
-    measure({"d3net": one, "demucs": other})  # any separators, beside the same peak
-
-How a run is timed: every round runs every option once, after a matrix product, so that a load that
-comes and goes meets all of them; a ratio is the median over rounds of the ratio in a round.
-Lesson 11.
 """
 
 import contextlib
@@ -19,7 +15,7 @@ import time
 import torch
 from torch import nn
 
-from bsrnn.common import UsageError, whole
+from bsrnn.common import UsageError
 from bsrnn.models import cpu
 from bsrnn.models.bsrnn import BandSplitSeparator
 from bsrnn.models.config import ModelConfig
@@ -29,7 +25,7 @@ from bsrnn.models.precision import PRECISIONS, optimised
 PEAK_SIZE = 2048  # rows and columns of the matrix product that is the peak
 
 
-def options(separator, compile: bool = False) -> dict:
+def options(separator) -> dict:
     """The ways to run `separator` that `measure` compares; a band-split network's plain form comes
     first: the paper's, band after band."""
     ways = {}
@@ -40,8 +36,6 @@ def options(separator, compile: bool = False) -> dict:
     for precision in PRECISIONS[1:]:
         with contextlib.suppress(UsageError):
             ways[precision] = optimised(separator, precision)
-    if compile:
-        ways["compiled"] = optimised(separator, compile=True)
     return ways
 
 
@@ -52,7 +46,7 @@ def measure(
 
     separators: name -> a separator, or name -> {option: separator}, whose first option is what the
     others are compared with. A separator is anything with .sample_rate, .config or .channels, and
-    a call (B, C, L) -> (B, S, C, L).
+    a call (B, C, L) -> (B, S, C, L). Those on a GPU are measured there.
     channels: of the mixture; None: 2, or what the network was made for.
 
     Columns: model, option, threads, input_s, median_s, fastest_s, ratio (time of the first option
@@ -60,8 +54,6 @@ def measure(
     matrix products), peak_gflops, bf16_product (speed of a bfloat16 matrix product over a float32
     one: what bf16 can gain on this machine), agreement_db (with the first option; inf: equal),
     memory_mb (peak of one call beyond what was held before; NaN where the system does not tell).
-
-    Separators on a GPU are measured there: products, memory and the end of a call are the GPU's.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -70,69 +62,58 @@ def measure(
         raise UsageError("measure needs seconds > 0, repeats >= 1 and thread counts >= 1")
     groups = {n: v if isinstance(v, dict) else {"": v} for n, v in separators.items()}
     rows, before = [], torch.get_num_threads()
-    total = sum(len(options) for options in groups.values()) * len(threads) * (repeats + 1)
+    total = sum(len(ways) for ways in groups.values()) * len(threads) * (repeats + 1)
     with torch.inference_mode(), tqdm(total=total, disable=None if progress else True) as bar:
         try:
-            for name, options in groups.items():
-                first = next(iter(options.values()))
-                mixture = _mixture(first, seconds, channels).to(_device(options.values()))
+            for name, ways in groups.items():
+                mixture = _mixture(list(ways.values()), seconds, channels)
                 for count in threads:
                     torch.set_num_threads(count)
                     bar.set_description(f"{name}, {count} threads")
-                    rows += _rounds(name, options, mixture, seconds, repeats, bar.update)
+                    rows += _rounds(name, ways, mixture, seconds, repeats, bar.update)
         finally:
             torch.set_num_threads(before)
     return pd.DataFrame(rows)
 
 
-def write(frame, path) -> None:
-    """The table of `measure` as CSV, whole or not at all."""
-    with whole(path) as part:
-        frame.to_csv(part, index=False, float_format="%.6g")
-
-
-def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
+def _rounds(name, ways, mixture, seconds, repeats, tick) -> list[dict]:
     """Rows of one group at the present number of threads."""
     outputs, memory = {}, {}
-    for option, separator in options.items():  # warms up, too
+    for option, separator in ways.items():  # warms up, too
         with _peak_memory(mixture.device) as used:
             outputs[option] = separator(mixture)
         memory[option] = used()
         tick()
-    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=mixture.device)
-    products = {
-        "product": (torch.mm, left, right),
-        "bf16 product": (torch.mm, left.bfloat16(), right.bfloat16()),
-    }
+    pair = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=mixture.device)
+    products = {"product": (torch.mm, *pair), "bf16 product": (torch.mm, *pair.bfloat16())}
     interleaved(products, 1)
-    calls = {option: (separator, mixture) for option, separator in options.items()}
+    calls = {option: (separator, mixture) for option, separator in ways.items()}
     spent = interleaved({**products, **calls}, repeats)
-    tick(len(options) * repeats)
+    tick(len(ways) * repeats)
     product_s, low_product_s = (statistics.median(spent[product]) for product in products)
     peak = 2 * PEAK_SIZE**3 / product_s / 1e9
-    first = next(iter(options))
+    first = next(iter(ways))
     rows = []
-    for option, separator in options.items():
+    for option, separator in ways.items():
         median = statistics.median(spent[option])
         gflops = _gflop(separator, seconds, mixture.shape[1]) / median
-        rows.append(
-            {
-                "model": name,
-                "option": option,
-                "threads": torch.get_num_threads(),
-                "input_s": seconds,
-                "median_s": median,
-                "fastest_s": min(spent[option]),
-                "ratio": ratio(spent[first], spent[option]),
-                "real_time": median / seconds,
-                "gflops": gflops,
-                "of_peak": gflops / peak,
-                "peak_gflops": peak,
-                "bf16_product": product_s / low_product_s,
-                "agreement_db": agreement_db(outputs[first], outputs[option]),
-                "memory_mb": memory[option],
-            }
-        )
+        row = {
+            "model": name,
+            "option": option,
+            "threads": torch.get_num_threads(),
+            "input_s": seconds,
+            "median_s": median,
+            "fastest_s": min(spent[option]),
+            "ratio": ratio(spent[first], spent[option]),
+            "real_time": median / seconds,
+            "gflops": gflops,
+            "of_peak": gflops / peak,
+            "peak_gflops": peak,
+            "bf16_product": product_s / low_product_s,
+            "agreement_db": agreement_db(outputs[first], outputs[option]),
+            "memory_mb": memory[option],
+        }
+        rows.append(row)
     return rows
 
 
@@ -171,40 +152,35 @@ def ratio(slower, faster) -> float:
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
 
 
-def _device(separators):
-    """Where the weights of separators lie; the CPU if they have none."""
-    modules = [module for module in separators if isinstance(module, nn.Module)]
-    weights = (weight.device for module in modules for weight in module.parameters())
-    return next(weights, torch.device("cpu"))
-
-
-def _mixture(separator, seconds: float, wanted=None):
-    """Seeded (1, C, L): a chord that decays in each channel, and noise."""
-    config = getattr(separator, "config", None)
-    rate = separator.sample_rate
-    channels = getattr(separator, "channels", 2)
-    samples = round(seconds * rate)
+def _mixture(separators, seconds: float, wanted=None):
+    """Seeded (1, C, L), where their weights lie: a chord that decays in each channel, and noise."""
+    first = separators[0]
+    config = getattr(first, "config", None)
+    channels, samples = getattr(first, "channels", 2), round(seconds * first.sample_rate)
     if config is not None:
         joint = getattr(config, "channel_handling", "independent") != "independent"
         channels = config.channels if joint else wanted or 2
         samples = getattr(config, "chunk_samples", 0) or samples
-    time_s = torch.arange(samples) / rate
+    time_s = torch.arange(samples) / first.sample_rate
     pitches_hz = 55.0 * 2 ** (torch.arange(24) / 4)[:, None]
     chord = torch.sin(2 * torch.pi * pitches_hz * time_s).mean(0) * torch.exp(-(time_s % 0.5) * 6)
     noise = torch.randn((channels, samples), generator=torch.Generator().manual_seed(0))
     pan = torch.linspace(0.3, 0.7, channels)[:, None]
-    return (pan * chord + 0.02 * noise)[None]
+    modules = (module for module in separators if isinstance(module, nn.Module))
+    devices = (weight.device for module in modules for weight in module.parameters())
+    return (pan * chord + 0.02 * noise)[None].to(next(devices, torch.device("cpu")))
 
 
 def _gflop(separator, seconds: float, channels: int = 2) -> float:
     """Floating-point operations of the matrix products of one call in 1e9, of all its networks;
     NaN if unknown."""
-    configs = [getattr(x, "config", None) for x in getattr(separator, "separators", [separator])]
-    if not all(isinstance(config, ModelConfig) for config in configs):
-        return float("nan")
-    return sum(
-        2e-9 * cost(config.replace(channels=channels), seconds).matmul_macs for config in configs
-    )
+    total = 0.0
+    for network in getattr(separator, "separators", [separator]):
+        config = getattr(network, "config", None)
+        if not isinstance(config, ModelConfig):
+            return float("nan")
+        total += 2e-9 * cost(config.replace(channels=channels), seconds).matmul_macs
+    return total
 
 
 @contextlib.contextmanager

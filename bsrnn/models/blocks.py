@@ -1,7 +1,4 @@
-"""The groups of settings of a network: its split, its masks, and its kinds of blocks.
-
-The publications are those of `config`, which puts the groups together.
-"""
+"""The groups of settings of a network: its split, its masks, its kinds of blocks (see `config`)."""
 
 import dataclasses
 import re
@@ -33,15 +30,12 @@ class Settings:
 
     def __post_init__(self):
         checked(self)
-        for field in dataclasses.fields(self):
-            if field.type == Size:
-                text = str(getattr(self, field.name))
-                if not re.fullmatch(r"\d{0,3}N|[1-9]\d{0,5}", text):
-                    raise UsageError(
-                        f'{field.name} is {text[:40]}: give a number, or a multiple of N like "2N"'
-                    )
-                size = text if text.endswith("N") else int(text)
-                object.__setattr__(self, field.name, size)
+        for name in [field.name for field in dataclasses.fields(self) if field.type == Size]:
+            text = str(getattr(self, name))
+            if not re.fullmatch(r"\d{0,3}N|[1-9]\d{0,5}", text):
+                words = 'give a number, or a multiple of N like "2N"'
+                raise UsageError(f"{name} is {text[:40]}: {words}")
+            object.__setattr__(self, name, text if text.endswith("N") else int(text))
 
 
 # ---- The split and the masks ---------------------------------------------------------------------
@@ -64,24 +58,19 @@ class SplitConfig(Settings):
 class MaskConfig(Settings):
     """The head of a stem: norm, hidden layers, gated output; then what its values mean."""
 
-    norm: Literal["group", "layer", "frames", "none"] = (
-        "group"  # as in SplitConfig; "none": RoFormers
-    )
+    norm: Literal["group", "layer", "frames", "none"] = "group"  # as the split's; "none": RoFormers
     hidden: Size = "4N"  # units of a hidden layer
     hidden_layers: Few = 1  # magronp 2; RoFormers 0 to 3
     activation: Literal["tanh", "relu", "elu", "gelu", "leaky-relu"] = "tanh"
     slope: float = 0.01  # of "leaky-relu"
     alpha: float = dataclasses.field(default=1.0, repr=False)  # of "elu"
-    width: Literal["fixed", "narrow-for-wide"] = "fixed"  # the latter: 3 (widest - W + 1) units
-    # (Refined's reduce_size)
+    width: Literal["fixed", "narrow-for-wide"] = "fixed"  # or 3 (widest - W + 1) units: Refined
     bottleneck: bool = False  # a linear layer of the output's size before the gate: amanteur
-    order: Literal["plain", "scrambled"] = "plain"  # the latter: memory re-read without the
-    # transpose (crlandsc)
+    order: Literal["plain", "scrambled"] = "plain"  # or read without the transpose: crlandsc
     parts: Literal["complex", "real"] = "complex"  # "real": one gain per bin (BandIt option)
     context: Few = 0  # sum masked bins within +-this inside the band (magronp's mask_ctxt)
     output: Literal["mask", "spectrum"] = "mask"  # "spectrum": the estimate itself (Refined)
-    overlap: Literal["weights", "sum", "mean"] = "weights"  # of overlapping bands: the scheme's
-    # weights (BandIt), "sum", or "mean" (Mel-RoFormer); disjoint bands do not care
+    overlap: Literal["weights", "sum", "mean"] = "weights"  # of bands: the scheme's; Mel "mean"
     zero_dc: bool = False  # silence bin 0 of the estimates (RoFormers)
 
     @property
@@ -141,7 +130,6 @@ class RNNBlock(Layers):
     heads: Few = 1  # groups of features that share one layer (magronp's multi-head)
     norm: BlockNorm = "group"  # over features and sequence; "layer": over features (BandIt)
     norm_groups: Size = 1  # of "group"; "N": one per feature (amanteur, Refined)
-
     kind = "rnn"
 
 
@@ -153,7 +141,6 @@ class ConvBlock(Layers):
     heads: Few = 1
     norm: BlockNorm = "group"
     norm_groups: Size = 1
-
     kind = "conv"
 
 
@@ -164,7 +151,6 @@ class DilatedBlock(Layers):
     hidden: Size = "2N"
     dilations: Few = 3  # convolutions in series
     kernel: Few = 3
-
     kind = "dilated"
 
 
@@ -176,17 +162,15 @@ class AttentionLSTMBlock(Layers):
     bidirectional: bool = True
     norm: BlockNorm = "group"
     norm_groups: Size = 1
-
     kind = "attention-lstm"
 
 
 @dataclass(frozen=True)
 class TransformerBlock(Layers):
-    """torch's transformer layers: BandIt. its heads share the features."""
+    """torch's transformer layers, whose heads share the features: BandIt."""
 
     hidden: Size = "2N"  # units of the feed-forward part
     transformer_heads: Few = 4
-
     kind = "transformer"
 
 
@@ -195,7 +179,6 @@ class PlaneConvBlock(Layers):
     """Convolutions over the plane of bands and frames: BandIt's conv core."""
 
     hidden: Size = "2N"
-
     kind = "plane-conv"
     mixes = False
 
@@ -213,7 +196,6 @@ class RoformerBlock(Layers):
     skip: bool = False  # each block also hears the sum of the outputs of all earlier blocks
     axis_norm: bool = False  # RMS norm after each transformer (Mel)
     last_norm: bool = False  # RMS norm after the last block (BS)
-
     kind = "roformer"
 
     @property
@@ -228,7 +210,6 @@ class MixedBlock(Settings):
 
     time: Layers = RNNBlock()
     band: Layers | None = None
-
     kind = "mixed"
 
     def __post_init__(self):
@@ -239,19 +220,7 @@ class MixedBlock(Settings):
                 raise UsageError(f"{layer}: such a block has no other kind beside it")
 
 
-BLOCKS = {
-    kind.kind: kind
-    for kind in (
-        RNNBlock,
-        ConvBlock,
-        DilatedBlock,
-        AttentionLSTMBlock,
-        TransformerBlock,
-        PlaneConvBlock,
-        RoformerBlock,
-        MixedBlock,
-    )
-}
+BLOCKS = {kind.kind: kind for kind in (*Layers.__subclasses__(), MixedBlock)}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
 
 @stands("norm", "paper")
 class Norm(nn.Module):
-    """Zero mean, unit variance over sequence and features together: rows (M, S, N) -> the same."""
+    """Zero mean, unit variance over the places of a row and N together: (B K, T, N) -> the same."""
 
     def __init__(self, features, eps=1e-7):
         super().__init__()
@@ -95,7 +95,7 @@ class BandSplit(nn.Module):
 
 @stands("layer", "rnn")
 class ResidualRNN(nn.Module):
-    """x + linear(RNN(norm(x))) on rows (M, S, N): M independent sequences of S positions."""
+    """x + linear(RNN(norm(x))) on rows: (B K, T, N) along time, (B T, K, N) across bands."""
 
     def __init__(self, config: ModelConfig, settings: RNNBlock):
         super().__init__()
@@ -109,8 +109,8 @@ class ResidualRNN(nn.Module):
         self.linear = nn.Linear(hidden * (1 + both), features)
 
     def forward(self, x):
-        y, _ = self.rnn(self.norm(x))  # (M, S, 2 hidden)
-        return x + self.linear(y)  # (M, S, N)
+        y, _ = self.rnn(self.norm(x))  # (B K, T, 2 hidden), or (B T, K, 2 hidden)
+        return x + self.linear(y)  # (B K, T, N), or (B T, K, N)
 
 
 def layer(config: ModelConfig, settings):
@@ -135,8 +135,8 @@ class Block(nn.Module):
         return z.transpose(1, 2)  # (B, K, T, N)
 
     def rows(self, layer, z):
-        """`layer` on the rows of z (B, M, S, N), each a sequence of its own."""
-        return layer(z.flatten(0, 1)).unflatten(0, z.shape[:2])  # (B M, S, N) and back
+        """`layer` on z (B, K, T, N), K rows of T frames, or (B, T, K, N), T rows of K bands."""
+        return layer(z.flatten(0, 1)).unflatten(0, z.shape[:2])  # (B K, T, N) and back
 
 
 @stands("sequence", "paper")
@@ -193,7 +193,7 @@ class MaskHead(nn.Module):
     def parts(self, z):
         """Real and imaginary part: (2, B, C, F, T)."""
         exact = torch.promote_types(z.dtype, torch.float32)  # half precision: no complex numbers
-        shape = self.numbers, len(z), self.channels, self.bins, z.shape[2]  # (P, B, C, F, T)
+        shape = self.numbers, len(z), self.channels, self.bins, z.shape[2]  # (2, B, C, F, T)
         mask = torch.zeros(shape, dtype=exact, device=z.device)
         for k, (lo, hi) in enumerate(self.ranges):
             y = self.values(k, z[:, k]).unflatten(-1, (self.channels, self.numbers, hi - lo))
@@ -234,7 +234,7 @@ class BandSplitSeparator(nn.Module):
 
     def forward(self, mixture, stems=None, query=None):
         """Waveforms (B, S, C, L) of `stems` (all of them if None, else only their heads run).
-        `query` (B, Q) is the embedding of a conditioned network."""
+        `query` (B, size) is the embedding of a conditioned network."""
         return self.estimate(mixture, stems, query).waveforms
 
     def estimate(self, mixture, stems=None, query=None) -> Estimate:

@@ -1,8 +1,7 @@
 """ModelConfig: the settings that make one band-split network out of the one definition.
 
-A published architecture is a row of `presets()`; every field says why it exists and who uses which
-value. What a block does stands in a small dataclass for each kind of block; the defaults of all are
-the BSRNN of the paper. A size is a number or a multiple of the features N: "2N".
+A published architecture is a row of `presets()`; every field says who uses which value. What a
+block does stands in a small dataclass for each kind of block (`blocks`).
 
 Abbreviations: BSRNN = Luo and Yu 2022 (arXiv 2209.15174); magronp = github magronp/bsrnn;
 amanteur, crlandsc = github amanteur/BandSplitRNN-Pytorch and its fork; Refined = github
@@ -34,9 +33,6 @@ from bsrnn.models.blocks import (
     read_block,
 )
 from bsrnn.settings import changed, checked, from_json
-
-# ---- The whole -----------------------------------------------------------------------------------
-
 
 LONGEST_S = 600  # of sound in the only input that a network with "frames" norms takes
 
@@ -89,47 +85,45 @@ class ModelConfig:
         scheme, stems = self.scheme, self.stems
         if hasattr(scheme, "to_json"):  # a BandScheme, or its dictionary
             scheme = scheme.to_json()
-        scheme = json.dumps(scheme) if isinstance(scheme, dict) else scheme
         made = {
             "stems": tuple(stems) if isinstance(stems, list) else stems,
-            "scheme": scheme,
-            "stft": group(StftConfig, self.stft),
-            "split": group(SplitConfig, self.split),
+            "scheme": json.dumps(scheme) if isinstance(scheme, dict) else scheme,
             "block": read_block(self.block),
-            "tac": group(TacConfig, self.tac),
-            "attention": group(AttentionConfig, self.attention),
-            "mask": group(MaskConfig, self.mask),
         }
+        groups = {"stft": StftConfig, "split": SplitConfig, "mask": MaskConfig, **self.optional}
+        made |= {name: group(kind, getattr(self, name)) for name, kind in groups.items()}
         for name, value in made.items():
             object.__setattr__(self, name, value)
         checked(self)
-        self._check()
+        for wrong, words in self._faults():
+            if wrong:
+                raise UsageError(words)
 
-    def _check(self):
-        if not self.stems or len(set(self.stems)) != len(self.stems):
-            raise UsageError(f"stems {self.stems}: name at least one, each once")
-        if not all(self.stems) or any("." in stem for stem in self.stems):
-            raise UsageError(f"stems {self.stems}: give names without a dot")
-        if self.residual_last and len(self.stems) < 2:
-            raise UsageError("residual_last needs at least two stems")
-        if "frames" in (self.split.norm, self.mask.norm) and not self.frames:
-            raise UsageError('norm "frames" needs the number of frames: set `frames`')
-        if self.features < 1 or self.repeats < 0 or self.channels < 1:
-            raise UsageError("features and channels must be at least 1, repeats at least 0")
-        if self.chunk_samples > LONGEST_S * self.sample_rate:
-            raise UsageError(f"{self.frames} frames are more than {LONGEST_S} s: give fewer")
-        parts = {"heads": self.block.time.heads}
-        if self.attention:
-            parts["attention_heads"] = self.attention.heads
-        if self.channel_handling == "shared":
-            parts["channels"] = self.channels
+    def _faults(self):
+        """(whether it is so, what is wrong) of settings that do not go together."""
+        stems, frames, features = self.stems, self.frames, self.features
+        twice = not stems or len(set(stems)) != len(stems)
+        yield twice, f"stems {stems}: name at least one, each once"
+        dotted = not all(stems) or any("." in stem for stem in stems)
+        yield dotted, f"stems {stems}: give names without a dot"
+        yield self.residual_last and len(stems) < 2, "residual_last needs at least two stems"
+        fixed = "frames" in (self.split.norm, self.mask.norm)
+        yield fixed and not frames, 'norm "frames" needs the number of frames: set `frames`'
+        small = features < 1 or self.repeats < 0 or self.channels < 1
+        yield small, "features and channels must be at least 1, repeats at least 0"
+        long = self.chunk_samples > LONGEST_S * self.sample_rate
+        yield long, f"{frames} frames are more than {LONGEST_S} s: give fewer"
+        shared = self.channel_handling == "shared"
+        parts = {
+            "heads": self.block.time.heads,
+            "attention_heads": self.attention.heads if self.attention else 1,
+            "channels": self.channels if shared else 1,
+        }
         for name, count in parts.items():
-            if self.features % count:
-                raise UsageError(f"{self.features} features do not divide into {count} {name}")
-        if self.tac and self.channel_handling != "independent":
-            raise UsageError(
-                'tac joins channels that are apart: set channel_handling "independent"'
-            )
+            yield features % count, f"{features} features do not divide into {count} {name}"
+        apart = self.channel_handling == "independent"
+        words = 'tac joins channels that are apart: set channel_handling "independent"'
+        yield self.tac and not apart, words
 
     def __str__(self):
         """One setting a line; what is None is left out."""
@@ -150,8 +144,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelConfig":
-        """Inverse of to_json, also for the flat files of before; UsageError for an unknown
-        field."""
+        """Inverse of to_json, also for flat files of before; UsageError for an unknown field."""
         values = from_json(text, cls.__name__)
         known = [field.name for field in dataclasses.fields(cls)]
         try:

@@ -1,21 +1,17 @@
 """What a configuration costs before anything is built: parameters, MACs, activation memory.
 
-Closed forms of the layers in `bsrnn.models`, under a millisecond, without torch.
+Closed forms of the layers in `bsrnn.models`, under a millisecond, without torch. All for one
+mixture of `seconds` with `config.channels` channels, or for a network's fixed number of frames.
 
-Conventions
     parameters        equal sum(p.numel()) of the BandSplitSeparator, exactly
     macs              multiply-accumulates by the rule behind BandIt's complexity table: a product
                       of (rows, in) and (in, out) counts rows * in * out; the bias of a linear layer
                       counts once per call; a recurrent layer adds per step its two biases and 7
                       (GRU) or 10 (LSTM) element-wise operations per hidden unit; convolutions count
                       their bias at each position. Norms, activations, STFT and masking count zero.
-    matmul_macs       the matrix products and convolutions alone: twice this are the FLOPs that
-                      torch.utils.flop_counter sees
-    activation_bytes  4 bytes for each value that a linear, recurrent, convolution, attention or
-                      norm layer returns in one forward pass: training keeps at least these; an
-                      LSTM its gates and states, too, several times as much
-    All for one mixture of `seconds` with `config.channels` channels; a network made for a fixed
-    number of frames is counted for those.
+    matmul_macs       the matrix products and convolutions alone: half of torch's FLOPs
+    activation_bytes  4 bytes for each value that a layer with weights or an attention returns in
+                      one forward pass: training keeps at least these, an LSTM several times as much
 
 Reference: Watcharasupat et al. 2024, arXiv 2309.02539, table III. Lessons 04 and 11.
 """
@@ -80,19 +76,20 @@ class Tally:
         self.linear(size, size, rows)
         self.activation_bytes -= 4 * rows * 3 * size  # inside, not an output of the layer
 
+    def feed_forward(self, norm, size, units, rows) -> None:
+        self.norm(norm, size, rows)
+        self.linear(size, units, rows)
+        self.linear(units, size, rows)
 
-@dataclass(frozen=True)
-class Cost:
+
+@dataclass
+class Cost(Tally):
     """The count of a configuration and of its parts "split", "sequence", "masks" (and "film").
 
     `band_parameters` and `band_macs` (K,) hold what belongs to one band: its split and its masks.
     """
 
-    parameters: int
-    macs: int
-    matmul_macs: int
-    activation_bytes: int
-    parts: dict
+    parts: dict = field(default_factory=dict)
     band_parameters: tuple = field(repr=False, default=())
     band_macs: tuple = field(repr=False, default=())
 
@@ -107,28 +104,23 @@ def cost(config, seconds: float = 6.0) -> Cost:
     """
     frames = config.frames or config.stft.frames(round(seconds * config.sample_rate))
     items = config.channels if config.joint_channels == 1 else 1  # channels as batch items
-    heads = len(config.heads)
-    widths = config.bands.widths
-    split = {w: _split_band(config, w, items * frames) for w in set(widths)}
-    mask = {w: _mask_band(config, w, items * frames, max(widths)) for w in set(widths)}
+    heads, widths, rows = len(config.heads), config.bands.widths, items * frames
+    split = {w: _split_band(config, w, rows) for w in set(widths)}
+    mask = {w: _mask_band(config, w, rows, max(widths)) for w in set(widths)}
     parts = {"split": Tally(), "sequence": _sequence(config, items, frames), "masks": Tally()}
     for width in widths:
         parts["split"].add(split[width])
         parts["masks"].add(mask[width], heads)
     if config.query:
-        parts["film"] = _film(config, items, items * len(widths) * frames)
-    total = Tally()
+        parts["film"] = _film(config, items, len(widths) * rows)
+    total = Cost(
+        parts=parts,
+        band_parameters=tuple(split[w].parameters + heads * mask[w].parameters for w in widths),
+        band_macs=tuple(split[w].macs + heads * mask[w].macs for w in widths),
+    )
     for part in parts.values():
         total.add(part)
-    return Cost(
-        total.parameters,
-        total.macs,
-        total.matmul_macs,
-        total.activation_bytes,
-        parts,
-        tuple(split[w].parameters + heads * mask[w].parameters for w in widths),
-        tuple(split[w].macs + heads * mask[w].macs for w in widths),
-    )
+    return total
 
 
 def counted(separator, seconds: float = 6.0) -> Cost:
@@ -139,11 +131,11 @@ def counted(separator, seconds: float = 6.0) -> Cost:
     mixture (1, C, L) of `seconds`, with everything that its forward does (D3Net: overlapping
     patches, each twice). A transposed convolution counts each input once, not its larger output.
     """
-    total = Tally()
+    total = Cost()
     for network in getattr(separator, "separators", [separator]):
         config = getattr(network, "config", None)
         total.add(cost(config, seconds) if hasattr(config, "block") else _ran(network, seconds))
-    return Cost(total.parameters, total.macs, total.matmul_macs, total.activation_bytes, {})
+    return total
 
 
 def _ran(separator, seconds: float) -> Tally:
@@ -156,14 +148,17 @@ def _ran(separator, seconds: float) -> Tally:
         return Tally()
     ghost = copy.deepcopy(separator).to("meta").eval()
     values, recurrent = [], []
+
+    def count(module, inputs, output):
+        values.append((output[0] if isinstance(output, tuple) else output).numel())
+
     for module in ghost.modules():
         if isinstance(module, torch.nn.LSTM):  # step by step it would take minutes
             module.forward = _counting_lstm(module, recurrent)
         if not list(module.children()) and list(module.parameters(recurse=False)):
-            module.register_forward_hook(lambda _, __, y: values.append(_numel(y)))
-    mixture = torch.empty(
-        1, separator.channels, round(seconds * separator.sample_rate), device="meta"
-    )
+            module.register_forward_hook(count)
+    samples = round(seconds * separator.sample_rate)
+    mixture = torch.empty(1, separator.channels, samples, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         ghost(mixture)
     macs = counter.get_total_flops() // 2 + sum(recurrent)
@@ -183,10 +178,6 @@ def _counting_lstm(module, products: list):
         return x.new_empty(*x.shape[:-1], directions * units), None
 
     return forward
-
-
-def _numel(output) -> int:
-    return (output[0] if isinstance(output, tuple) else output).numel()
 
 
 # ---- The parts of a band-split network: rows are positions that a layer works on -----------------
@@ -230,11 +221,11 @@ def _sequence(config, items, frames) -> Tally:
     bands, size = len(config.bands), config.features
     rows, settings = items * bands * frames, config.block
     block, whole = Tally(), Tally()
-    for axis in ("time", "band"):
+    for axis, positions in (("time", frames), ("band", bands)):
         layer = getattr(settings, axis)
         if layer is not None:
-            positions = frames if axis == "time" else bands
-            LAYERS[layer.kind](block, config, layer, rows // positions, positions, axis)
+            depth = getattr(settings, f"{axis}_depth", None)
+            LAYERS[layer.kind](block, config, layer, rows // positions, positions, depth)
     if config.tac:
         units = size * config.tac.factor
         block.linear(size, units, rows)
@@ -261,7 +252,7 @@ def _sequence(config, items, frames) -> Tally:
 # ---- The kinds of layers, on sequences of positions ----------------------------------------------
 
 
-def _rnn(block, config, settings, sequences, positions, axis) -> None:
+def _rnn(block, config, settings, sequences, positions, depth) -> None:
     size, units = config.features // settings.heads, settings.units(config.features)
     rows, directions = settings.heads * sequences * positions, 1 + settings.bidirectional
     block.norm(settings.norm, size, rows)
@@ -269,7 +260,7 @@ def _rnn(block, config, settings, sequences, positions, axis) -> None:
     block.linear(directions * units, size, rows)
 
 
-def _conv(block, config, settings, sequences, positions, axis) -> None:
+def _conv(block, config, settings, sequences, positions, depth) -> None:
     size, units = config.features // settings.heads, settings.units(config.features)
     rows = settings.heads * sequences * positions
     block.norm(settings.norm, size, rows)
@@ -277,18 +268,17 @@ def _conv(block, config, settings, sequences, positions, axis) -> None:
     block.linear(units, size, rows)
 
 
-def _dilated(block, config, settings, sequences, positions, axis) -> None:
-    size, units = config.features, settings.units(config.features)
-    rows, depth = sequences * positions, settings.dilations
+def _dilated(block, config, settings, sequences, positions, depth) -> None:
+    size, units, depth = config.features, settings.units(config.features), settings.dilations
     joined = [units * (min(l + 2, depth) - max(l - 1, 0)) for l in range(depth)]
     into = [size, *[units] * depth, *joined, units * max(depth, 1)]
     out_of = [units] * (2 * depth + 1) + [size]
     for size_in, size_out in zip(into, out_of, strict=True):
-        block.norm("group", size_in, rows)
-        block.conv(size_in, size_out, settings.kernel, rows)
+        block.norm("group", size_in, sequences * positions)
+        block.conv(size_in, size_out, settings.kernel, sequences * positions)
 
 
-def _attention_lstm(block, config, settings, sequences, positions, axis) -> None:
+def _attention_lstm(block, config, settings, sequences, positions, depth) -> None:
     size, units = config.features, settings.units(config.features)
     rows, directions = sequences * positions, 1 + settings.bidirectional
     block.parameters += 2 * size  # a norm that is kept but not used
@@ -297,17 +287,14 @@ def _attention_lstm(block, config, settings, sequences, positions, axis) -> None
     block.linear(directions * units, size, rows)
 
 
-def _transformer(block, config, settings, sequences, positions, axis) -> None:
-    size, units = config.features, settings.units(config.features)
-    rows = sequences * positions
+def _transformer(block, config, settings, sequences, positions, depth) -> None:
+    size, rows = config.features, sequences * positions
     block.multihead(size, sequences, positions)
-    block.linear(size, units, rows)
-    block.linear(units, size, rows)
-    block.norm("layer", size, rows)
+    block.feed_forward("layer", size, settings.units(size), rows)
     block.norm("layer", size, rows)
 
 
-def _plane_conv(block, config, settings, sequences, positions, axis) -> None:
+def _plane_conv(block, config, settings, sequences, positions, depth) -> None:
     size, units = config.features, settings.units(config.features)
     rows = sequences * positions
     block.norm("group", size, rows)
@@ -315,18 +302,17 @@ def _plane_conv(block, config, settings, sequences, positions, axis) -> None:
     block.conv(units, size, 1, rows)
 
 
-def _roformer(block, config, settings, sequences, positions, axis) -> None:
+def _roformer(block, config, settings, sequences, positions, depth) -> None:
     size, heads, each = config.features, settings.transformer_heads, settings.head_features
     rows = sequences * positions
-    alone = config.block.kind == "mixed"
-    for _ in range(settings.time_depth if alone or axis == "time" else settings.band_depth):
+    turned = each * (2 if settings.position == "pope" else 1)
+    for _ in range(settings.time_depth if depth is None else depth):
         block.norm("rms", size, rows)
         block.linear(size, 3 * heads * each, rows, bias=False)
         block.linear(size, heads, rows)
-        turned = each * (2 if settings.position == "pope" else 1)
         block.attend(sequences * heads, positions, turned, each)
         block.linear(heads * each, size, rows, bias=False)
-        _feed_forward(block, size, rows)
+        block.feed_forward("rms", size, 4 * size, rows)
     if settings.axis_norm:
         block.norm("rms", size, rows)
 
@@ -350,13 +336,7 @@ def _linear_attention(block, size, settings, items, positions) -> None:
     block.parameters += heads
     block.attend(items * heads, each, positions, positions)  # features attend to features
     block.linear(heads * each, size, rows, bias=False)
-    _feed_forward(block, size, rows)
-
-
-def _feed_forward(block, size, rows) -> None:
-    block.norm("rms", size, rows)
-    block.linear(size, 4 * size, rows)
-    block.linear(4 * size, size, rows)
+    block.feed_forward("rms", size, 4 * size, rows)
 
 
 def _frame_attention(block, config, items, bands, frames) -> None:

@@ -3,21 +3,15 @@
     attach(separator)    # its weights, their names and its output stay as they are
     plain(separator)     # the paper's form again, on the same weights: the baseline of `benchmark`
 
-Three things are done otherwise:
-
     bands side by side   bands of equal width share one batched matrix product
     rows in pieces       a layer works on as many rows at a time as fit the cache; an RNN on as many
                          steps, each direction for itself
     threads              torch splits every single product among its threads and waits after each;
-                         here whole pieces are dealt out to Python threads that compute with one
-                         torch thread each (torch releases Python's lock while it computes)
+                         here whole pieces are dealt out to Python threads with one torch thread
+                         each (torch releases Python's lock while it computes)
 
-Pieces and threads are for inference on a CPU; nothing of the kind happens while gradients are
-recorded, on a GPU, or while a graph is traced. Counters of torch that watch the calling thread
-only, such as FlopCounterMode, see all of a plain separator, or of any with one thread.
-
-Measured, BSRNN of the paper, stereo: all rows at once take 1.5 times as long, because the gates of
-an LSTM alone need 340 MB. `python -m bsrnn cost paper --measure` measures it here. Lesson 11.
+Pieces and threads are for inference on a CPU: nothing of the kind happens while gradients are
+recorded, on a GPU, or while a graph is traced. Lesson 11.
 """
 
 import copy
@@ -78,11 +72,10 @@ def each(function, jobs, x) -> list:
     if count == 1 or len(jobs) == 1 or not in_pieces(x):
         return [function(*job) for job in jobs]
     mode = torch.is_inference_mode_enabled()
-    lower = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    lower = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
 
     def run(job):  # these modes belong to a thread
-        enabled, dtype = lower
-        autocast = torch.autocast("cpu", dtype, enabled)
+        autocast = torch.autocast("cpu", *lower)
         with torch.inference_mode(mode), torch.no_grad(), autocast:
             return function(*job)
 
@@ -143,7 +136,11 @@ class SideBySide(nn.ModuleList):
         if not isinstance(first, Norm):
             return first(x)  # it has no weights
         gain, offset = self.whole(key, modules, "gain"), None
-        shape = len(gain), *[1] * (x.dim() - gain.dim()), *gain.shape[1:]  # beside x (G, ..., S, N)
+        shape = (
+            len(gain),
+            *[1] * (x.dim() - gain.dim()),
+            *gain.shape[1:],
+        )  # beside x (G, ..., places, N)
         if first.offset is not None:
             offset = self.whole(key, modules, "offset").view(shape)
         return first.scaled(x, gain.view(shape), offset)
@@ -156,21 +153,15 @@ class SideBySide(nn.ModuleList):
         if torch.is_grad_enabled() or any(weight.is_inference() for weight in weights):
             return torch.stack(weights)
         stack = self.kept.get((key, name))
-        if not _parts_of(stack, weights):
+        places = [weight.data_ptr() for weight in weights]
+        kept = [] if stack is None else [part.data_ptr() for part in stack]
+        if kept != places or stack.dtype != weights[0].dtype:  # new, or moved since
             with torch.inference_mode(False), torch.no_grad():
                 stack = torch.stack(weights)
                 for weight, part in zip(weights, stack, strict=True):
                     weight.data = part
             self.kept[key, name] = stack
         return stack
-
-
-def _parts_of(whole, weights) -> bool:
-    """Whether each weight is its part of the tensor `whole`: after a move it is no longer."""
-    if whole is None or whole.dtype != weights[0].dtype:
-        return False
-    first, step = whole.data_ptr(), whole[0].nbytes
-    return all(weight.data_ptr() == first + n * step for n, weight in enumerate(weights))
 
 
 def equal_widths(ranges) -> list[tuple[int, ...]]:
@@ -255,7 +246,7 @@ class FastHead(Fast):
 
 
 class FastBlock(Fast):
-    def rows(self, layer, z):  # (B, M, S, N)
+    def rows(self, layer, z):  # (B, rows, places, N)
         if not in_pieces(z):
             return super().rows(layer, z)
         items, rows, positions = z.shape[:3]
@@ -278,19 +269,21 @@ class FastRNN(Fast):
         self.directions = [_Direction(self.rnn, suffix) for suffix in suffixes]
 
     def forward(self, x):
-        y = self.norm(x).transpose(0, 1).contiguous()  # (S, M, N): torch's RNN works on it so
+        y = (
+            self.norm(x).transpose(0, 1).contiguous()
+        )  # (places, rows, N): torch's RNN works on it so
         if type(self.rnn) in _Direction.KINDS and in_pieces(x):
             y = self.by_steps(y)
         else:
             hidden, _ = self.rnn(y.transpose(0, 1))
             y = self.linear(hidden.transpose(0, 1))
-        return x + y.transpose(0, 1)  # (M, S, N)
+        return x + y.transpose(0, 1)  # (rows, places, N)
 
     def by_steps(self, y):
         """Some steps at a time in each direction: what the gates and the hidden units
-        (S, M, 10N in an LSTM) need then stays in the cache."""
+        (places, rows, 10N in an LSTM) need then stays in the cache."""
         count = -(-y.shape[0] * y.shape[1] // POSITIONS)
-        out = self.linear.bias.to(y.dtype).expand_as(y).clone()  # (S, M, N)
+        out = self.linear.bias.to(y.dtype).expand_as(y).clone()  # (places, rows, N)
         y = y.to(self.linear.weight.dtype)
         pieces = list(zip(y.tensor_split(count), out.tensor_split(count), strict=True))
         parts = self.linear.weight.chunk(len(self.directions), dim=1)  # (N, units) each
@@ -303,7 +296,7 @@ class FastRNN(Fast):
 
 
 class _Direction:
-    """One direction of a torch RNN, on its weights: x (S, M, N), state -> (S, M, units), state."""
+    """One direction of a torch RNN, on its weights: (places, rows, N) -> (places, rows, units)."""
 
     NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
@@ -328,7 +321,7 @@ class _Direction:
         """Fewer passes over memory than torch's, which has no kernel for a whole GRU on a CPU."""
         w_in, w_hidden, b_in, b_hidden = self.weights
         units = w_hidden.shape[1]
-        inside = F.linear(x, w_in, b_in)  # (S, M, 3 units): reset, update, new
+        inside = F.linear(x, w_in, b_in)  # (places, rows, 3 units): reset, update, new
         hidden = x.new_empty(*x.shape[:2], units)
         h = x.new_zeros(x.shape[1], units) if h is None else h
         turned, again = w_hidden.t(), x.new_empty(x.shape[1], 3 * units)

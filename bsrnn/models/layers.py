@@ -1,15 +1,14 @@
 """What other publications put in the places of the paper's parts (`bsrnn.py`).
 
-Rows are (M, S, N): M independent sequences of S positions with N features; z is (B, K, T, N). Each
-class says in its decorator at which place it stands, and for which name in a ModelConfig.
-Attention stands in `attention.py`.
+Rows are (rows, places, N): independent sequences. Each class says in its decorator at which place
+it stands, and for which name in a ModelConfig. Attention stands in `attention.py`.
 
 References: Watcharasupat et al. 2024, arXiv 2309.02539 (BandIt: norms, transformer, convolution);
-Luo et al. 2020, arXiv 1910.14104 (TAC); Perez et al. 2018, arXiv 1709.07871 (FiLM). Lessons 06
-and 14.
+Luo et al. 2020, arXiv 1910.14104 (TAC); Perez et al. 2018, arXiv 1709.07871 (FiLM). Lessons 06, 14.
 """
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -51,15 +50,15 @@ class GroupNorm(Norm):
         return made
 
     def scaled(self, x, gain, offset):
-        parts = x.unflatten(-1, (self.groups, -1))  # (..., S, groups, N / groups)
+        parts = x.unflatten(-1, (self.groups, -1))  # (..., places, groups, N / groups)
         var, mean = torch.var_mean(parts, dim=(-3, -1), correction=0, keepdim=True)
         parts = (parts - mean) * torch.rsqrt(var + self.eps)
-        return torch.addcmul(offset, parts.flatten(-2), gain)  # (..., S, N)
+        return torch.addcmul(offset, parts.flatten(-2), gain)  # (..., places, N)
 
 
 @stands("norm", "frames")
 class FrameNorm(Norm):
-    """As the paper's, with a gain for each of the S x N places (amanteur, Refined)."""
+    """As the paper's, with a gain for each of the T x N places (amanteur, Refined)."""
 
     @classmethod
     def of(cls, features, config, groups):
@@ -112,8 +111,7 @@ class OptionHead(MaskHead):
         for width, size in zip(widths, sizes, strict=True):
             units = mask.units(config.features, max(widths) - width)
             before = [config.features] + [units] * mask.hidden_layers
-            steps = zip(before[:-1], before[1:], strict=True)
-            self.hidden.append(nn.ModuleList(nn.Linear(*step) for step in steps))
+            self.hidden.append(nn.ModuleList(nn.Linear(*step) for step in pairwise(before)))
             last = before[-1]
             if self.bottleneck is not None:
                 self.bottleneck.append(nn.Linear(last, size))
@@ -126,9 +124,9 @@ class OptionHead(MaskHead):
             x = self.activation(linear(x))
         if self.bottleneck is not None:
             x = self.bottleneck[k](x)
-        x = F.glu(self.out[k](x))  # (..., T, C P W)
-        if self.scrambled:  # reads (T, C P W) as if it were (C P W, T): crlandsc
-            x = x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).transpose(-1, -2)
+        x = F.glu(self.out[k](x))  # (..., T, C 2 W), or (..., T, C W) for real gains
+        if self.scrambled:  # crlandsc reads the memory of (T, C 2 W) as if it were (C 2 W, T)
+            x = x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]).mT
         return x
 
     def forward(self, z):
@@ -137,7 +135,7 @@ class OptionHead(MaskHead):
 
 @stands("film", "paper")
 class Film(nn.Module):
-    """Condition features (B, K, T, N) on an embedding (B, Q): norm, then gain and offset per
+    """Condition features (B, K, T, N) on an embedding (B, size): norm, then gain and offset per
     feature, or one of them (Banquet)."""
 
     def __init__(self, config: ModelConfig):
@@ -149,7 +147,7 @@ class Film(nn.Module):
             setattr(self, part, nn.Sequential(*layers))
 
     def forward(self, z, query):
-        y = self.norm(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T positions
+        y = self.norm(z.flatten(1, 2)).unflatten(1, z.shape[1:3])  # over K T places
         if hasattr(self, "gain"):
             y = self.gain(query)[:, None, None] * y
         if hasattr(self, "offset"):
@@ -180,9 +178,9 @@ class FeatureHeads(nn.Module):
         self.layer = at("layer", settings.kind)(config, settings)
 
     def forward(self, x):
-        parts = x.unflatten(-1, (self.heads, -1)).movedim(-2, 1)  # (M, heads, S, N / heads)
-        rows = self.layer(parts.flatten(0, 1))  # (M heads, S, N / heads)
-        return rows.unflatten(0, parts.shape[:2]).movedim(1, -2).flatten(-2)  # (M, S, N)
+        parts = x.unflatten(-1, (self.heads, -1)).movedim(-2, 1)  # (rows, heads, places, N / heads)
+        rows = self.layer(parts.flatten(0, 1))  # (rows heads, places, N / heads)
+        return rows.unflatten(0, parts.shape[:2]).movedim(1, -2).flatten(-2)  # (rows, places, N)
 
 
 @stands("layer", "conv")
@@ -199,8 +197,8 @@ class Convolution(nn.Module):
         self.linear = nn.Linear(units, features)
 
     def forward(self, x):
-        y = self.conv(self.norm(x).transpose(1, 2)).relu()  # (M, units, S)
-        return x + self.linear(y.transpose(1, 2))  # (M, S, N)
+        y = self.conv(self.norm(x).mT).relu()  # (rows, units, places)
+        return x + self.linear(y.mT)  # (rows, places, N)
 
 
 @stands("layer", "dilated")
@@ -208,21 +206,19 @@ class Dilated(nn.Module):
     """Dilated convolutions in series, each joined with its neighbours: the BSCNN of magronp.
 
     in -> D convolutions of dilation 1, 2, 4 ... -> D convolutions, each over the outputs l - 1, l
-    and l + 1 that exist -> out, on all of those. Every convolution is normalised before and
-    rectified after.
+    and l + 1 that exist -> out, on all of those.
     """
 
     def __init__(self, config: ModelConfig, settings):
         super().__init__()
         features, units = config.features, settings.units(config.features)
-        depth, kernel = settings.dilations, settings.kernel
-        self.depth = depth
+        self.depth, kernel = settings.dilations, settings.kernel
         self.first = NormConv(features, units, kernel, config.norm_eps)
         self.series, self.joined = nn.ModuleList(), nn.ModuleList()
-        for l in range(depth):
+        for l in range(self.depth):
             self.series.append(NormConv(units, units, kernel, dilation=2**l))
             self.joined.append(NormConv(units * len(self._around(l)), units, kernel))
-        self.last = NormConv(units * max(depth, 1), features, kernel, config.norm_eps)
+        self.last = NormConv(units * max(self.depth, 1), features, kernel, config.norm_eps)
 
     def _around(self, l):
         return range(max(l - 1, 0), min(l + 2, self.depth))
@@ -234,11 +230,11 @@ class Dilated(nn.Module):
             outputs.append(conv(outputs[-1] if outputs else y))
         for l, conv in enumerate(self.joined):
             joined.append(conv(torch.cat([outputs[i] for i in self._around(l)], dim=-1)))
-        return x + self.last(torch.cat(joined, dim=-1) if joined else y)  # (M, S, N)
+        return x + self.last(torch.cat(joined, dim=-1) if joined else y)  # (rows, places, N)
 
 
 class NormConv(nn.Module):
-    """relu(conv(norm(x))) on rows (M, S, in) -> (M, S, out)."""
+    """relu(conv(norm(x))) on rows (rows, places, in) -> (rows, places, out)."""
 
     def __init__(self, size_in, size_out, kernel, eps=1e-5, dilation=1):
         super().__init__()
@@ -246,7 +242,7 @@ class NormConv(nn.Module):
         self.conv = nn.Conv1d(size_in, size_out, kernel, padding="same", dilation=dilation)
 
     def forward(self, x):
-        return self.conv(self.norm(x).transpose(1, 2)).relu().transpose(1, 2)
+        return self.conv(self.norm(x).mT).relu().mT
 
 
 @stands("layer", "attention-lstm")

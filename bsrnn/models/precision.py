@@ -1,11 +1,9 @@
-"""Faster inference at a stated loss: bfloat16, dynamic int8, torch.compile. The STFT stays float32.
+"""Faster inference at a stated loss: bfloat16, dynamic int8. The STFT stays float32.
 
-Agreement with float32 depends on the weights and the input: measure it with
-`bsrnn.benchmark.agreement_db`, or `python -m bsrnn cost MODEL --measure`. Seen: bf16 43 to 54 dB,
-int8 32 to 51 dB (40 dB is a difference of 1 %). The band split stays float32 in both: its input has
-the range of a spectrum, and in bf16 it alone would cost 4 to 8 dB. bf16 is faster only where the
-processor multiplies bfloat16 faster than float32 (the column `bf16_product` of the measurement):
-some with AVX-512 do, others do not. Lesson 11.
+Agreement with float32 depends on weights and input: `python -m bsrnn cost MODEL --measure` tells
+it. Seen: bf16 43 to 54 dB, int8 32 to 51 dB (40 dB is a difference of 1 %). The band split stays
+float32 in both: its input has the range of a spectrum, and in bf16 it alone would cost 4 to 8 dB.
+bf16 is faster only where the processor multiplies it faster (the column `bf16_product`). Lesson 11.
 """
 
 import copy
@@ -22,31 +20,24 @@ PRECISIONS = ("fp32", "bf16", "int8")
 PRODUCTS = (nn.Linear, nn.LSTM, nn.GRU, nn.Conv1d, nn.Conv2d)
 
 
-def optimised(separator, precision: str = "fp32", compile: bool | str = False):
+def optimised(separator, precision: str = "fp32"):
     """A copy of `separator` for inference; the separator itself stays as it is.
 
     precision: "fp32"; "bf16": matrix products and recurrent layers with bfloat16 weights (half the
     memory), split, norms and the residual stream in float32; "int8": recurrent and linear layers of
-    the sequence with 8-bit weights, their inputs quantised as they come; CPU only.
-    compile: torch.compile what stands between STFT and masks; the first call takes minutes. A text
-    names another backend than torch's own. Raises UsageError for an unknown precision, and for int8
-    where there is no int8 form.
+    the sequence with 8-bit weights, their inputs quantised as they come; CPU only. Raises
+    UsageError for an unknown precision, and for int8 where there is no int8 form.
     """
     choose(precision, PRECISIONS, "precision")
     device = next(separator.parameters()).device.type
     made = copy.deepcopy(separator).eval().requires_grad_(False)
-    networks = getattr(made, "separators", [made])
-    sequences = [getattr(network, "sequence", network) for network in networks]
     if precision == "bf16":
         _to_bf16(made, device)
     elif precision == "int8":
         if device != "cpu":
             raise UsageError('int8 runs on a CPU: use precision "bf16", or move the separator')
-        for sequence in sequences:
-            _to_int8(sequence)
-    if compile:
-        for sequence in sequences:
-            sequence.compile(backend=compile if isinstance(compile, str) else "inductor")
+        for network in getattr(made, "separators", [made]):
+            _to_int8(getattr(network, "sequence", network))
     return made
 
 

@@ -229,5 +229,5 @@ def test_an_old_file_gives_the_weights_it_holds(tmp_path):
     state = {"w": torch.randn(3, 4), "half": torch.randn(5).half(), "n": torch.arange(4)}
     state["tied"] = state["w"][1:]
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    read = checkpoints.read(tmp_path / "old.pt").state
+    read = checkpoints.read(tmp_path / "old.pt")[0]
     assert all(torch.equal(read[name], state[name]) for name in state)

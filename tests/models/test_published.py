@@ -21,16 +21,9 @@ from bsrnn.models.zoo.published import (
 )
 
 NO_NETWORKS = (
-    "losses",
-    "metrics",
-    "oracles",
-    "chunking",
-    "weights",
-    "expected",
-    "train_steps",
-    "overlap",
+    "losses", "metrics", "oracles", "chunking", "weights", "expected", "train_steps", "overlap",
     "separator_ola",
-)
+)  # fmt: skip
 FILES = sorted(
     path
     for pattern in ("magronp_*", "amanteur_*", "crlandsc_*", "sahandevs_*", "bandit*", "banquet_*")

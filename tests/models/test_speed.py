@@ -79,15 +79,6 @@ def test_pieces_and_threads_change_nothing(name, changes, threads, monkeypatch):
     assert torch.get_num_threads() == threads
 
 
-def test_layers_leave_their_input_alone():
-    separator, _ = made("paper")
-    z = torch.randn(1, 41, 20, 16)
-    before = z.clone()
-    with torch.no_grad():
-        separator.sequence(z)
-    assert torch.equal(z, before)
-
-
 def test_each_keeps_order_modes_and_settings(threads):
     x = torch.zeros(1)
     seen = set()
@@ -125,17 +116,6 @@ def test_each_waits_for_all_before_it_raises(threads):
         cpu.each(job, [(n,) for n in range(4)], torch.zeros(1))
     assert len(ended) == (3 if threads > 1 else 0)
     assert torch.get_num_threads() == threads
-
-
-def test_the_flop_counter_sees_all_of_a_plain_separator(threads):
-    from torch.utils.flop_counter import FlopCounterMode
-
-    separator, mixture = made("magronp", block="conv")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        cpu.plain(separator)(mixture)
-    seconds = mixture.shape[-1] / 44100
-    products = 2 * cost(separator.config.replace(channels=1), seconds).matmul_macs
-    assert counter.get_total_flops() == products
 
 
 def test_recorded_work_is_not_cut():
@@ -218,13 +198,6 @@ def test_optimised_separators_have_their_faces_and_limits():
         optimised(made("bandit", block="transformer")[0], "int8")
 
 
-def test_compiled_separators_give_the_same_output():
-    separator, mixture = made("paper", repeats=1)
-    with torch.inference_mode():
-        found = optimised(separator, compile="eager")(mixture)
-        assert peak_error(found, separator(mixture)) < 1e-5
-
-
 class Gain:
     """A separator that is no band-split network."""
 
@@ -258,22 +231,15 @@ def test_measure_compares_with_the_first_option(monkeypatch):
             benchmark.measure({"alone": Gain()}, **wrong)
 
 
-def test_the_share_of_the_peak_counts_two_channels():
-    separator, _ = made("paper")
-    whole = benchmark._gflop(separator, 2.0)
-    joint, _ = made("paper", channel_handling="joint")
-    assert whole == pytest.approx(2e-9 * models_cost(separator.config, 2.0))
-    assert benchmark._gflop(joint, 2.0) < 0.7 * whole
-
-
-def test_the_share_of_the_peak_counts_all_networks_of_a_bag():
+def test_the_share_of_the_peak_counts_two_channels_and_all_networks_of_a_bag():
     one, two = made("paper", stems=("drums",))[0], made("paper", repeats=1)[0]
+    whole = benchmark._gflop(one, 2.0)
+    products = cost(one.config.replace(channels=1), 2.0).matmul_macs
+    assert whole == pytest.approx(4e-9 * products)
     both = benchmark._gflop(models.SeparatorBag([one, two]), 2.0)
-    assert both == pytest.approx(benchmark._gflop(one, 2.0) + benchmark._gflop(two, 2.0))
-
-
-def models_cost(config, seconds):
-    return 2 * cost(config.replace(channels=1), seconds).matmul_macs
+    assert both == pytest.approx(whole + benchmark._gflop(two, 2.0))
+    joint, _ = made("paper", channel_handling="joint")
+    assert benchmark._gflop(joint, 2.0) < 0.7 * whole
 
 
 def test_the_command_measures(capsys, tmp_path, monkeypatch):

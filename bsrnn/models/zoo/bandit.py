@@ -7,23 +7,20 @@ References: Watcharasupat et al. 2024, arXiv 2309.02539 (BandIt, v1: code at kwa
 Lessons 06 and 12.
 """
 
-import contextlib
 import re
+from dataclasses import replace
+from functools import partial
 
-from bsrnn.audio.stft import StftConfig
-from bsrnn.bands import scheme
 from bsrnn.common import UsageError, choose
-from bsrnn.models.blocks import MaskConfig, PlaneConvBlock, RNNBlock, SplitConfig, TransformerBlock
+from bsrnn.models.blocks import PlaneConvBlock, RNNBlock, TransformerBlock
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.presets import presets
 from bsrnn.models.zoo.layouts import (
-    Entry,
+    TORCH_NORM,
     Family,
-    mask_plan,
-    norm,
-    pair,
-    rnn_block,
+    heads,
     rnn_of,
-    split_plan,
+    scheme_of,
     stems_of,
     widths_of,
 )
@@ -55,8 +52,7 @@ def _scheme(given: dict, stem: str | None) -> str:
     raise UsageError(f"unknown bands {wanted!r} in the settings")
 
 
-NAMED = tuple(f"{family}{k}" for family in PERCEPTUAL for k in (48, 64, 32))
-NAMED = ("v7-bandit", "drums-bandit", "bass-bandit", *NAMED)
+NAMED = [*TABLES.values(), *(f"{family}{k}" for family in PERCEPTUAL for k in (48, 64, 32))]
 
 
 def bandit_sizes(state) -> dict:
@@ -77,7 +73,10 @@ def bandit_sizes(state) -> dict:
     }
     for channels in (1, 2):
         widths = widths_of(state, f"{split}{before}.weight", 2 * channels)
-        scheme, rate = scheme_of_any(widths, (48000, 44100) if combined else (44100, 48000))
+        names = [name for name in NAMED if name.endswith(("-bandit", str(len(widths))))]
+        # Musical bands have one width at all rates: that of the published files goes first.
+        rates = (48000, 44100) if combined else (44100, 48000)
+        scheme, rate = scheme_of(widths, names, 2048, rates, partition=False)
         if scheme:
             sizes |= {"in_channel": channels, "scheme": scheme, "fs": rate}
             break
@@ -88,18 +87,6 @@ def bandit_sizes(state) -> dict:
         sizes |= {"rnn_type": found["kind"], "rnn_dim": found["units"]}
         sizes |= {"bidirectional": found["two"], "n_sqm_modules": count // 2}
     return sizes
-
-
-def scheme_of_any(widths, rates) -> tuple[str, int]:
-    """(scheme, rate) of BandIt's bands with these widths at n_fft 2048, or ("", 0). The musical
-    bands have one width at all rates: the first rate, that of the published files, is taken."""
-    for rate in rates:
-        for name in NAMED:
-            if name.endswith("-bandit") or name.endswith(str(len(widths))):
-                with contextlib.suppress(UsageError):
-                    if scheme(name, rate, 2048).widths == tuple(widths):
-                        return name, rate
-    return "", 0
 
 
 def _activation(given: dict) -> dict:
@@ -132,8 +119,7 @@ def _film(given: dict, state) -> dict:
     return {"query": 768, "film": there[0] if len(there) == 1 else None}
 
 
-def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
-    """BandIt's settings (`given`, in its words) and shapes as a ModelConfig."""
+def bandit_config(given: dict, state, preset="bandit") -> ModelConfig:
     given = {**given, **given.get("model", {}).get("kwargs", {})}
     stems = stems_of(given, _stems_named(given) or given.get("heads"))
     channels = given.get("in_channel") or given.get("in_channels") or 1
@@ -144,25 +130,25 @@ def bandit_config(given: dict, state, padding="constant") -> ModelConfig:
     elif any(".seqband.0.conv." in name for name in state):
         block = PlaneConvBlock(given["rnn_dim"])
     handling = "joint" if given.get("treat_channel_as_feature", True) else "shared"
-    return ModelConfig(
+    base = presets()[preset]
+    mask = replace(
+        base.mask,
+        hidden=given["mlp_dim"],
+        parts="complex" if given.get("complex_mask", True) else "real",
+        overlap="weights" if given.get("use_freq_weights", True) else "sum",
+        **_activation(given),
+    )
+    return replace(
+        base,
         stems=tuple(stem for stem in stems if stem != "mne:+"),
         scheme=_scheme(given, stems[0]),
         sample_rate=given["fs"],
         channels=channels,
-        stft=StftConfig(2048, 512, padding=padding, scale="window"),
         channel_handling="independent" if channels == 1 else handling,
-        norm_eps=1e-5,
         features=given["emb_dim"],
         repeats=given["n_sqm_modules"],
-        split=SplitConfig(norm="layer"),
         block=block,
-        mask=MaskConfig(
-            norm="layer",
-            hidden=given["mlp_dim"],
-            parts="complex" if given.get("complex_mask", True) else "real",
-            overlap="weights" if given.get("use_freq_weights", True) else "sum",
-            **_activation(given),
-        ),
+        mask=mask,
         **_film(given, state),
     )
 
@@ -174,72 +160,34 @@ def _stems_named(given):
     return last if wanted.count(":") == 2 else None
 
 
-def bandit2_config(given: dict, state) -> ModelConfig:
-    """BandIt v2's settings (`given`, in its words) and shapes as a ModelConfig."""
-    return bandit_config(given, state, padding="reflect")
-
-
-def _core(config, prefix, step=1):
-    """Entries of the sequence: blocks 2r along time and 2r + 1 across bands."""
-    kind = config.block.kind
-    if kind == "transformer":
-        yield from norm("sequence.first_norm", f"{prefix}.norm")
-    for number in range(2 * config.repeats):
-        ours = f"sequence.{number // 2}.{('time', 'band')[number % 2]}"
-        theirs = f"{prefix}.seqband.{number * step}"
-        if kind == "transformer":
-            for part in ("weight", "bias"):
-                name = f"self_attn.in_proj_{part}"
-                yield Entry(f"{ours}.{name}", f"{theirs}.tf.{name}")
-            for name in ("self_attn.out_proj", "linear1", "linear2", "norm1", "norm2"):
-                yield from pair(f"{ours}.{name}", f"{theirs}.tf.{name}")
-        elif kind == "plane-conv":
-            for own, name in (("norm", "norm"), ("conv", "conv.0"), ("linear", "fc")):
-                yield from pair(f"{ours}.{own}", f"{theirs}.{name}")
-        else:
-            yield from rnn_block(config.block, ours, f"{theirs}.")
-
-
-def _heads(config, prefix, names=("norm", "hidden.0", "output.0"), one=False):
-    for stem in config.stems:
-        head = prefix if one else f"{prefix}.{stem}"
-        layers = [f"{head}.norm_mlp.{{k}}.{name}" for name in names]
-        yield from mask_plan(config, stem, layers, "gcbp")
-
-
-def bandit_plan(config: ModelConfig, dedicated=False):
-    """Where each weight of ours stands in BandIt's files."""
-    split = "bsrnn.band_split.norm_fc_modules.{k}"
-    yield from split_plan(config, f"{split}.norm", f"{split}.fc")
-    yield from _core(config, "bsrnn.tf_model")
-    yield from _heads(config, "bsrnn.mask_estim", one=dedicated)
-
-
-def dedicated_plan(config: ModelConfig):
-    """Where each weight of ours stands in dedicated encoders' files."""
-    return bandit_plan(config, dedicated=True)
-
-
-def bandit2_plan(config: ModelConfig):
-    """Where each weight of ours stands in BandIt v2's files."""
-    split = "band_split.norm_fc_modules.{k}.combined"
-    yield from split_plan(config, f"{split}.0", f"{split}.1", order="cbp")
-    yield from _core(config, "tf_model", step=2)  # odd places are transposes
-    yield from _heads(config, "mask_estim")
-    yield from _heads(config, "mask_estim", ("combined.0", "combined.1.0", "combined.2.0"))
-
-
-def banquet_plan(config: ModelConfig):
-    """Where each weight of ours stands in Banquet's files."""
-    split = "band_split.norm_fc_modules.{k}"
-    yield from split_plan(config, f"{split}.norm", f"{split}.fc")
-    yield from _core(config, "tf_model")
-    if config.query:
-        yield from norm("film.norm", "film.gn")
-        for part, name in (("gain", "gamma"), ("offset", "beta")):
-            for place in (0, 2) if config.film in (None, part) else ():
-                yield from pair(f"film.{part}.{place}", f"film.{name}.{place}")
-    yield from _heads(config, "mask_estim", one=bool(config.query))
+def bandit_names(config, before="", step=1, split=("norm", "fc"), head=".{stem}", copies=()):
+    """Rules for names: `before` all of them, `step` from layer to layer, the two layers of the
+    `split`, how a `head` is named, and `copies` of its layers."""
+    core, mask = f"{before}tf_model", f"{before}mask_estim{'' if config.query else head}"
+    numbered = [
+        (rf"^sequence\.{r}\.{axis}", f"{core}.seqband.{(2 * r + place) * step}")
+        for r in range(config.repeats)
+        for place, axis in enumerate(("time", "band"))
+    ]
+    layers = {"norms": "norm", "hidden": "hidden.0", "out": "output.0"}
+    return [
+        (r"^split\.norms\.(\d+)", rf"{before}band_split.norm_fc_modules.\1.{split[0]}"),
+        (r"^split\.linears\.(\d+)", rf"{before}band_split.norm_fc_modules.\1.{split[1]}"),
+        *numbered,
+        (r"^sequence\.first_norm", f"{core}.norm"),
+        (r"(seqband\.\d+)\.(self_attn|linear\d|norm\d)", r"\1.tf.\2"),
+        (r"(seqband\.\d+)\.linear\.", r"\1.fc."),
+        (r"(seqband\.\d+)\.conv\.", r"\1.conv.0."),
+        (r"^film\.norm", "film.gn"),
+        (r"^film\.gain\.(?=\d)", "film.gamma."),
+        (r"^film\.offset\.(?=\d)", "film.beta."),
+        *heads(config, mask),
+        *(
+            (rf"\.{ours}\.(\d+)(\.0)?\.(?=\w+$)", [rf".norm_mlp.\1.{name}." for name in names])
+            for ours, *names in zip(layers, layers.values(), *copies, strict=True)
+        ),
+        *TORCH_NORM,
+    ]
 
 
 def stems_apart(state) -> dict:
@@ -252,19 +200,40 @@ def stems_apart(state) -> dict:
     return found
 
 
+COMBINED = ("combined.0", "combined.1.0", "combined.2.0")  # a head's layers, once more
+SPLIT = "band_split.norm_fc_modules.0"
+
 BANDIT = Family(
-    "bandit", ("bsrnn.band_split.",), bandit_sizes, bandit_config, bandit_plan, computed=COMPUTED,
+    "bandit",
+    ("bsrnn.band_split.",),
+    bandit_sizes,
+    bandit_config,
+    partial(bandit_names, before="bsrnn."),
+    out="gcbp",
+    computed=COMPUTED,
     aliases=("BandIt",),
-)  # fmt: skip
-DEDICATED = Family(
-    "bandit-dedicated", ("bsrnn.",), bandit_sizes, bandit_config, dedicated_plan, computed=COMPUTED,
+)
+DEDICATED = replace(
+    BANDIT,
+    name="bandit-dedicated",
+    marks=("bsrnn.",),
+    names=partial(bandit_names, before="bsrnn.", head=""),
+    aliases=(),
     dedicated=stems_apart,
-)  # fmt: skip
-BANDIT2 = Family(
-    "bandit-v2", ("band_split.norm_fc_modules.0.combined.",), bandit_sizes, bandit2_config,
-    bandit2_plan, computed=COMPUTED,
-)  # fmt: skip
-BANQUET = Family(
-    "banquet", ("band_split.norm_fc_modules.0.norm.",), bandit_sizes, bandit2_config,
-    banquet_plan, computed=COMPUTED, aliases=("query-bandit (Banquet)",),
-)  # fmt: skip
+)
+BANQUET = replace(
+    BANDIT,
+    name="banquet",
+    marks=(f"{SPLIT}.norm.",),
+    configure=partial(bandit_config, preset="bandit-v2"),
+    names=bandit_names,
+    aliases=("query-bandit (Banquet)",),
+)
+BANDIT2 = replace(  # transposes stand between its layers
+    BANQUET,
+    name="bandit-v2",
+    marks=(f"{SPLIT}.combined.",),
+    names=partial(bandit_names, step=2, split=("combined.0", "combined.1"), copies=(COMBINED,)),
+    split="cbp",
+    aliases=(),
+)

@@ -1,15 +1,11 @@
 """What band-split models are compared with, behind the same interface. Lesson 11.
 
 Networks: Open-Unmix (one BiLSTM on magnitudes per target, joint Wiener filter) and Hybrid Demucs
-(waveform and spectrogram U-Nets, from torchaudio). Floors without learning, from librosa: HPSS and
-REPET-SIM. `bsrnn.load` takes their names: "open-unmix", "hdemucs", "hdemucs-plus", "hpss",
-"repet-sim". Each has `.stems`, `.sample_rate`, `.passport` and maps (B, C, L) to (B, S, C, L), any
-length.
+(from torchaudio). A floor without learning: HPSS, from librosa.
 
 References: Stöter, Uhlich, Liutkus and Mitsufuji 2019, "Open-Unmix", JOSS; Défossez 2021, "Hybrid
 spectrogram and waveform source separation", arXiv 2111.03600; Fitzgerald 2010, "Harmonic/percussive
-separation using median filtering", DAFx; Rafii and Pardo 2012, "Music/voice separation using the
-similarity matrix", ISMIR.
+separation using median filtering", DAFx.
 """
 
 import numpy as np
@@ -108,10 +104,8 @@ class OpenUnmixSeparator(nn.Module):
         sizes = torch.stack(found, dim=1)  # (B, S, C, F, T)
         spectra = torch.polar(sizes, spectrum.angle()[:, None].expand_as(sizes))
         if self.filtered and len(self.networks) > 1:
-            parts = zip(
-                spectra.split(WIENER_FRAMES, -1), spectrum.split(WIENER_FRAMES, -1), strict=True
-            )
-            spectra = torch.cat([_scaled_wiener(*part) for part in parts], dim=-1)
+            parts = (x.split(WIENER_FRAMES, dim=-1) for x in (spectra, spectrum))
+            spectra = torch.cat([_scaled_wiener(*part) for part in zip(*parts, strict=True)], -1)
         return istft(spectra, self.stft, padded.shape[-1])[..., :samples]
 
 
@@ -119,15 +113,8 @@ def _scaled_wiener(spectra, spectrum):
     """Open-Unmix's filter: with a ridge, on spectra whose peak is at most 10."""
     peak = spectrum.abs().amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     scale = (peak / 10).clamp(min=1)
-    found = wiener(
-        spectra / scale[:, None],
-        spectrum / scale,
-        power_floor=0,
-        weight_floor=1e-10,
-        ridge=1e-5,
-        singular=0,
-    )
-    return found * scale[:, None]
+    floors = {"power_floor": 0, "weight_floor": 1e-10, "ridge": 1e-5, "singular": 0}
+    return wiener(spectra / scale[:, None], spectrum / scale, **floors) * scale[:, None]
 
 
 class HybridDemucs(nn.Module):
@@ -158,67 +145,26 @@ class HybridDemucs(nn.Module):
         return found * deviation[:, None] + mean[:, None]
 
 
-class _Floor:
-    """A method without learning: computed in numpy, on the CPU, item by item."""
-
-    sample_rate = SAMPLE_RATE
-
-    def __init__(self):
-        self.passport = {"licence": "no weights", "source": self.source}
-
-    def __call__(self, mixture):
-        x = mixture.detach().cpu().numpy().astype(np.float32)  # (B, C, L)
-        samples = x.shape[-1]
-        x = np.pad(x, ((0, 0), (0, 0), (0, max(0, PAPER.n_fft - samples))))
-        found = np.stack([self.separate(item) for item in x])[..., :samples]  # (B, S, C, L)
-        return torch.from_numpy(found.astype(np.float32)).to(mixture.device)
-
-
-class Hpss(_Floor):
+class Hpss:
     """Percussive part as drums, the rest, harmonic, as other; by median filters (librosa)."""
 
-    stems = ("drums", "other")
-    source = "Fitzgerald 2010, DAFx; librosa.effects.hpss with its defaults"
+    stems, sample_rate = ("drums", "other"), SAMPLE_RATE
 
-    def separate(self, mixture):
+    def __init__(self):
+        source = "Fitzgerald 2010, DAFx; librosa.effects.hpss with its defaults"
+        self.passport = {"licence": "no weights", "source": source}
+
+    def __call__(self, mixture):
         import librosa
 
-        harmonic, percussive = librosa.effects.hpss(mixture)
-        return np.stack([percussive, harmonic])  # (S, C, L)
+        x = mixture.detach().cpu().float()  # (B, C, L)
+        padded = F.pad(x, (0, max(0, PAPER.n_fft - x.shape[-1]))).numpy()
+        harmonic, percussive = librosa.effects.hpss(padded)
+        both = np.stack([percussive, harmonic], axis=1)  # (B, S, C, L)
+        return torch.from_numpy(both)[..., : x.shape[-1]].float().to(mixture.device)
 
 
-class RepetSim(_Floor):
-    """What repeats as accompaniment, the rest as vocals; they add up to the mixture.
-
-    Each frame is replaced by the median of the frames most like it, at least 2 s away (librosa's
-    nearest-neighbour filter); below 100 Hz everything is accompaniment, as in the paper.
-    """
-
-    stems = ("vocals", "accompaniment")
-    source = "Rafii and Pardo 2012, ISMIR; librosa.decompose.nn_filter"
-
-    def separate(self, mixture):
-        import librosa
-
-        spectrum = stft(mixture, PAPER)  # (C, F, T)
-        size = np.abs(spectrum)
-        frames = spectrum.shape[-1]
-        apart = min(round(2 * SAMPLE_RATE / PAPER.hop), (frames - 1) // 2 - 1)  # as librosa wants
-        if apart < 1 or not size.any():  # nothing to compare with: all of it may repeat
-            return np.stack([np.zeros_like(mixture), mixture])
-        alike = librosa.segment.recurrence_matrix(
-            size.mean(0), width=apart, metric="cosine", sparse=True
-        )
-        repeating = np.stack(
-            [librosa.decompose.nn_filter(one, rec=alike, aggregate=np.median) for one in size]
-        )
-        mask = 1 - np.minimum(repeating, size) / np.maximum(size, 1e-10)  # of the vocals
-        mask[:, : round(100 * PAPER.n_fft / SAMPLE_RATE)] = 0
-        vocals = istft((mask * spectrum).astype(spectrum.dtype), PAPER, mixture.shape[-1])
-        return np.stack([vocals, mixture - vocals])  # (S, C, L)
-
-
-FLOORS = {"hpss": Hpss, "repet-sim": RepetSim}
+FLOORS = {"hpss": Hpss}
 # Names of networks -> published weights in the registry
 WEIGHTS = {
     "open-unmix": ("umxhq-vocals", "umxhq-drums", "umxhq-bass", "umxhq-other"),

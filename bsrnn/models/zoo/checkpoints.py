@@ -10,7 +10,6 @@ import json
 import re
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import yaml
@@ -77,18 +76,18 @@ COMPUTED = ("frequencies", "running_mean", "running_var", "num_batches_tracked")
 
 
 def bounded(configs, state: dict, exact=False) -> None:
-    """DataError if networks of `configs` hold other weights than `state`: found from the closed
+    """DataError if networks of `configs` hold other weights than `state`: known from the closed
     form, before anything is built. Not `exact`: only if they would be far larger."""
-    there = {name: x for name, x in state.items() if not name.endswith(COMPUTED)}
-    held, wanted = sum(x.numel() for x in there.values()), 0
+    held = _numbers({name: x for name, x in state.items() if not name.endswith(COMPUTED)})
+    wanted = 0
     for config in configs:
-        if isinstance(config, D3NetConfig):
-            if config.convolutions > len(state):
-                raise DataError(f"its settings want {config.convolutions} convolutions")
-            with torch.device("meta"):
-                wanted += sum(x.numel() for x in D3NetSeparator(config).parameters())
-        else:
+        if not isinstance(config, D3NetConfig):
             wanted += cost(config, seconds=1.0).parameters
+            continue
+        if config.convolutions > len(state):
+            raise DataError(f"its settings want {config.convolutions} convolutions")
+        with torch.device("meta"):
+            wanted += sum(x.numel() for x in D3NetSeparator(config).parameters())
     if wanted != held if exact else wanted > 2 * held + 10**6:
         raise DataError(f"holds {held:,} numbers where its settings want {wanted:,}")
 
@@ -102,19 +101,18 @@ def save(separator, path, passport: dict | None = None) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UsageError(f"{path.name}: own checkpoints end in .safetensors")
-    state = {name: tensor.detach().cpu() for name, tensor in separator.state_dict().items()}
+    state = {name: x.detach().cpu().clone() for name, x in separator.state_dict().items()}
     refuse_not_finite(state, "the separator")
     bag = isinstance(separator, SeparatorBag)
     parts = separator.separators if bag else [separator]
     metadata = {
         "format": FORMAT,
         "kind": "bag" if bag else "separator",
-        "configs": json.dumps([one.config.to_json() for one in parts]),
+        "configs": json.dumps([part.config.to_json() for part in parts]),
         "passport": json.dumps({**separator.passport, **(passport or {})}),
     }
-    tensors = {name: tensor.clone() for name, tensor in state.items()}  # none a part of another
     with whole(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        save_file(state, part, metadata=metadata)
     return path
 
 
@@ -155,13 +153,14 @@ def _read_safetensors(path) -> tuple[dict, dict]:
 
 def load_strictly(separator, state: dict, what) -> None:
     """Copy `state` into `separator`: same names, same shapes, finite values, or a DataError."""
-    own = separator.state_dict()
-    problems = [f"misses {name}" for name in own if name not in state]
-    problems += [f"has an unknown {name}" for name in state if name not in own]
+    shapes = {name: tuple(x.shape) for name, x in separator.state_dict().items()}
+    given = {name: tuple(x.shape) for name, x in state.items()}
+    problems = [f"misses {name}" for name in shapes if name not in given]
+    problems += [f"has an unknown {name}" for name in given if name not in shapes]
     problems += [
-        f"has {name} of shape {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+        f"has {name} of shape {given[name]} instead of {shape}"
+        for name, shape in shapes.items()
+        if given.get(name, shape) != shape
     ]
     if problems:
         more = f" and {len(problems) - 1} more such differences" if len(problems) > 1 else ""
@@ -189,16 +188,9 @@ BYSTANDERS = re.compile(  # tensors of losses, metrics and counters
 )
 
 
-class Found(NamedTuple):
-    """What a file holds: weights by name, the original's settings, averaged weights or None."""
-
-    state: dict
-    settings: dict
-    average: list | None
-
-
-def read(path) -> Found:
-    """Weights and settings of a published checkpoint file, without running any of its code.
+def read(path) -> tuple[dict, dict, list | None]:
+    """(weights by name, the original's settings, averaged weights or None) of a published
+    checkpoint, without running any of its code.
 
     Takes Lightning, ignite and plain torch files and safetensors; strips the prefixes of wrappers
     and drops optimizers. Settings come from inside the file, else from a YAML file beside it.
@@ -215,9 +207,12 @@ def read(path) -> Found:
         average = None
         for optimizer in content.get("optimizer_states") or []:
             average = optimizer.get("ema", average) if isinstance(optimizer, dict) else average
-        state = _unwrapped(state)
+        state = {str(n): x for n, x in state.items() if not BYSTANDERS.search(str(n))}
+        while prefix := _wrapper(state):
+            kept = {n: x for n, x in state.items() if not n.startswith(AVERAGES)} or state
+            state = {n.removeprefix(prefix): x for n, x in kept.items()}
     settings = settings if isinstance(settings, dict) else {}
-    return Found(state, settings or settings_beside(path), average)
+    return state, settings or settings_beside(path), average
 
 
 def _largest(content, depth: int = 0) -> dict:
@@ -225,26 +220,16 @@ def _largest(content, depth: int = 0) -> dict:
 
     A copy with averaged weights is as large: of equals the first that does not say so counts.
     """
-    state = {n: x for n, x in content.items() if isinstance(x, torch.Tensor)}
-    best, size = state, sum(x.numel() for x in state.values())
-    if depth > 4:
-        return best
+    best = {n: x for n, x in content.items() if isinstance(x, torch.Tensor)}
     for name, inner in content.items():
-        if isinstance(inner, dict) and name != "optimizer_states" and "optim" not in str(name):
-            other = _largest(inner, depth + 1)
-            more = sum(x.numel() for x in other.values())
-            if more > size:
-                best, size = other, more
+        skipped = not isinstance(inner, dict) or "optim" in str(name)
+        if not skipped and depth < 5:
+            best = max(best, _largest(inner, depth + 1), key=_numbers)
     return best
 
 
-def _unwrapped(state: dict) -> dict:
-    """Weights without what wrappers put before their names; copies and bystanders are left out."""
-    state = {str(n): x for n, x in state.items() if not BYSTANDERS.search(str(n))}
-    while prefix := _wrapper(state):
-        kept = {n: x for n, x in state.items() if not n.startswith(AVERAGES)} or state
-        state = {n.removeprefix(prefix): x for n, x in kept.items()}
-    return state
+def _numbers(state: dict) -> int:
+    return sum(x.numel() for x in state.values())
 
 
 def _wrapper(state: dict) -> str:
@@ -300,12 +285,13 @@ _Yaml.add_constructor(
 def settings_beside(path: Path) -> dict:
     """The settings in <name>.yaml, hparams.yaml or config.yaml beside a file or one folder up; or
     in the only YAML file beside it, whatever its name (model.yaml.txt, config (1).yaml)."""
+    names = [
+        f"{name}.{end}" for name in (path.stem, "hparams", "config") for end in ("yaml", "yml")
+    ]
     for folder in (path.parent, path.parent.parent):
-        for name in (path.stem, "hparams", "config"):
-            for suffix in (".yaml", ".yml"):
-                beside = folder / f"{name}{suffix}"
-                if beside.is_file():
-                    return read_settings(beside)
+        for name in names:
+            if (folder / name).is_file():
+                return read_settings(folder / name)
     others = [p for p in path.parent.iterdir() if re.search(r"\.ya?ml(\.txt)?$", p.name.lower())]
     return read_settings(others[0]) if len(others) == 1 else {}
 

@@ -1,15 +1,7 @@
 """D3Net: densely connected multi-dilated convolutions on magnitudes, before band-splitting.
 
-Its bands are two, low and high, each with a stack of its own beside one for the full band:
-
-    D2      dense block of 3x3 convolutions; what comes from source i is dilated by 2^i
-    D3      dense block of D2 blocks
-    Stack   D3 blocks down and up a ladder of resolutions
-    D3Net   magnitude of the mixture (B, C, T, F) -> magnitude of one target, no mask
-    D3NetSeparator   patches, channel flip, one network per target, mixture phase, Wiener filter
-
-Axes inside the network are (B, C, T, F), time before frequency, as in the original's weights.
-Official weights, `<target>.h5` of NNabla, load through `bsrnn.load` (needs h5py, no NNabla).
+Its bands are two, low and high, each with a `Stack` of its own beside one for the full band. Axes
+inside the network are (B, C, T, F), time before frequency, as in the original's weights.
 
 References: Takahashi and Mitsufuji 2021, "Densely connected multidilated convolutional networks
 for dense prediction tasks", arXiv 2011.11844; code and weights: github sony/ai-research-code,
@@ -61,15 +53,15 @@ class Dense(nn.Module):
 
 def d2(size_in, growth, layers) -> Dense:
     """D2 block (section 3.1 of the paper): convolutions, the dilation doubles with each source."""
-    parts = [NormConv(size_in, growth * layers, 1)]
-    parts += [NormConv(growth, growth * (layers - i), 2**i) for i in range(1, layers)]
+    sizes = [size_in] + [growth] * (layers - 1)
+    parts = [NormConv(size, growth * (layers - i), 2**i) for i, size in enumerate(sizes)]
     return Dense(growth, parts)
 
 
 def d3(size_in, growth, layers, blocks) -> Dense:
     """D3 block: the same pattern of D2 blocks."""
-    parts = [d2(size_in, growth * blocks, layers)]
-    parts += [d2(growth, growth * (blocks - i), layers) for i in range(1, blocks)]
+    sizes = [size_in] + [growth] * (blocks - 1)
+    parts = [d2(size, growth * (blocks - i), layers) for i, size in enumerate(sizes)]
     return Dense(growth, parts)
 
 
@@ -98,12 +90,11 @@ class Stack(nn.Module):
             skips.append(size)
         parts = config.growth[depth], config.layers[depth], config.blocks[depth]
         self.bottom, size = d3(size, *parts), parts[0]
-        for i in range(depth):
-            kept = math.ceil(config.compression[depth + i] * size)
+        for i in range(depth + 1, 2 * depth + 1):
+            kept = math.ceil(config.compression[i - 1] * size)
             self.upsample.append(NormUp(size, kept))
-            place = depth + 1 + i
-            parts = config.growth[place], config.layers[place], config.blocks[place - 1]
-            self.up[str(place)] = d3(kept + skips.pop(), *parts)
+            parts = config.growth[i], config.layers[i], config.blocks[i - 1]
+            self.up[str(i)] = d3(kept + skips.pop(), *parts)
             size = parts[0]
         self.size_out = size
 
@@ -242,40 +233,28 @@ class D3NetSeparator(nn.Module):
 
     def magnitudes(self, magnitude):
         """Magnitudes of the targets (B, S, C, F, T) from that of the mixture (B, C, F, T)."""
-        x, found = magnitude.transpose(-1, -2), []  # (B, C, T, F)
-        for stem, target in zip(self.config.stems, self.config.targets, strict=True):
-            network = self.networks[stem]
-            if self.training:
-                found.append(network(x))
-            else:
-                config = self.config
-                flip = config.flip and config.channels == 2
-                sizes = target.patch, target.shift
-                found.append(in_patches(network, x, *sizes, flip, config.overlap))
-        return torch.stack(found, dim=1).transpose(-1, -2)  # (B, S, C, F, T)
-
-    def alone(self, stem: str) -> "D3NetSeparator":
-        """A separator of one of the networks, which both then share."""
-        place = self.stems.index(stem)
-        config = replace(self.config, stems=(stem,), targets=self.config.targets[place : place + 1])
-        with torch.device("meta"):
-            made = D3NetSeparator(config, self.passport)
-        made.networks[stem] = self.networks[stem]
-        return made.train(self.training)
+        config, x = self.config, magnitude.mT  # (B, C, T, F)
+        flip = config.flip and config.channels == 2
+        estimates = []
+        for stem, target in zip(config.stems, config.targets, strict=True):
+            network, sizes = self.networks[stem], (target.patch, target.shift)
+            y = (
+                network(x)
+                if self.training
+                else in_patches(network, x, *sizes, flip, config.overlap)
+            )
+            estimates.append(y)
+        return torch.stack(estimates, dim=1).mT  # (B, S, C, F, T)
 
     @classmethod
     def joined(cls, separators, passport: dict | None = None) -> "D3NetSeparator":
         """One separator of the networks of several, so that they share the Wiener filter."""
-        configs = [one.config for one in separators]
-        whole = replace(
-            configs[0],
-            stems=tuple(stem for config in configs for stem in config.stems),
-            targets=tuple(target for config in configs for target in config.targets),
-        )
-        with torch.device("meta"):  # weights come from the parts
-            made = cls(whole, {"family": "d3net", **(passport or {})})
-        for one in separators:
-            made.networks.update(one.networks)
+        networks = {stem: net for each in separators for stem, net in each.networks.items()}
+        targets = tuple(target for each in separators for target in each.config.targets)
+        config = replace(separators[0].config, stems=tuple(networks), targets=targets)
+        with torch.device("meta"):  # the weights are those of the networks
+            made = cls(config, {"family": "d3net", **(passport or {})})
+        made.networks.update(networks)
         return made.train(separators[0].training)
 
     @torch.no_grad()

@@ -1,13 +1,18 @@
-"""The configurations of D3Net: its stacks, the networks of the four targets, the separator.
+"""The settings of D3Net: what the published yaml files say, under names of this repository."""
 
-What the published yaml files say, under names of this repository. The network is in `d3net`.
-"""
-
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
+from operator import mul
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError, choose
+from bsrnn.models.blocks import group
+from bsrnn.settings import Json
+
+
+def _put(config, **values) -> None:
+    """Values in their final form into a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(config, name, value)
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,9 @@ class StackConfig:
 
     def __post_init__(self):
         count = len(self.growth)
-        for name, default in (("blocks", 2), ("compression", 1.0)):
-            if not getattr(self, name):
-                object.__setattr__(self, name, (default,) * count)
-        for name in ("growth", "layers", "blocks", "compression"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        blocks, kept = self.blocks or (2,) * count, self.compression or (1.0,) * count
+        _put(self, growth=tuple(self.growth), layers=tuple(self.layers))
+        _put(self, blocks=tuple(blocks), compression=tuple(kept))
         if count % 2 == 0 or len(self.layers) != count or len(self.blocks) < count - self.depth:
             raise UsageError(f"growth {self.growth}, layers {self.layers}: equal, odd lengths")
 
@@ -49,11 +52,9 @@ class TargetConfig:
     shift: int = 128  # frames from patch to patch
 
     def __post_init__(self):
-        stacks = [one if isinstance(one, StackConfig) else StackConfig(**one) for one in self.bands]
-        object.__setattr__(self, "bands", tuple(stacks))
-        object.__setattr__(self, "edges", tuple(self.edges))
-        if not isinstance(self.full, StackConfig):
-            object.__setattr__(self, "full", StackConfig(**self.full))
+        bands = tuple(group(StackConfig, stack) for stack in self.bands)
+        full = group(StackConfig, self.full)
+        _put(self, bands=bands, full=full, edges=tuple(self.edges))
         if len(self.edges) != len(self.bands):
             raise UsageError(f"{len(self.bands)} bands need as many edges, not {self.edges}")
         if self.patch % self.shift or self.patch % self.step:
@@ -93,7 +94,7 @@ OVERLAPS = ("covered", "published")
 
 
 @dataclass(frozen=True)
-class D3NetConfig:
+class D3NetConfig(Json):
     """A separator of one network per stem; the defaults are the published one.
 
     >>> config = D3NetConfig(stems=("drums",))
@@ -110,18 +111,16 @@ class D3NetConfig:
     wiener: bool = True  # filter the targets jointly; one target alone is left as it is
     overlap: str = "covered"  # mean of the patches over a frame. "published" divides by patch/shift
     # also where fewer patches lie: the last frames fade when the frames do not fit the patches
+    model: str = field(default="d3net", repr=False)  # so that its JSON tells which model it is of
 
     def __post_init__(self):
         stems = tuple(self.stems)
         targets = self.targets or [TARGETS[choose(s, TARGETS, "D3Net target")] for s in stems]
-        made = [one if isinstance(one, TargetConfig) else TargetConfig(**one) for one in targets]
-        object.__setattr__(self, "stems", stems)
-        object.__setattr__(self, "targets", tuple(made))
-        if isinstance(self.stft, dict):
-            object.__setattr__(self, "stft", StftConfig(**self.stft))
+        targets = tuple(group(TargetConfig, target) for target in targets)
+        _put(self, stems=stems, targets=targets, stft=group(StftConfig, self.stft))
         choose(self.overlap, OVERLAPS, "overlap")
-        if not stems or len(set(stems)) < len(stems) or len(stems) != len(made):
-            raise UsageError(f"{len(made)} targets for the stems {stems}: one each, each once")
+        if not stems or len(set(stems)) < len(stems) or len(stems) != len(targets):
+            raise UsageError(f"{len(targets)} targets for the stems {stems}: one each, each once")
         if self.channels not in (1, 2):
             raise UsageError(f"channels is {self.channels}: D3Net takes 1 or 2")
 
@@ -129,25 +128,12 @@ class D3NetConfig:
     def convolutions(self) -> int:
         """Of its D3 blocks: how large it is to build."""
         stacks = [stack for target in self.targets for stack in (*target.bands, target.full)]
-        pairs = (pair for stack in stacks for pair in zip(stack.layers, stack.blocks, strict=False))
-        return sum(layers * blocks for layers, blocks in pairs)
+        return sum(sum(map(mul, stack.layers, stack.blocks)) for stack in stacks)
 
     channel_handling = "joint"  # the network hears all channels at once
     joint_channels = property(lambda self: self.channels)
     chunk_samples = 0  # any length
     tac = None
-
-    def to_json(self) -> str:
-        return json.dumps({"model": "d3net", **asdict(self)})
-
-    @classmethod
-    def from_json(cls, text: str) -> "D3NetConfig":
-        """Inverse of to_json; an unknown field is an error."""
-        values = json.loads(text)
-        values.pop("model", None)
-        for name in values:
-            choose(name, [field.name for field in fields(cls)], "field of D3NetConfig")
-        return cls(**values)
 
     @classmethod
     def from_original(cls, settings: dict, stems) -> "D3NetConfig":

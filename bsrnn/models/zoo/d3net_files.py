@@ -4,7 +4,6 @@ An .h5 of NNabla is plain HDF5: the path of a group is the name of a parameter, 
 array; everything stands below the target's name. It is read with h5py; NNabla is not needed.
 """
 
-import re
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from bsrnn.common import DataError, UsageError, optional
 from bsrnn.models.zoo.checkpoints import bounded, guarded, load_strictly, settings_beside
 from bsrnn.models.zoo.d3net import D3NetSeparator
 from bsrnn.models.zoo.d3net_config import TARGETS, D3NetConfig
+from bsrnn.models.zoo.layouts import renamed
 
 # Our names -> the original's, applied in this order.
 _NAMES = [
@@ -55,30 +55,27 @@ def theirs(name: str) -> str | None:
     """
     if name.endswith("num_batches_tracked"):
         return None
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
+    (other,), _ = renamed(name, _NAMES)
+    return other
 
 
 def from_nnabla(found: dict, config: D3NetConfig, what="the D3Net file") -> D3NetSeparator:
     """A separator in evaluation mode from target -> {NNabla's name: array}; strict."""
     separator = D3NetSeparator(config, {"family": "d3net"})
     for stem in config.stems:
-        network, state, known = separator.networks[stem], {}, set()
-        for name, own in network.state_dict().items():
+        network, arrays = separator.networks[stem], dict(found[stem])
+        state = network.state_dict()
+        for name, own in state.items():
             other = theirs(name)
-            known.add(other)
             if other is None:
-                state[name] = own
                 continue
-            if other not in found[stem]:
+            if other not in arrays:
                 raise DataError(f"{what} misses {stem}/{other}")
-            tensor = torch.as_tensor(found[stem][other])
+            tensor = torch.as_tensor(arrays.pop(other))
             flat = own.dim() == 1 and tensor.dim() == 4  # (1, c, 1, 1) -> (c,)
             state[name] = tensor.flatten() if flat else tensor
-        unknown = sorted(set(found[stem]) - known)
-        if unknown:
-            raise DataError(f"{what} has {len(unknown)} unknown tensors, such as {unknown[0]}")
+        if arrays:
+            raise DataError(f"{what} has {len(arrays)} unknown tensors, such as {min(arrays)}")
         load_strictly(network, state, what)
     return separator.eval()
 
@@ -118,7 +115,7 @@ def _bytes(item, path) -> int:
     return item.nbytes
 
 
-def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
+def load_h5(path, settings: dict) -> D3NetSeparator:
     """One separator in evaluation mode for all targets in the file `path`.
 
     settings: the original's yaml as a dictionary; empty: from a YAML file beside it, else the
@@ -138,5 +135,5 @@ def load_h5(path, settings: dict, passport: dict) -> D3NetSeparator:
         arrays = {f"{s}/{n}": torch.as_tensor(x) for s in stems for n, x in targets[s].items()}
         bounded([config], arrays)
     separator = from_nnabla(targets, config, path.name)
-    separator.passport.update({**passport, "file": path.name})
+    separator.passport["file"] = path.name
     return separator

@@ -3,9 +3,7 @@
     fetch("https://.../model.ckpt", folder() / "model.ckpt")      # once; goes on where it stopped
     at_address("hf://owner/repository/model.ckpt")                # with the settings beside it
 
-pooch keeps the cache and compares checksums; what it downloads with is `Resuming`. What the server
-calls a web page, what is shorter than its record and what is no complete file of its kind is
-deleted, and the next try begins anew.
+pooch keeps the cache and compares checksums; what it downloads with is `Resuming`.
 """
 
 import contextlib
@@ -54,26 +52,21 @@ def fetch(url: str, target: Path, record: Record = Record(), progress=True) -> P
 
     if target.is_file():
         return target
+    kind = _SUMS.get(len(record.checksum))
+    known = f"{kind}:{record.checksum}" if kind else None
+    download = Resuming(target, record, progress)
+    pooch.get_logger().setLevel("ERROR")  # it announces each download
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # another process may load the same
-            kind = _SUMS.get(len(record.checksum))
-            pooch.get_logger().setLevel("ERROR")  # it announces each download
-            pooch.retrieve(
-                url,
-                f"{kind}:{record.checksum}" if kind else None,
-                target.name,
-                target.parent,
-                downloader=Resuming(target, record, progress),
-            )
+            pooch.retrieve(url, known, target.name, target.parent, downloader=download)
     except OSError as error:
         words = f"cannot write {target} ({error.strerror}): set BSRNN_WEIGHTS"
         raise UsageError(words) from None
-    except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
-        words = f"{target.name}: its checksum differs from the published: try again"
-        raise DataError(words) from None
+    except UsageError:
+        raise
+    except ValueError:
+        raise DataError(download.differs) from None
     return target
 
 
@@ -84,6 +77,7 @@ class Resuming:
         self.part = target.with_name(f"{target.name}.part")
         self.name, self.record, self.progress = target.name, record, progress
         self.told = record  # by the server; its own word where nothing was known
+        self.differs = f"{self.name}: its checksum differs from the published: try again"
 
     def __call__(self, url, output_file, _):
         import requests
@@ -129,53 +123,48 @@ class Resuming:
             if "text/html" in answer.headers.get("Content-Type", ""):
                 raise DataError(f"{url} is a web page, not the file: {self.record.by_hand}")
             self.listen([*answer.history, answer])
-            resumed = answer.status_code == 206
-            size = int(answer.headers.get("Content-Length", 0)) + done * resumed
-            bar = tqdm(
-                total=size or None,
-                initial=done * resumed,
-                unit="B",
-                unit_scale=True,
-                desc=self.name,
-                disable=None if self.progress else True,
-            )
-            with open(self.part, "ab" if resumed else "wb") as file, bar:
+            done *= answer.status_code == 206  # else it comes from its beginning
+            size = int(answer.headers.get("Content-Length", 0)) + done
+            bar = {"total": size or None, "initial": done, "desc": self.name}
+            bar |= {"unit": "B", "unit_scale": True, "disable": None if self.progress else True}
+            with open(self.part, "ab" if done else "wb") as file, tqdm(**bar) as shown:
                 while block := answer.raw.read1(1 << 16):  # what has come before it breaks off
                     file.write(block)
-                    bar.update(len(block))
+                    shown.update(len(block))
 
     def listen(self, answers) -> None:
         """Size and SHA-256 as the Hugging Face hub tells them, where no record does."""
         for answer in answers:
             digest = answer.headers.get("X-Linked-Etag", "").strip('"')
             if re.fullmatch(r"[0-9a-f]{64}", digest) and not self.record.checksum:
-                size = int(answer.headers.get("X-Linked-Size", 0))
-                self.told = Record(size, digest)
+                self.told = Record(int(answer.headers.get("X-Linked-Size", 0)), digest)
 
     def check(self) -> None:
-        """DataError if what is here is not the whole file."""
-        expected, size = self.told.size_bytes, self.held
+        """DataError if what is here is not the whole file, as told or as its own directory says."""
+        expected, size, known = self.told.size_bytes, self.held, self.told.checksum
         if expected and size != expected:
             raise DataError(f"{self.name}: {size} bytes came, {expected} are published: try again")
+        if len(known) not in (32, 40) and not sha256(self.part).startswith(known):
+            raise DataError(self.differs)
         with open(self.part, "rb") as file:
             start = file.read(512)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        known = self.told.checksum
-        if len(known) not in (32, 40) and not digest.startswith(known):
-            raise DataError(f"{self.name}: its checksum differs from the published: try again")
-        if not self.complete(start):
+        zipped = start.startswith(b"PK")
+        whole = zipfile.is_zipfile(self.part) if zipped else True
+        if self.name.endswith(".safetensors"):
+            try:
+                with safe_open(self.part, "pt"):
+                    pass
+            except SafetensorError:
+                whole = False
+        if not whole:
             raise DataError(f"{self.name} is incomplete: try again")
-        if not start.startswith(b"PK") and (what := another_kind(start)):
+        if not zipped and (what := another_kind(start)):
             raise DataError(f"{self.name} {what}")
 
-    def complete(self, start: bytes) -> bool:
-        """False for a file whose own directory says that something is missing."""
-        if self.name.endswith(".safetensors"):
-            with contextlib.suppress(SafetensorError), safe_open(self.part, "pt"):
-                return True
-            return False
-        return not start.startswith(b"PK") or zipfile.is_zipfile(self.part)
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- Doors ---------------------------------------------------------------------------------------
@@ -230,9 +219,7 @@ def at_address(text: str, settings=True, check=lambda path: None) -> tuple[Path,
     note = target.with_name(f"{target.name}.json")
     fetch(url, target)
     if not note.is_file():
-        with open(target, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        passport = {"url": url, "bytes": target.stat().st_size, "checksum": digest}
+        passport = {"url": url, "bytes": target.stat().st_size, "checksum": sha256(target)}
         write_text(note, json.dumps({**passport, "checksum_kind": "sha256"}))
     passport = json.loads(note.read_text(encoding="utf-8"))
     if target.stat().st_size != passport["bytes"]:

@@ -3,6 +3,9 @@
 What their files call the weights and the settings. Lessons 05 and 06.
 """
 
+from dataclasses import replace
+from functools import partial
+
 from bsrnn.audio.stft import StftConfig
 from bsrnn.bands import from_regions
 from bsrnn.common import UsageError
@@ -11,31 +14,20 @@ from bsrnn.models.blocks import (
     AttentionLSTMBlock,
     ConvBlock,
     DilatedBlock,
-    MaskConfig,
     MixedBlock,
     RNNBlock,
-    SplitConfig,
     TacConfig,
 )
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.presets import presets
 from bsrnn.models.zoo.layouts import (
-    CONV,
-    CONV2,
-    SWAP,
-    Entry,
+    TORCH_NORM,
     Family,
-    Layout,
     grid_of,
-    layer_name,
-    mask_plan,
-    norm,
+    heads,
     numbered,
-    pair,
-    rnn_block,
     rnn_of,
-    rnn_plan,
     scheme_of,
-    split_plan,
     stems_of,
     widths_of,
 )
@@ -48,11 +40,12 @@ MAGRONP_BANDS = {"vocals": "v7-magronp", **MAGRONP_BANDS}
 
 def magronp_sizes(state) -> dict:
     """The settings that shapes tell, in magronp's words; no target, hop or group number."""
-    if any(".in_layer." in name for name in state):
-        return {}  # BSCNN: its settings are needed
+    net = "separator.0.{}_net.{}"
+    conv = any(net.format(axis, "main_layer.0.weight") in state for axis in ("time", "band"))
+    if conv or any(".in_layer." in name for name in state):
+        return {}  # convolutions do not tell units from directions; BSCNN: settings are needed
     head = "maskers.0.mask.0" if "maskers.0.mask.0.1.weight" in state else "mask.0"
     features = state["BN.0.1.weight"].shape[0]
-    net = "separator.0.{}_net.{}"
     own = state[net.format("time", "norm.weight")].shape[0]
     channels, n_fft = grid_of(state, "BN.{}.0.weight")
     widths = widths_of(state, "BN.{}.0.weight", 2 * channels)
@@ -65,14 +58,11 @@ def magronp_sizes(state) -> dict:
         "n_att_head": numbered(state, "separator.0.attn_block.attn_conv_Q_{}."),
         "n_fft": n_fft,
         "n_hop": n_fft // 4,
-        "joint_bandsplit": numbered(state, "BN.{}.") == 57,
+        "joint_bandsplit": len(widths) == 57,
         "scheme": scheme,
         "stereo": "naive" if channels == 2 else None,
     }
     for axis in ("time", "band"):
-        conv = state.get(net.format(axis, "main_layer.0.weight"))
-        if conv is not None:
-            return {}  # convolutions do not tell units from directions
         rnn = rnn_of(state, net.format(axis, "main_layer."))
         sizes[f"{axis}_layer"] = rnn["kind"]
         sizes |= {"fac_sep": rnn["units"] // own, "bidirectional": rnn["two"]}
@@ -87,23 +77,24 @@ def magronp_sizes(state) -> dict:
 
 
 def magronp_config(given: dict, state) -> ModelConfig:
-    """Magronp's settings (`given`, in its words) and shapes as a ModelConfig."""
     heads = numbered(state, "maskers.{}.") or 1
     targets = stems_of(given, given.get("targets") or given.get("target"), heads)
-    time, band = given.get("time_layer", "lstm"), given.get("band_layer", "lstm")
     cnn = any(".in_layer." in name for name in state)
     older = any(name.startswith("mask.") for name in state)
-    features, heads = given["feature_dim"], given.get("n_heads") or 1
-    told = given.get("scheme") or "joint-magronp"
     joint = given.get("joint_bandsplit") or len(targets) > 1 or (cnn and not older)
     naive = given.get("stereo") == "naive" or (older and "nb_channels" in given)
-    groups = given.get("group_num", 1) or max(features // heads // 16, 1)
-    time, band = (_magronp_settings(given, layer, groups) for layer in (time, band))
-    tac = given.get("stereo") == "tac"
+    time, band = (_magronp_layer(given, axis) for axis in ("time", "band"))
+    tac = TacConfig(given.get("act_tac", "tanh"), given.get("fac_tac", 3))
     attends = given.get("n_att_head", 0)
-    return ModelConfig(
-        stems=tuple(targets),
-        scheme=MAGRONP_BANDS.get("joint" if joint else targets[0].lower(), told),
+    attention = AttentionConfig(attends, given.get("attn_enc_dim") or 16)
+    base, features = presets()["magronp"], given["feature_dim"]
+    hidden = given.get("fac_mask", 4) * features
+    known = given.get("scheme") or "joint-magronp"
+    one_less = given.get("subtract_last_trgt", len(targets) == heads + 1)
+    return replace(
+        base,
+        stems=targets,
+        scheme=MAGRONP_BANDS.get("joint" if joint else targets[0].lower(), known),
         sample_rate=given.get("sample_rate", 44100),
         channels=given.get("nb_channels", 2),
         stft=StftConfig(given.get("n_fft", 2048), given.get("n_hop", 512)),
@@ -112,19 +103,16 @@ def magronp_config(given: dict, state) -> ModelConfig:
         features=features,
         repeats=given["num_repeat"],
         block=time if band == time else MixedBlock(time, band),
-        tac=TacConfig(given.get("act_tac", "tanh"), given.get("fac_tac", 3)) if tac else None,
-        attention=AttentionConfig(attends, given.get("attn_enc_dim") or 16) if attends else None,
-        mask=MaskConfig(
-            hidden=given.get("fac_mask", 4) * features,
-            hidden_layers=2,
-            context=given.get("mask_ctxt", 0),
-        ),
-        residual_last=_one_head_less(given, targets, state),
+        tac=tac if given.get("stereo") == "tac" else None,
+        attention=attention if attends else None,
+        mask=replace(base.mask, hidden=hidden, context=given.get("mask_ctxt", 0)),
+        residual_last=len(targets) > 1 and one_less,
     )
 
 
-def _magronp_settings(given: dict, layer, groups: int):
-    """Settings of a layer along one axis: a name, or what the file says of a dilated one."""
+def _magronp_layer(given: dict, axis: str):
+    """Settings of the layer along one axis: a name, or what the file says of a dilated one."""
+    layer = given.get(f"{axis}_layer", "lstm")
     features, heads = given["feature_dim"], given.get("n_heads") or 1
     if not layer:
         return None
@@ -132,80 +120,48 @@ def _magronp_settings(given: dict, layer, groups: int):
         return DilatedBlock(layer["hs_fac"] * features, layer["n_dil_conv"], layer["ks"])
     hidden = given.get("fac_sep", 2) * features // heads
     both = given.get("bidirectional", True)
+    groups = given.get("group_num", 1) or max(features // heads // 16, 1)
     if layer == "conv":
         return ConvBlock(hidden * (1 + both), heads, norm_groups=groups)
     return RNNBlock(layer, hidden, both, heads, norm_groups=groups)
 
 
-def _one_head_less(given, targets, state) -> bool:
-    heads = numbered(state, "maskers.{}.mask") or 1
-    return len(targets) > 1 and given.get("subtract_last_trgt", len(targets) == heads + 1)
-
-
-def magronp_plan(config: ModelConfig):
-    """Where each weight of ours stands in magronp's files."""
-    naive = config.joint_channels > 1
-    yield from split_plan(config, "BN.{k}.0", "BN.{k}.1", conv=CONV)
-    for r in range(config.repeats):
-        ours, theirs = f"sequence.{r}", f"separator.{r}"
-        for axis in ("time", "band"):
-            settings = getattr(config.block, axis)
-            if settings is not None:
-                where = layer_name(config, r, axis)
-                yield from MAGRONP_LAYERS[settings.kind](settings, where, f"{theirs}.{axis}_net")
-        if config.tac:
-            for part in ("transform", "average", "concat"):
-                yield from pair(f"{ours}.tac.{part}", f"{theirs}.tac_module.{part}.0")
-                if config.tac.activation == "prelu":
-                    name = f"{theirs}.tac_module.{part}.1.weight"
-                    yield Entry(f"{ours}.tac.slope", name)
-        if config.attention:
-            yield from _magronp_attention(config, f"{ours}.attention", f"{theirs}.attn_block")
-    for m, stem in enumerate(config.heads):
-        head = f"maskers.{m}.mask"
-        names = [f"{head}.{{k}}.{place}" for place in (0, 1, 3, 5)]
-        yield from mask_plan(config, stem, names, "cgpb" if naive else "gcpb", conv=CONV)
-
-
-def _magronp_rnn(settings, ours, theirs):
-    yield from rnn_block(settings, ours, f"{theirs}.", rnn="main_layer", linear="proj")
-
-
-def _magronp_conv(settings, ours, theirs):
-    yield from norm(f"{ours}.norm", f"{theirs}.norm")
-    yield from pair(f"{ours}.conv", f"{theirs}.main_layer.0")
-    yield from pair(f"{ours}.linear", f"{theirs}.proj")
-
-
-def _magronp_dilated(settings, ours, theirs):
-    names = {"first": "in_layer", "last": "out_layer"}
-    for l in range(settings.dilations):
-        names |= {f"series.{l}": f"dil_layers.{l}", f"joined.{l}": f"concat_layers.{l}"}
-    for own, name in names.items():
-        yield from norm(f"{ours}.{own}.norm", f"{theirs}.{name}.0")
-        yield from pair(f"{ours}.{own}.conv", f"{theirs}.{name}.1")
-
-
-MAGRONP_LAYERS = {"rnn": _magronp_rnn, "conv": _magronp_conv, "dilated": _magronp_dilated}
-
-
-def _magronp_attention(config, ours, theirs):
-    # their gain (1, E, 1, K) is our (1, K, E)
-    gain = Layout(lambda x: x[:, :, 0].transpose(1, 2), lambda x: x.transpose(1, 2)[:, :, None])
-    heads, wanted = config.attention.heads, config.attention.features
-    sizes = {"query": wanted, "key": wanted, "value": config.features // heads}
-    names = [
-        (f"{ours}.{part}", h, size, f"{theirs}.attn_conv_{part[0].upper()}_{h}")
-        for part, size in sizes.items()
-        for h in range(heads)
+def magronp_names(config: ModelConfig) -> list:
+    attention = [(r"\.attention\.project", ".attn_block.attn_concat_proj")]
+    if config.attention:
+        for part in ("query", "key", "value"):
+            name = f".attn_block.attn_conv_{part[0].upper()}_"
+            each = [f"{name}{head}" for head in range(config.attention.heads)]
+            attention.append((rf"\.attention\.{part}", each, "parts"))
+    tac = ("transform", "average", "concat")
+    return [
+        (r"^split\.norms\.(\d+)", r"BN.\1.0"),
+        (r"^split\.linears\.(\d+)", r"BN.\1.1"),
+        (r"^sequence\.", "separator."),
+        (r"\.(time|band)(\.layer)?\.", r".\1_net."),
+        (r"_net\.rnn", "_net.main_layer"),
+        (r"_net\.conv", "_net.main_layer.0"),
+        (r"_net\.linear", "_net.proj"),
+        (r"_net\.first", "_net.in_layer"),
+        (r"_net\.last", "_net.out_layer"),
+        (r"_net\.series", "_net.dil_layers"),
+        (r"_net\.joined", "_net.concat_layers"),
+        (r"(_layers?(\.\d+)?)\.norm", r"\1.0"),
+        (r"(_layers?(\.\d+)?)\.conv", r"\1.1"),
+        (r"\.tac\.slope", [f".tac_module.{part}.1.weight" for part in tac]),
+        (r"\.tac\.(\w+)", r".tac_module.\1.0"),
+        *attention,
+        (r"(\.attn_\w+)\.linear", r"\1.0"),
+        (r"(\.attn_\w+)\.slope", r"\1.1.weight"),
+        (r"(\.attn_\w+)\.gain", r"\1.2.gamma"),
+        (r"(\.attn_\w+)\.offset", r"\1.2.beta"),
+        *heads(config, "maskers.{number}.mask"),
+        (r"mask\.norms\.(\d+)", r"mask.\1.0"),
+        (r"mask\.hidden\.(\d+)\.0", r"mask.\1.1"),
+        (r"mask\.hidden\.(\d+)\.1", r"mask.\1.3"),
+        (r"mask\.out\.(\d+)", r"mask.\1.5"),
+        *TORCH_NORM,
     ]
-    names.append((f"{ours}.project", 0, config.features, f"{theirs}.attn_concat_proj"))
-    for own, h, size, name in names:
-        rows = slice(h * size, (h + 1) * size)
-        yield from pair(f"{own}.linear", f"{name}.0", CONV2, index=rows)
-        yield Entry(f"{own}.slope", f"{name}.1.weight", index=slice(h, h + 1))
-        yield Entry(f"{own}.gain", f"{name}.2.gamma", gain, h)
-        yield Entry(f"{own}.offset", f"{name}.2.beta", gain, h)
 
 
 MAGRONP = Family(
@@ -213,7 +169,9 @@ MAGRONP = Family(
     ("BN.",),
     magronp_sizes,
     magronp_config,
-    magronp_plan,
+    magronp_names,
+    out="cgpb",
+    conv=True,
     renames=(("mask.", "maskers.0.mask."), ("masker.mask.", "maskers.0.mask.")),
     aliases=("magronp BSRNN", "magronp BSCNN", "magronp older state-dict layout"),
 )
@@ -245,8 +203,7 @@ def amanteur_sizes(state) -> dict:
     }
 
 
-def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
-    """Amanteur's settings (`given`, in its words) and shapes as a ModelConfig."""
+def amanteur_config(given: dict, state, preset="amanteur") -> ModelConfig:
     model = {**given, **given.get("model", {})}
     transform = given.get("featurizer", {}).get("direct_transform", {})
     hop = transform.get("hop_length") or given.get("hop") or given.get("stft", {}).get("hop", 512)
@@ -260,54 +217,42 @@ def amanteur_config(given: dict, state, mask_order="plain") -> ModelConfig:
     block = RNNBlock(rnn, model["rnn_dim"], both, norm_groups="N")
     if model.get("bottleneck_layer") == "att":
         block = AttentionLSTMBlock(model["rnn_dim"], both, norm_groups="N")
-    return ModelConfig(
+    base, output = presets()[preset], "spectrum" if model.get("return_mask") else "mask"
+    return replace(
+        base,
         stems=stems_of(given, given.get("audio_params", {}).get("target")),
         scheme=scheme,
         sample_rate=sample_rate,
         channels=1 if model["is_mono"] else 2,
         stft=StftConfig(n_fft, hop),
         channel_handling="independent" if model["is_mono"] else "joint",
-        norm_eps=1e-5,
         frames=model["t_timesteps"],
         features=model["fc_dim"],
         repeats=model["num_layers"],
-        split=SplitConfig(norm="frames", standardise=True),
         block=block,
-        mask=MaskConfig(
-            norm="frames",
-            hidden=model["mlp_dim"],
-            bottleneck=True,
-            order=mask_order,
-            output="spectrum" if model.get("return_mask") else "mask",
-        ),
+        mask=replace(base.mask, hidden=model["mlp_dim"], output=output),
     )
 
 
-def crlandsc_config(given: dict, state) -> ModelConfig:
-    """The fork's settings (`given`, in its words) and shapes as a ModelConfig."""
-    return amanteur_config(given, state, mask_order="scrambled")
-
-
-def amanteur_plan(config: ModelConfig):
-    """Where each weight of ours stands in amanteur's files."""
-    yield from split_plan(config, "bandsplit.layernorms.{k}", "bandsplit.fcs.{k}", norm_layout=SWAP)
-    for r in range(config.repeats):
-        for place, axis in enumerate(("time", "band")):
-            ours = f"sequence.{r}.{axis}"
-            if config.block.kind == "rnn":
-                theirs = f"bandsequence.bsrnn.{r}.{place}."
-                yield from rnn_block(config.block, ours, theirs, "groupnorm")
-                continue
-            theirs = f"bandsequence.dptransformers.{r}.{place}"
-            names = "groupnorm", "recurrent", "linear"
-            yield from rnn_block(config.block, ours, f"{theirs}.", *names)
-            for part in ("weight", "bias"):
-                name = f"in_proj_{part}"
-                yield Entry(f"{ours}.attention.{name}", f"{theirs}.mha.{name}")
-            yield from pair(f"{ours}.attention.out_proj", f"{theirs}.mha.out_proj")
-    mlp = "maskest.mlp.{k}.mlp"
-    layers = ["maskest.layernorms.{k}", f"{mlp}.0", f"{mlp}.2", f"{mlp}.3.linear"]
-    yield from mask_plan(config, config.stems[0], layers)
+def amanteur_names(config: ModelConfig) -> list:
+    att = config.block.kind == "attention-lstm"
+    return [
+        (r"^split\.norms", "bandsplit.layernorms"),
+        (r"^split\.linears", "bandsplit.fcs"),
+        (r"^sequence", "bandsequence.dptransformers" if att else "bandsequence.bsrnn"),
+        (r"\.time\.", ".0."),
+        (r"\.band\.", ".1."),
+        (r"\.norm\.", ".groupnorm."),
+        (r"\.rnn\.", ".recurrent." if att else ".rnn."),
+        (r"\.linear\.", ".linear." if att else ".fc."),
+        (r"\.attention\.", ".mha."),
+        *heads(config, "maskest"),
+        (r"^maskest\.norms", "maskest.layernorms"),
+        (r"^maskest\.hidden\.(\d+)\.0", r"maskest.mlp.\1.mlp.0"),
+        (r"^maskest\.bottleneck\.(\d+)", r"maskest.mlp.\1.mlp.2"),
+        (r"^maskest\.out\.(\d+)", r"maskest.mlp.\1.mlp.3.linear"),
+        *TORCH_NORM,
+    ]
 
 
 AMANTEUR = Family(
@@ -315,16 +260,14 @@ AMANTEUR = Family(
     ("bandsplit.layernorms.",),
     amanteur_sizes,
     amanteur_config,
-    amanteur_plan,
+    amanteur_names,
     aliases=("amanteur BandSplitRNN",),
 )
 # The same names and shapes: only the origin of a file tells that its masks are scrambled.
-CRLANDSC = Family(
-    "crlandsc",
-    ("bandsplit.layernorms.",),
-    amanteur_sizes,
-    crlandsc_config,
-    amanteur_plan,
+CRLANDSC = replace(
+    AMANTEUR,
+    name="crlandsc",
+    configure=partial(amanteur_config, preset="crlandsc"),
     aliases=("crlandsc BandSplitRNN",),
 )
 
@@ -332,7 +275,6 @@ CRLANDSC = Family(
 
 
 def sahandevs_sizes(state) -> dict:
-    """The settings that shapes tell, in the original's words."""
     hidden = [
         state[f"masks.0.layers.{band}.1.weight"].shape[0]
         for band in range(numbered(state, "masks.0.layers.{}."))
@@ -350,41 +292,36 @@ def sahandevs_sizes(state) -> dict:
 
 
 def sahandevs_config(given: dict, state) -> ModelConfig:
-    """Refined BSRNN's settings (`given`, in its words) and shapes as a ModelConfig."""
-    n_fft = given["n_fft"]
-    return ModelConfig(
+    base, n_fft = presets()["refined"], given["n_fft"]
+    width = "narrow-for-wide" if given.get("reduce_size") else "fixed"
+    return replace(
+        base,
         stems=stems_of(given, given.get("parts"), numbered(state, "masks.{}.") or 1),
         scheme="tet24" if given["generic_bands"] else "v7",
         sample_rate=given.get("sample_rate", 44100),
-        channels=1,
         stft=StftConfig(n_fft, n_fft // 4, window="hamming"),
-        norm_eps=1e-5,
         frames=state["split.layer_norms.0.weight"].shape[1],
         features=given["feature_dim"],
         repeats=given["num_blstm_layers"],
-        split=SplitConfig(norm="frames", standardise=True),
         block=RNNBlock(hidden=given["feature_dim"], norm_groups="N"),
-        mask=MaskConfig(
-            norm="frames",
-            hidden=given["mlp_dim"],
-            width="narrow-for-wide" if given.get("reduce_size") else "fixed",
-            output="spectrum",
-        ),
+        mask=replace(base.mask, hidden=given["mlp_dim"], width=width),
     )
 
 
-def sahandevs_plan(config: ModelConfig):
-    """Where each weight of ours stands in Refined BSRNN's files."""
-    yield from split_plan(config, "split.layer_norms.{k}", "split.layer_fcs.{k}", norm_layout=SWAP)
-    for r in range(config.repeats):
-        for place, axis in enumerate(("time", "band")):
-            ours, theirs = f"sequence.{r}.{axis}", f"sequence.rnns.{r}"
-            yield from norm(f"{ours}.norm", f"{theirs}.norm.{place}")
-            yield from rnn_plan(f"{ours}.rnn", f"{theirs}.blstm.{place}", True)
-            yield from pair(f"{ours}.linear", f"{theirs}.fc.{place}")
-    for number, stem in enumerate(config.stems):
-        head = f"masks.{number}.layers.{{k}}"
-        yield from mask_plan(config, stem, [f"{head}.0", f"{head}.1", f"{head}.3"])
+def sahandevs_names(config: ModelConfig) -> list:
+    return [
+        (r"^split\.norms", "split.layer_norms"),
+        (r"^split\.linears", "split.layer_fcs"),
+        (r"^sequence\.(\d+)\.time\.(\w+)", r"sequence.rnns.\1.\2.0"),
+        (r"^sequence\.(\d+)\.band\.(\w+)", r"sequence.rnns.\1.\2.1"),
+        (r"\.rnn\.", ".blstm."),
+        (r"\.linear\.", ".fc."),
+        *heads(config, "masks.{number}.layers"),
+        (r"\.layers\.norms\.(\d+)", r".layers.\1.0"),
+        (r"\.layers\.hidden\.(\d+)(\.0)?", r".layers.\1.1"),
+        (r"\.layers\.out\.(\d+)", r".layers.\1.3"),
+        *TORCH_NORM,
+    ]
 
 
 SAHANDEVS = Family(
@@ -392,7 +329,7 @@ SAHANDEVS = Family(
     ("split.layer_norms.",),
     sahandevs_sizes,
     sahandevs_config,
-    sahandevs_plan,
+    sahandevs_names,
     renames=(("mask.layers.", "masks.0.layers."),),
     aliases=("sahandevs BSRNN", "Refined BSRNN"),
 )

@@ -1,13 +1,15 @@
-"""What is needed to describe a publication's checkpoints: Family, Entry, Layout and common plans.
+"""How a publication's checkpoint is described, and its weights carried over in both directions.
 
-A Family has three functions. `sizes(state)` says which of the original's settings the shapes tell.
-`configure(given, state)` turns those settings into a ModelConfig. `plan(config)` lists, weight by
-weight, where the original keeps what ours holds: Entry(ours, theirs, layout, index) says that
-`ours[index]` is the tensor `theirs`, read and written through `layout`. The same list serves both
-directions, and what is not on it is an error.
+A Family says in three functions what is its own. `sizes(state)`: which of the original's settings
+the shapes tell. `configure(given, state)`: those settings as a ModelConfig. `names(config)`: rules
+that turn a name of our state dict into the original's, each replacing a pattern (re.sub) in what
+the rules before it have left. What a rule does not name keeps its name; what is left over on
+either side is an error.
 """
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -18,29 +20,14 @@ from bsrnn import bands
 from bsrnn.common import DataError, UsageError
 
 
-class Layout(NamedTuple):
-    """read: their tensor -> ours; write: the exact inverse."""
-
-    read: Callable
-    write: Callable
-
-
-SAME = Layout(lambda x: x, lambda x: x)
-
-
-class Entry(NamedTuple):
-    ours: str
-    theirs: str
-    layout: Layout = SAME
-    index: object = ...  # int, slice or ... into our tensor
-    optional: bool = False  # may be missing: the original can compute it
-
-
 @dataclass(frozen=True)
 class Family:
     """One publication's checkpoints.
 
     marks     beginnings of names, all of which these weights have and no family before it
+    split     order of the values of a band's bins, slowest first: channel, part, bin
+    out       the same for the last layer of a mask head, with the gate
+    conv      split and heads are convolutions of length 1, not linear layers
     renames   (old, new) beginnings of names in older files
     computed  parts of names that are no weights: windows, band weights, metrics
     aliases   other words for the family
@@ -52,7 +39,10 @@ class Family:
     marks: tuple[str, ...]
     sizes: Callable
     configure: Callable
-    plan: Callable
+    names: Callable
+    split: str = "cpb"
+    out: str = "gcpb"
+    conv: bool = False
     renames: tuple[tuple[str, str], ...] = ()
     computed: tuple[str, ...] = ("window",)
     aliases: tuple[str, ...] = ()
@@ -60,16 +50,60 @@ class Family:
     unbuilt: tuple[tuple[str, str], ...] = ()
 
 
+# ---- Names ---------------------------------------------------------------------------------------
+
+# The parameters of a norm, as torch calls them, and as RMS norms are called.
+TORCH_NORM = ((r"\.gain$", ".weight"), (r"\.offset$", ".bias"))
+RMS_NORM = ((r"\.gain$", ".gamma"),)
+
+
+def heads(config, theirs: str) -> list:
+    """Rules for the beginning of a head's names; `theirs` may hold {stem} and {number}."""
+    return [
+        (rf"^masks\.{re.escape(stem)}", theirs.format(stem=stem, number=number))
+        for number, stem in enumerate(config.heads)
+    ]
+
+
+def renamed(name: str, rules) -> tuple[list[str], str]:
+    """(the original's names of what is called `name` here, how they share it).
+
+    A rule is (pattern, replacement), or (pattern, replacements, how): "same" for tensors that are
+    all equal, "parts" for one along the first axis each, "optional" for what may be missing.
+
+    >>> renamed("split.linears.3.bias", [(r"^split\\.linears", "fcs")])
+    (['fcs.3.bias'], 'same')
+    """
+    names, how = [name], "same"
+    for pattern, new, *words in rules:
+        if re.search(pattern, names[0]):
+            several = [new] if isinstance(new, str) else new
+            names = [re.sub(pattern, each, before) for before in names for each in several]
+            how = words[0] if words else how
+    return names, how
+
+
+# ---- Tensors -------------------------------------------------------------------------------------
+
+
+class Layout(NamedTuple):
+    """read: their tensor -> ours; write: the exact inverse."""
+
+    read: Callable
+    write: Callable
+
+
+SAME = Layout(lambda x: x, lambda x: x)
 CONV = Layout(lambda x: x.squeeze(-1), lambda x: x.unsqueeze(-1))  # 1x1 convolution = linear layer
 CONV2 = Layout(lambda x: x.flatten(1), lambda x: x[..., None, None])
-SWAP = Layout(lambda x: x.transpose(0, 1), lambda x: x.transpose(0, 1))
+SWAP = Layout(lambda x: x.mT, lambda x: x.mT)
+# Norms over bands and features: theirs (1, N, 1, K), ours (1, 1, K, N)
+PLANE = Layout(lambda x: x.permute(0, 2, 3, 1), lambda x: x.permute(0, 3, 1, 2))
 
 
 def reorder(order: torch.Tensor, axis: int = 0, before: Layout = SAME) -> Layout:
     """`before`, then the places of one axis put in `order`."""
     back = order.argsort()
-    if torch.equal(order, back) and torch.equal(order, order.sort().values):
-        return before
     return Layout(
         lambda x: before.read(x).index_select(axis, order),
         lambda x: before.write(x.index_select(axis, back)),
@@ -90,71 +124,94 @@ def places(theirs: str, gate: int = 1, channels: int = 1, parts: int = 2, bins: 
     return number.permute([theirs.index(axis) for axis in "gcpb"]).flatten()
 
 
-def pair(ours, theirs, weight=SAME, bias=SAME, index=...):
-    """Entries of a weight and its bias."""
-    yield Entry(f"{ours}.weight", f"{theirs}.weight", weight, index)
-    yield Entry(f"{ours}.bias", f"{theirs}.bias", bias, index)
+def layout_of(family: Family, config, name: str) -> Layout:
+    """How the original stores the tensor that is called `name` here."""
+    place, kind, *rest = re.sub(r"^masks\.[^.]+", "masks", name).split(".")
+    if place == "sequence":
+        norm = re.search(r"\.attention\.\w+\.(gain|offset)$", name)
+        conv = re.search(r"\.attention\.\w+\.linear\.weight$", name)
+        return PLANE if norm else CONV2 if conv else SAME
+    weight = rest[-1:] == ["weight"]
+    layer = CONV if family.conv and weight else SAME
+    if (place, kind) not in (("split", "norms"), ("split", "linears"), ("masks", "out")):
+        return layer
+    width, channels = config.bands.widths[int(rest[0])], config.joint_channels
+    if kind == "out":
+        rows = places(family.out, 2, channels, config.mask.numbers, width)
+        return reorder(rows, 0, layer)
+    if kind == "norms":
+        columns = places(family.split, channels=channels, bins=width)
+        return reorder(columns, -1, SWAP if config.split.norm == "frames" else SAME)
+    if not weight:
+        return SAME
+    channels = 1 if config.channel_handling == "shared" else channels
+    return reorder(places(family.split, channels=channels, bins=width), 1, layer)
 
 
-def norm(ours, theirs, layout=SAME):
-    """Entries of the gain and the offset of a norm, which torch calls weight and bias."""
-    yield Entry(f"{ours}.gain", f"{theirs}.weight", layout)
-    yield Entry(f"{ours}.offset", f"{theirs}.bias", layout)
+class Entry(NamedTuple):
+    """`ours[index]` is the tensor `theirs`, read and written through `layout`."""
+
+    ours: str
+    theirs: str
+    layout: Layout
+    index: slice
+    optional: bool
 
 
-def rms(ours, theirs, layout=SAME):
-    """The entry of an RMS norm, which has a gain called gamma and no offset."""
-    yield Entry(f"{ours}.gain", f"{theirs}.gamma", layout)
+def plan(family: Family, separator) -> Iterator[Entry]:
+    """Where the original keeps what `separator` holds, weight by weight."""
+    config = separator.config
+    rules = family.names(config)
+    for ours, tensor in separator.state_dict().items():
+        names, how = renamed(ours, rules)
+        layout = layout_of(family, config, ours)
+        for number, theirs in enumerate(names):
+            index = slice(None)
+            if how == "parts":
+                size = len(tensor) // len(names)
+                index = slice(number * size, (number + 1) * size)
+            yield Entry(ours, theirs, layout, index, how == "optional")
 
 
-def split_plan(config, norms, linears, order="cpb", conv=SAME, norm_layout=SAME):
-    """Entries of the band split; `norms` and `linears` are their names with {k} for the band."""
-    norm_plan = rms if config.split.norm == "rms" else norm
-    for band, width in enumerate(config.bands.widths):
-        columns = places(order, channels=config.joint_channels, bins=width)
-        gains = reorder(columns, -1, norm_layout)
-        yield from norm_plan(f"split.norms.{band}", norms.format(k=band), gains)
-        if config.channel_handling == "shared":
-            columns = places(order, bins=width)
-        weight = reorder(columns, 1, conv)
-        yield from pair(f"split.linears.{band}", linears.format(k=band), weight)
+def to_theirs(family: Family, separator) -> dict:
+    """The weights under the names and in the layout of the original."""
+    state = separator.state_dict()
+    return {
+        entry.theirs: entry.layout.write(state[entry.ours][entry.index]).contiguous()
+        for entry in plan(family, separator)
+    }
 
 
-def mask_plan(config, stem, layers, order="gcpb", conv=SAME):
-    """Entries of one head; `layers` are their names of [norm,] hidden ..., [bottleneck,] output."""
-    mask, head = config.mask, f"masks.{stem}"
-    for band, width in enumerate(config.bands.widths):
-        theirs = [name.format(k=band) for name in layers]
-        if mask.norm != "none":
-            yield from norm(f"{head}.norms.{band}", theirs.pop(0))
-        for i in range(mask.hidden_layers):
-            ours = f"{head}.hidden.{band}" + (f".{i}" if mask.form == "options" else "")
-            yield from pair(ours, theirs.pop(0), conv)
-        if mask.bottleneck:
-            yield from pair(f"{head}.bottleneck.{band}", theirs.pop(0), conv)
-        (out,) = theirs
-        rows = places(order, 2, config.joint_channels, mask.numbers, width)
-        yield from pair(f"{head}.out.{band}", out, reorder(rows, 0, conv), reorder(rows))
+def to_ours(family: Family, separator, state: dict, what: str) -> dict:
+    """Our state dict from theirs, in strict correspondence; a DataError that begins with `what`."""
+    own = separator.state_dict()
+    made = {name: torch.full_like(x, float("nan")) for name, x in own.items()}
+    read: dict[tuple, str] = {}
+    known = set()
+    for ours, theirs, layout, index, optional in plan(family, separator):
+        known.add(theirs)
+        if theirs not in state:
+            if not optional:
+                raise DataError(f"{what} misses {theirs}")
+            made[ours] = own[ours]
+            continue
+        tensor = state[theirs].detach().to(torch.float32)
+        expected = layout.write(own[ours][index]).shape
+        if tensor.shape != expected:
+            shapes = f"{tuple(tensor.shape)} instead of {tuple(expected)}"
+            raise DataError(f"{what} has {theirs} of shape {shapes}")
+        tensor, place = layout.read(tensor), (ours, index.start)
+        if place in read and not torch.equal(made[ours][index], tensor):
+            raise DataError(f"{what}: {theirs} and {read[place]} are one parameter but differ")
+        made[ours][index] = tensor
+        read[place] = theirs
+    unknown = sorted(set(state) - known)
+    if unknown:
+        raise DataError(f"{what} has {len(unknown)} unknown tensors, such as {unknown[0]}")
+    return made
 
 
-def layer_name(config, r: int, axis: str) -> str:
-    """Where our layer along "time" or "band" of block r stands."""
-    heads = getattr(config.block, axis).heads
-    return f"sequence.{r}.{axis}" + (".layer" if heads > 1 else "")
-
-
-def rnn_plan(ours, theirs, bidirectional):
-    """Entries of a one-layer torch RNN."""
-    for back in ("", "_reverse")[: 1 + bidirectional]:
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            yield Entry(f"{ours}.{part}_l0{back}", f"{theirs}.{part}_l0{back}")
-
-
-def rnn_block(settings, ours, theirs, norms="norm", rnn="rnn", linear="fc"):
-    """Entries of norm, RNN and linear layer of a ResidualRNN."""
-    yield from norm(f"{ours}.norm", f"{theirs}{norms}")
-    yield from rnn_plan(f"{ours}.rnn", f"{theirs}{rnn}", settings.bidirectional)
-    yield from pair(f"{ours}.linear", f"{theirs}{linear}")
+# ---- What shapes and settings tell ---------------------------------------------------------------
 
 
 def stems_of(given: dict, named=None, count: int = 1) -> tuple[str, ...]:
@@ -196,19 +253,18 @@ def grid_of(state, pattern: str) -> tuple[int, int]:
     raise DataError(f"the bands hold {values} values: no channels and n_fft fit")
 
 
-def scheme_of(widths, names, n_fft: int, rates=(44100, 48000)) -> tuple[str, int]:
+def scheme_of(widths, names, n_fft: int, rates, partition=True) -> tuple[str, int]:
     """(scheme, sample rate in Hz) of the first named scheme with these widths; else a partition
-    of one's own, as JSON, at the first rate."""
+    of one's own, as JSON, at the first rate, or ("", 0) without a `partition`."""
     for rate in rates:
         for name in names:
-            try:
+            with contextlib.suppress(UsageError):  # no such scheme on this grid
                 if bands.scheme(name, rate, n_fft).widths == tuple(widths):
                     return name, rate
-            except UsageError:
-                continue  # no such scheme on this grid
-    edges = [0, *accumulate(widths)]
-    own = bands.BandScheme("checkpoint", tuple(pairwise(edges)), rates[0], n_fft)
-    return own.validate().to_json(), rates[0]
+    if not partition:
+        return "", 0
+    ranges = tuple(pairwise([0, *accumulate(widths)]))
+    return bands.BandScheme("checkpoint", ranges, rates[0], n_fft).validate().to_json(), rates[0]
 
 
 def rnn_of(state, prefix: str) -> dict:

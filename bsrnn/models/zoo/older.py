@@ -7,14 +7,7 @@ import re
 from dataclasses import fields
 
 from bsrnn.common import choose
-from bsrnn.models.blocks import (
-    BLOCKS,
-    AttentionConfig,
-    MaskConfig,
-    MixedBlock,
-    SplitConfig,
-    TacConfig,
-)
+from bsrnn.models.blocks import BLOCKS, MaskConfig, MixedBlock, SplitConfig
 from bsrnn.models.config import ModelConfig
 
 # Where 0 or "" meant "as elsewhere", and what it meant; None: not there.
@@ -28,8 +21,10 @@ SPLIT = {"norm": "split_norm"}
 MASK = {f.name: f"mask_{f.name}" for f in fields(MaskConfig)}
 MASK |= {"output": "output", "overlap": "overlap", "zero_dc": "zero_dc"}
 BLOCK = {"norm": "block_norm"}
-TAC = {"activation": "tac", "factor": "tac_factor"}
-ATTENTION = {"heads": "attention_heads", "features": "attention_features"}
+OPTIONAL = {
+    "tac": {"activation": "tac", "factor": "tac_factor"},
+    "attention": {"heads": "attention_heads", "features": "attention_features"},
+}
 
 
 def nested(flat: dict) -> dict:
@@ -38,8 +33,9 @@ def nested(flat: dict) -> dict:
     >>> nested({"rnn": "gru", "hidden": 0})["block"]
     RNNBlock(rnn='gru', hidden='2N', bidirectional=True, heads=1, norm='group', norm_groups=1)
     """
-    kinds = [(SplitConfig, SPLIT), (MaskConfig, MASK), (TacConfig, TAC)]
-    kinds += [(AttentionConfig, ATTENTION), *((kind, BLOCK) for kind in BLOCKS.values())]
+    kinds = [(SplitConfig, SPLIT), (MaskConfig, MASK), *((kind, BLOCK) for kind in BLOCKS.values())]
+    optional = ModelConfig.optional
+    kinds += [(optional[name], names) for name, names in OPTIONAL.items()]
     known = {names.get(f.name, f.name) for kind, names in kinds for f in fields(kind)}
     known |= {f.name for f in fields(ModelConfig)} | set(MEANT)
     for name in flat:
@@ -49,9 +45,9 @@ def nested(flat: dict) -> dict:
     values["split"] = _group(SplitConfig, SPLIT, flat)
     values["mask"] = _group(MaskConfig, MASK, flat)
     values["block"] = _block(flat)
-    values["tac"] = _group(TacConfig, TAC, flat) if flat.get("tac") else None
-    attends = flat.get("attention_heads")
-    values["attention"] = _group(AttentionConfig, ATTENTION, flat) if attends else None
+    for name, names in OPTIONAL.items():
+        given = flat.get(next(iter(names.values())))  # the setting that says that it is there
+        values[name] = _group(optional[name], names, flat) if given else None
     return values
 
 
@@ -105,22 +101,26 @@ def current(state: dict, separator) -> dict:
         if match is None:
             now[_renamed(name, names)] = tensor
             continue
-        part, group, kind, layer, leaf = match.groups()
+        part, group, kind, layer, leaf = match.groups("")
         kind = {"norm": "norms", "linear": "linears"}.get(kind, kind)
         for place, band in enumerate(groups[int(group)]):
-            now[_renamed(f"{part}.{kind}.{band}{layer or ''}{leaf}", names)] = tensor[place]
+            now[_renamed(f"{part}.{kind}.{band}{layer}{leaf}", names)] = tensor[place]
     return now
+
+
+# Parts of older names, each of which stands in some places only, and what they are today.
+CHANGED = (
+    (r"(?<=\.hidden\.)(\d+)\.0(?=\.)", r"\1"),
+    (r"\.layer\.", "."),
+    (r"\.project\.", ".linear."),
+    (r"\.weight$", ".gain"),
+    (r"\.bias$", ".offset"),
+)
 
 
 def _renamed(name: str, names: set) -> str:
     """The one of `names` that an older name means; itself where there is none."""
-    name = name.replace("sequence.blocks.", "sequence.")
-    leaf = {"weight": "gain", "bias": "offset"}
-    for changed in (name, re.sub(r"(?<=\.hidden\.)(\d+)\.0(?=\.)", r"\1", name)):
-        for shorter in (changed, changed.replace(".layer.", ".")):
-            for projected in (shorter, shorter.replace(".project.", ".linear.")):
-                head, _, last = projected.rpartition(".")
-                for known in (projected, f"{head}.{leaf.get(last, last)}"):
-                    if known in names:
-                        return known
-    return name
+    several = [name.replace("sequence.blocks.", "sequence.")]
+    for pattern, new in CHANGED:
+        several += [re.sub(pattern, new, before) for before in several]
+    return next((known for known in several if known in names), name)

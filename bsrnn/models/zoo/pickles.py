@@ -1,8 +1,8 @@
 """Torch's files read without running anything: tensors, plain values, stand-ins for the rest.
 
-torch's weights-only reader refuses a file for any class that it does not know, though the weights
-seldom depend on one. Here a class of somebody else's becomes a stand-in that runs nothing; only
-what rebuilds tensors is real, and no tensor is larger than what the file holds of it.
+torch's weights-only reader refuses a file for any class that it does not know. Here a class of
+somebody else's becomes a stand-in that runs nothing; only what rebuilds tensors is real, and no
+tensor is larger than what the file holds of it.
 """
 
 import collections
@@ -120,23 +120,12 @@ class _Reader(pickle.Unpickler):
         if module.split(".")[0] in HOSTILE or (module == "builtins" and name in RUNNING):
             words = f"refused, because it wants to run {module}.{name}; get another file"
             raise DataError(f"{self.path}: {words}")
-        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
-            return _tensor
         if module == "torch._utils" and name.startswith("_rebuild_parameter"):
             return lambda data, *_: data
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        if (module, name) == ("torch", "Size"):
-            return torch.Size
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) in (("collections", "defaultdict"), ("collections", "Counter")):
-            return _Mapping
-        if module == "builtins" and name in _PLAIN:
-            return _PLAIN[name]
-        return type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
+        stand_in = type("StandIn", (StandIn,), {"name": f"{module}.{name}"})
+        return KNOWN.get(module, {}).get(name, stand_in)
 
     def persistent_load(self, key):
         _, dtype, name, _, count = key[:5]
@@ -186,3 +175,13 @@ def _tensor(storage, offset, size, stride, *_):
     if math.prod(size) > len(storage):
         raise ValueError(f"a tensor of shape {tuple(size)} in {len(storage)} numbers")
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
+
+
+KNOWN = {  # module -> what is read as it is
+    "torch._utils": {"_rebuild_tensor": _tensor, "_rebuild_tensor_v2": _tensor},
+    "torch": {"Size": torch.Size, **_DTYPES},
+    "collections": {
+        "OrderedDict": collections.OrderedDict, "defaultdict": _Mapping, "Counter": _Mapping,
+    },
+    "builtins": _PLAIN,
+}  # fmt: skip

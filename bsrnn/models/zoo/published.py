@@ -4,7 +4,9 @@
     separator = from_state_dict(state, config={...})     # the original's names and settings
     state = to_published(separator)                      # bit for bit the original's again
 
-The families are data in `families`, `bandit` and `roformer`.
+`load` goes one way, each step in one place: name or address -> file (`registry`, `downloads`) ->
+weights and settings (`checkpoints.read`, `pickles`) -> family (`recognise`) -> config (its own
+`configure`) -> network -> our weights (`layouts`) -> passport.
 """
 
 from pathlib import Path
@@ -23,6 +25,7 @@ from bsrnn.models.zoo import (
     d3net_files,
     downloads,
     families,
+    layouts,
     registry,
     roformer,
 )
@@ -40,15 +43,18 @@ FAMILIES = {
 STEM_NAMES = ("vocals", "bass", "drums", "other", "speech", "music", "effects")
 
 
+# ---- From a name to a file, from a file to a separator -------------------------------------------
+
+
 def load(path, device="cpu", config=None, stems=None, family=None, average=False):
     """A separator in evaluation mode from a file, a folder with a file per stem, an address, or a
     name.
 
-    path: a file of `save`; or a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
-    recognised; or D3Net's .h5; or a folder of those. Or the address of such a file, https://... or
-    hf://owner/repository/file. Or, without regard to case, the name of published weights
-    (`registry.listing()`); or "music" or "scenes", the small models of this repository (a folder of
-    that name is "./music"); or a system of `baselines`, such as "hpss". What is downloaded is kept.
+    path: a file of `save`; a published .ckpt, .pt, .pth, .chpt or .safetensors, whose family is
+    recognised; D3Net's .h5; a folder of those. Or the address of a file, https://... or
+    hf://owner/repository/file. Or, without regard to case, a name: of published weights
+    (`registry.listing()`), "music" or "scenes", the small models of this repository (a folder of
+    that name is "./music"), or a system of `baselines`. What is downloaded is kept.
     What the file does not tell comes from a YAML file beside it (hparams.yaml, config.yaml or the
     file's own name), from `config` (the original's settings: a dictionary, a YAML file or its
     address), `family` and `stems` (names of the outputs, in the file's order). `average`: use the
@@ -57,8 +63,11 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     """
     device, given, known = pick_device(device), _given(config), {}
     name = _name(path)
-    if name in baselines.NAMES:
-        return _baseline(name, device)
+    if name in baselines.FLOORS:
+        return baselines.FLOORS[name]()
+    if name in baselines.WEIGHTS:
+        parts = [load(weights, device) for weights in baselines.WEIGHTS[name]]
+        return _joined(parts, parts[0].passport)
     if name in registry.EMBEDDED:
         path = registry.embedded(name)
     elif name:
@@ -85,30 +94,12 @@ def load(path, device="cpu", config=None, stems=None, family=None, average=False
     return separator.to(device).eval()
 
 
-def _read(path: Path, given: dict, stems, family, average: bool):
-    """The separator of one file."""
-    if checkpoints.is_own(path):
-        return checkpoints.load_own(path)
-    if path.suffix == ".h5":
-        return d3net_files.load_h5(path, given, {})
-    content = checkpoints.read(path)
-    state = _averaged(content.state, content.average, path) if average else content.state
-    separator = baselines.from_state(state, path.stem.split("-")[0], path.name)
-    if separator is None:
-        given = {**content.settings, **given, "anonymous": False}
-        if path.stem in STEM_NAMES:
-            given["expected_stems"] = [path.stem]
-        with checkpoints.guarded(path.name):
-            separator = from_state_dict(state, family, given, stems)
-    separator.passport["file"] = path.name
-    return separator
-
-
 def _given(config) -> dict:
     """Settings from a dictionary, a YAML file, or the address of one."""
+    if downloads.is_address(config):
+        config = downloads.settings_at(str(config))
     if isinstance(config, str | Path):
-        remote = downloads.is_address(config)
-        return checkpoints.read_settings(downloads.settings_at(str(config)) if remote else config)
+        return checkpoints.read_settings(config)
     return dict(config or {})
 
 
@@ -116,11 +107,10 @@ def _name(path) -> str:
     """The name that `path` is; "" for a file, a folder or an address."""
     if str(path) in registry.EMBEDDED:
         return str(path)
-    file, published = Path(path), registry.passports()
+    file, published, networks = Path(path), registry.passports(), presets()
     whole = file.suffix.lower() in downloads.SUFFIXES or len(file.parts) != 1
     if whole or file.exists() or downloads.is_address(path):
         return ""
-    networks = presets()
     known = [*baselines.NAMES, *registry.EMBEDDED, *published, *networks]
     name = choose(alike(path, known), known, "checkpoint file or published weights")
     if name in networks and name not in published:
@@ -141,26 +131,39 @@ def _refuse_unbuilt(where, settings=None) -> None:
             roformer.flat(settings)
 
 
-def _baseline(name: str, device):
-    if name in baselines.FLOORS:
-        return baselines.FLOORS[name]()
-    parts = [load(weights, device) for weights in baselines.WEIGHTS[name]]
-    return parts[0] if len(parts) == 1 else _joined(parts, parts[0].passport)
-
-
 def _joined(separators, passport: dict):
     """Several separators as one; some kinds share a filter over all of their targets."""
+    if len(separators) == 1:
+        return separators[0]
     (kind, *others) = {type(one) for one in separators}
     join = SeparatorBag if others else getattr(kind, "joined", SeparatorBag)
     return join(separators, passport)
 
 
-def _averaged(state: dict, average, path) -> dict:
-    """The averaged copy, a list in the order of the parameters, under their names."""
-    names = [name for name in state if "window" not in name]
-    if average is None or len(average) != len(names):
-        raise DataError(f"{path.name}: holds no averaged copy of its weights")
-    return dict(zip(names, average, strict=True))
+def _read(path: Path, given: dict, stems, family, average: bool):
+    """The separator of one file."""
+    if checkpoints.is_own(path):
+        return checkpoints.load_own(path)
+    if path.suffix == ".h5":
+        return d3net_files.load_h5(path, given)
+    state, settings, copy = checkpoints.read(path)
+    if average:
+        names = [name for name in state if "window" not in name]
+        if copy is None or len(copy) != len(names):
+            raise DataError(f"{path.name}: holds no averaged copy of its weights")
+        state = dict(zip(names, copy, strict=True))
+    separator = baselines.from_state(state, path.stem.split("-")[0], path.name)
+    if separator is None:
+        given = {**settings, **given, "anonymous": False}
+        if path.stem in STEM_NAMES:
+            given["expected_stems"] = [path.stem]
+        with checkpoints.guarded(path.name):
+            separator = from_state_dict(state, family, given, stems)
+    separator.passport["file"] = path.name
+    return separator
+
+
+# ---- From weights in memory to a separator, and back ---------------------------------------------
 
 
 def from_state_dict(state, family=None, config=None, stems=None):
@@ -180,7 +183,9 @@ def from_state_dict(state, family=None, config=None, stems=None):
         given["stems"] = list(stems)
     given.setdefault("anonymous", True)  # without a name, a stem is called "target"
     state = {name: torch.as_tensor(tensor) for name, tensor in state.items()}
-    kind = _kind(state, family)
+    kind = recognise(state)
+    if family and (kind, family_named(family)) != (bandit.DEDICATED, bandit.BANDIT):
+        kind = family_named(family)  # else one publication, two layouts
     if kind.dedicated is None:
         return _one(kind, given, state)
     parts = {stem: part for stem, part in kind.dedicated(state).items() if stem}
@@ -199,10 +204,9 @@ def to_published(separator, family=None) -> dict:
             for name, tensor in to_published(one, family).items()
         }
     kind = family_named(family or separator.passport.get("family", ""))
-    own = separator.state_dict()
-    found = {e.theirs: e.layout.write(own[e.ours][e.index]) for e in kind.plan(separator.config)}
     old, new = separator.passport.get("renamed") or ("", "")
-    return {_renamed(name, new, old): tensor.contiguous() for name, tensor in found.items()}
+    state = layouts.to_theirs(kind, separator)
+    return {_renamed(name, new, old): tensor for name, tensor in state.items()}
 
 
 def family_named(name: str) -> Family:
@@ -220,16 +224,6 @@ def recognise(state) -> Family:
             return family
     first = ", ".join(list(state)[:3])
     raise DataError(f"no known network has weights named {first}: known are {', '.join(FAMILIES)}")
-
-
-def _kind(state, family) -> Family:
-    found = recognise(state)
-    if family is None:
-        return found
-    wanted = family_named(family)
-    if wanted is bandit.BANDIT and found is bandit.DEDICATED:  # one publication, two layouts
-        return found
-    return wanted
 
 
 def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
@@ -257,11 +251,9 @@ def _one(kind: Family, given: dict, state: dict) -> BandSplitSeparator:
             passport["renamed"] = [old, new]
             state = {_renamed(name, old, new): tensor for name, tensor in state.items()}
     separator = cpu.attach(BandSplitSeparator(model, passport))
-    computed = {name for name in state if any(part in name for part in kind.computed)}
-    for name in computed:
-        _check_computed(model, name, state[name], what)
-    state = {name: tensor for name, tensor in state.items() if name not in computed}
-    checkpoints.load_strictly(separator, _to_ours(kind, separator, state, what), what)
+    for name in [name for name in state if any(part in name for part in kind.computed)]:
+        _check_computed(model, name, state.pop(name), what)
+    checkpoints.load_strictly(separator, layouts.to_ours(kind, separator, state, what), what)
     return separator.eval()
 
 
@@ -280,32 +272,3 @@ def _check_computed(config, name: str, tensor, what: str) -> None:
 
 def _renamed(name: str, old: str, new: str) -> str:
     return new + name.removeprefix(old) if old and name.startswith(old) else name
-
-
-def _to_ours(family: Family, separator, state: dict, what: str) -> dict:
-    """Our state dict from theirs, in strict correspondence."""
-    own = separator.state_dict()
-    made = {name: torch.full_like(x, float("nan")) for name, x in own.items()}
-    read: dict[tuple, str] = {}
-    known = set()
-    for ours, theirs, layout, index, optional in family.plan(separator.config):
-        known.add(theirs)
-        if theirs not in state:
-            if not optional:
-                raise DataError(f"{what} misses {theirs}")
-            made[ours] = own[ours]
-            continue
-        tensor = state[theirs].detach().to(torch.float32)
-        expected = layout.write(own[ours][index]).shape
-        if tensor.shape != expected:
-            shapes = f"{tuple(tensor.shape)} instead of {tuple(expected)}"
-            raise DataError(f"{what} has {theirs} of shape {shapes}")
-        tensor, place = layout.read(tensor), (ours, str(index))
-        if place in read and not torch.equal(made[ours][index], tensor):
-            raise DataError(f"{what}: {theirs} and {read[place]} are one parameter but differ")
-        made[ours][index] = tensor
-        read[place] = theirs
-    unknown = sorted(set(state) - known)
-    if unknown:
-        raise DataError(f"{what} has {len(unknown)} unknown tensors, such as {unknown[0]}")
-    return made

@@ -1,15 +1,10 @@
 """The catalogue of published weights: their passports as data, and what `load` does with a name.
 
 A passport says what the weights were trained on, whether they saw the test songs, and under which
-licence the *weights* are (often another than the code's, often none). `heads` is the order in which
-a file's numbered outputs come, with its source; `loads` says what the name is good for:
-
-    name       `load(name)` downloads the file, and `settings` hold what its shapes do not tell
-    file       the file must be got by hand: `load(path)`
-    reference  no network here reads it
-
-The table is `data/published/weights.csv`; its rows and sources are the ledger's business. Two names
-mean small files of this repository, `data/checkpoints`: they work offline, and teach. Lesson 11.
+licence the *weights* are (often another than the code's, often none). `heads` is the order of a
+file's numbered outputs; `loads` what the name is good for: "name": `load(name)` downloads the file,
+and `settings` hold what its shapes do not tell; "file": it must be got by hand; "reference": no
+network here reads it. The table is `data/published/weights.csv`. Lesson 11.
 """
 
 import csv
@@ -52,19 +47,9 @@ def passports() -> dict[str, dict]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
-def passport(name: str) -> dict:
-    """The passport of the weights `name`; a UsageError names the nearest ones."""
-    known = passports()
-    choose(name, [*EMBEDDED, *known], "checkpoint file or published weights")
-    return known[name]
-
-
 def listing(licence: str | None = None, task: str | None = None) -> list[dict]:
     """Passports of weights that load by name: of one kind of licence ("permissive", "MIT" ...), of
-    one task.
-
-    A name that fits no row raises a UsageError with the nearest one.
-    """
+    one task. A name that fits no row raises a UsageError with the nearest one."""
     rows = [row for row in passports().values() if row["loads"] == "name"]
     licences = {row["weight_licence"] for row in rows} - {""}
     if task is not None:
@@ -78,22 +63,15 @@ def listing(licence: str | None = None, task: str | None = None) -> list[dict]:
 
 
 def lines(rows) -> list[str]:
-    """Passports as a table of text; `passport` has the rest: address, checksum, source."""
+    """Passports as a table of text, without address, checksum, source."""
     cells = [("weights", "task", "MB", "licence", "saw test", "score", "trained on")]
     for row in rows:
+        size = f"{float(row['bytes']) / 1e6:.0f}" if row["bytes"] else ""
         score = f"{row['score_db']} dB {row['score_metric']} {row['score_stem']}"
         score += f", {row['score_test_set'] or '?'}"
-        size = f"{float(row['bytes']) / 1e6:.0f}" if row["bytes"] else ""
-        shown = (
-            row["name"],
-            row["task"],
-            size,
-            row["weight_licence"],
-            row["saw_test"],
-            score if row["score_db"] else "",
-            row["training_data"],
-        )
-        cells.append(tuple(cell or "?" for cell in shown))
+        score = score if row["score_db"] else ""
+        about = row["weight_licence"], row["saw_test"], score, row["training_data"]
+        cells.append(tuple(cell or "?" for cell in (row["name"], row["task"], size, *about)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     pairs = ([c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in cells)
     return ["  ".join(padded).rstrip() for padded in pairs]
@@ -105,23 +83,20 @@ def card(name: str, passport: dict, stems=()) -> str:
     stems = ", ".join(stems or known.get("stems", "").split(";"))
     licence = known.get("weight_licence") or known.get("licence_of_weights")
     saw = known.get("saw_test", "not known")
-    return "\n".join(
-        [
-            f"# {name}",
-            "",
-            f"Separates {stems or 'what its settings say'}.",
-            "",
-            f"- licence of the weights: {licence or 'not known: ask before use'}",
-            f"- trained on: {known.get('training_data', 'not known')}",
-            f"- heard the test songs: {'yes: no score on them counts' if saw == 'yes' else saw}",
-            "",
-            f"    python -m bsrnn separate song.mp3 --model {name}",
-            "",
-            "## Passport",
-            "",
-            *(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items()),
-        ]
-    )
+    rows = "\n".join(f"- {key.replace('_', ' ')}: {value}" for key, value in known.items())
+    return f"""# {name}
+
+Separates {stems or "what its settings say"}.
+
+- licence of the weights: {licence or "not known: ask before use"}
+- trained on: {known.get("training_data", "not known")}
+- heard the test songs: {"yes: no score on them counts" if saw == "yes" else saw}
+
+    python -m bsrnn separate song.mp3 --model {name}
+
+## Passport
+
+{rows}"""
 
 
 # ---- From a name to a file -----------------------------------------------------------------------
@@ -129,7 +104,9 @@ def card(name: str, passport: dict, stems=()) -> str:
 
 def require(name: str) -> dict:
     """The passport of weights that load by name; a UsageError says what else can be done."""
-    known = passport(name)
+    published = passports()
+    choose(name, [*EMBEDDED, *published], "checkpoint file or published weights")
+    known = published[name]
     if known["loads"] == "reference":
         raise UsageError(f"{name} is listed for reference only: {known['note'] or 'not built'}")
     if known["loads"] == "file":
@@ -144,17 +121,17 @@ def require(name: str) -> dict:
 def settings(known: dict) -> dict:
     """What `from_state_dict` needs beside the file: `settings`, which may lie at an address, and
     the stems; DataError where the publisher's order of heads is another than the catalogue's."""
-    from bsrnn.models.zoo.checkpoints import read_settings
-
     given, heads = known["settings"], known["heads"].split(";")
-    if downloads.is_address(given):
+    if not downloads.is_address(given):
+        given = yaml.safe_load(given) or {}
+    else:
+        from bsrnn.models.zoo.checkpoints import read_settings
+
         given = read_settings(downloads.fetch(given, _place(known, "settings.yaml")))
         named = [str(x).lower() for x in given.get("training", {}).get("instruments") or ()]
         if len(heads) > 1 and set(named) == set(heads) and named != heads:
             words = f"{known['name']}: its settings order its heads {named}, the catalogue {heads}"
             raise DataError(f"{words}: report it, and load the file by its path")
-    else:
-        given = yaml.safe_load(given) or {}
     stems = {"stems": heads} if heads[0] else {"expected_stems": known["stems"].split(";")}
     return {**given, **stems}
 
@@ -201,18 +178,17 @@ def _unpack(archive: Path, target: Path) -> None:
     """The checkpoint files of a zip, all in one folder; whole or not at all."""
     import zipfile
 
-    temporary = target.with_name(f"{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    part = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     try:
         with zipfile.ZipFile(archive) as files:
-            for member in files.namelist():
-                if member.endswith(downloads.SUFFIXES):  # the last part of its path: no way out
-                    path = temporary / Path(member).name
-                    with files.open(member) as old, open(path, "wb") as new:
-                        shutil.copyfileobj(old, new)
-        os.replace(temporary, target)
+            for entry in files.infolist():
+                if entry.filename.endswith(downloads.SUFFIXES):
+                    entry.filename = Path(entry.filename).name  # no folders: no way out
+                    files.extract(entry, part)
+        os.replace(part, target)
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{archive}: cannot unpack it ({error}); delete it and try again") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)

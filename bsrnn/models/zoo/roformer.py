@@ -8,21 +8,19 @@ as in github ZFTurbo/Music-Source-Separation-Training. Lesson 14.
 """
 
 import re
+from dataclasses import replace
 
 from bsrnn.audio.stft import StftConfig
 from bsrnn.common import UsageError
-from bsrnn.models.blocks import MaskConfig, RoformerBlock, SplitConfig
 from bsrnn.models.config import ModelConfig
+from bsrnn.models.presets import presets
 from bsrnn.models.zoo.layouts import (
-    Entry,
+    RMS_NORM,
     Family,
     grid_of,
-    mask_plan,
+    heads,
     numbered,
-    pair,
-    rms,
     scheme_of,
-    split_plan,
     stems_of,
     widths_of,
 )
@@ -53,7 +51,7 @@ def roformer_sizes(state) -> dict:
     }
 
 
-def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConfig:
+def _config(given: dict, preset: str, scheme: str, hidden_layers: int) -> ModelConfig:
     n_fft = given.get("stft_n_fft", 2048)
     window = given.get("stft_win_length", n_fft)
     count = given.get("num_stems", 1)
@@ -62,7 +60,9 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
     stems = stems_of(given, [str(stem).lower() for stem in named], count)  # some write Vocals
     if len(stems) != count:
         raise UsageError(f"the checkpoint has {count} stems: name as many, not {list(stems)}")
-    return ModelConfig(
+    base = presets()[preset]
+    return replace(
+        base,
         stems=stems,
         scheme=scheme,
         sample_rate=given.get("sample_rate", 44100),
@@ -73,12 +73,10 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
             scale="length" if given.get("stft_normalized") else "none",
             win_length=0 if window == n_fft else window,
         ),
-        channel_handling="joint",
-        norm_eps=1e-12,
         features=given["dim"],
         repeats=given["depth"],
-        split=SplitConfig(norm="rms"),
-        block=RoformerBlock(
+        block=replace(
+            base.block,
             transformer_heads=given.get("heads", 8),
             head_features=given.get("dim_head", 64),
             time_depth=given.get("time_transformer_depth", 2),
@@ -87,13 +85,13 @@ def _config(given: dict, scheme, hidden_layers: int, **differences) -> ModelConf
             position="pope" if given.get("use_pope") else "rotary",
             skip=given.get("skip_connection", False),
         ),
-        mask=MaskConfig(
-            norm="none",
+        mask=replace(
+            base.mask,
             hidden=given["dim"] * given.get("mlp_expansion_factor", 4),
             hidden_layers=hidden_layers,
             zero_dc=given.get("zero_dc", True),
         ),
-    ).replace(**differences)
+    )
 
 
 BUILT = {
@@ -127,7 +125,6 @@ def flat(given: dict) -> dict:
 
 
 def bs_sizes(state) -> dict:
-    """The settings that shapes tell, in its words."""
     channels, n_fft = grid_of(state, "band_split.to_features.{}.0.gamma")
     widths = widths_of(state, "band_split.to_features.{}.0.gamma", 2 * channels)
     bands = {"freqs_per_bands": widths, "stereo": channels == 2, "stft_n_fft": n_fft}
@@ -135,69 +132,59 @@ def bs_sizes(state) -> dict:
 
 
 def bs_config(given: dict, state) -> ModelConfig:
-    """BS-RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = flat(given)
     widths, rate = tuple(given["freqs_per_bands"]), given.get("sample_rate", 44100)
     scheme, _ = scheme_of(widths, ("bs-roformer",), given.get("stft_n_fft", 2048), (rate,))
     depth = given.get("mask_estimator_depth", given.get("linears", 2))
-    return _config(given, scheme, depth - 1, last_norm=True)
+    return _config(given, "bs-roformer", scheme, depth - 1)
 
 
 def mel_config(given: dict, state) -> ModelConfig:
-    """Mel-Band RoFormer's settings (`given`, in its words) and shapes as a ModelConfig."""
     given = {"stereo": True, **flat(given)}
     depth = given.get("mask_estimator_depth", given.get("linears", 2) - 1)
-    scheme = f"mel-roformer{given['num_bands']}"
-    return _config(given, scheme, depth, axis_norm=True, overlap="mean")
+    return _config(given, "mel-roformer", f"mel-roformer{given['num_bands']}", depth)
 
 
-def roformer_plan(config: ModelConfig):
-    """Where each weight of ours stands in the RoFormers' files."""
-    features = "band_split.to_features.{k}"
-    yield from split_plan(config, f"{features}.0", f"{features}.1", order="bcp")
-    depths = {"time": config.block.time_depth, "band": config.block.band_depth}
-    if config.block.linear_depth:
-        depths = {"linear": config.block.linear_depth, **depths}
-    for r in range(config.repeats):
-        for place, (axis, depth) in enumerate(depths.items()):
-            yield from _transformer(config, axis, depth, f"sequence.{r}.{axis}", (r, place))
-    if config.block.last_norm:
-        yield from rms("sequence.last_norm", "final_norm")
-    for number, stem in enumerate(config.stems):
-        head = f"mask_estimators.{number}.to_freqs.{{k}}.0"
-        layers = [f"{head}.{2 * place}" for place in range(config.mask.hidden_layers + 1)]
-        yield from mask_plan(config, stem, layers, "gbcp")
-
-
-def _transformer(config, axis, depth, ours, number):
-    theirs = "layers.{}.{}".format(*number)
-    for layer in range(depth):
-        attention, name = f"{ours}.steps.{2 * layer}", f"{theirs}.layers.{layer}.0"
-        yield from rms(f"{attention}.norm", f"{name}.norm")
-        if axis == "linear":
-            yield Entry(f"{attention}.temperature", f"{name}.temperature")
-            yield Entry(f"{attention}.qkv.weight", f"{name}.to_qkv.0.weight")
-            yield Entry(f"{attention}.out.weight", f"{name}.to_out.1.weight")
-        else:
-            yield Entry(f"{attention}.qkv.weight", f"{name}.to_qkv.weight")
-            yield Entry(f"{attention}.out.weight", f"{name}.to_out.0.weight")
-            yield from pair(f"{attention}.gate", f"{name}.to_gates")
-            yield from _position(config, f"sequence.positions.{axis}", name)
-        forward, name = f"{ours}.steps.{2 * layer + 1}", f"{theirs}.layers.{layer}.1.net"
-        yield from rms(f"{forward}.0", f"{name}.0")
-        yield from pair(f"{forward}.1", f"{name}.1")
-        yield from pair(f"{forward}.3", f"{name}.4")
-    if config.block.axis_norm:
-        yield from rms(f"{ours}.norm", f"{theirs}.norm")
-
-
-def _position(config, ours, theirs):
-    """One object per axis, listed under every attention. Older files lack the frequencies."""
-    frequencies = "rotary_embed.freqs"
-    if config.block.position == "pope":
-        frequencies = "pope_embed.inv_freqs"
-        yield Entry(f"{ours}.angle", f"{theirs}.pope_embed.bias")
-    yield Entry(f"{ours}.frequencies", f"{theirs}.{frequencies}", optional=True)
+def roformer_names(config: ModelConfig) -> list:
+    """Rules from our names to the RoFormers'. Each axis has one object for positions here, and one
+    under every attention there; older files lack its frequencies."""
+    block = config.block
+    depths = {"linear": block.linear_depth, "time": block.time_depth, "band": block.band_depth}
+    depths = {axis: depth for axis, depth in depths.items() if depth or axis != "linear"}
+    kept = "pope_embed.inv_freqs" if block.position == "pope" else "rotary_embed.freqs"
+    rules = [
+        (r"^split\.norms\.(\d+)", r"band_split.to_features.\1.0"),
+        (r"^split\.linears\.(\d+)", r"band_split.to_features.\1.1"),
+        (r"^sequence\.last_norm", "final_norm"),
+        (r"(\.linear\..+)\.qkv", r"\1.to_qkv.0"),
+        (r"(\.linear\..+)\.out", r"\1.to_out.1"),
+        (r"\.qkv", ".to_qkv"),
+        (r"\.out\.weight", ".to_out.0.weight"),
+        (r"\.gate", ".to_gates"),
+    ]
+    for place, (axis, depth) in enumerate(depths.items()):
+        layers = [
+            f"layers.{r}.{place}.layers.{layer}.0"
+            for r in range(config.repeats)
+            for layer in range(depth)
+        ]
+        position = rf"^sequence\.positions\.{axis}"
+        rules += [
+            (rf"^sequence\.(\d+)\.{axis}", rf"layers.\1.{place}"),
+            (rf"{position}\.angle", [f"{layer}.pope_embed.bias" for layer in layers]),
+            (rf"{position}\.frequencies", [f"{layer}.{kept}" for layer in layers], "optional"),
+        ]
+    for layer in range(max(depths.values())):
+        rules += [
+            (rf"\.steps\.{2 * layer}\.", f".layers.{layer}.0."),
+            (rf"\.steps\.{2 * layer + 1}\.", f".layers.{layer}.1.net."),
+        ]
+    rules += [(r"net\.3\.", "net.4."), *heads(config, "mask_estimators.{number}.to_freqs")]
+    for layer in range(config.mask.hidden_layers):
+        number = rf"\.{layer}" if config.mask.form == "options" else ""
+        rules.append((rf"\.hidden\.(\d+){number}", rf".\1.0.{2 * layer}"))
+    last = 2 * config.mask.hidden_layers
+    return [*rules, (r"to_freqs\.out\.(\d+)", rf"to_freqs.\1.0.{last}"), *RMS_NORM]
 
 
 UNBUILT = (
@@ -210,16 +197,17 @@ BS_ROFORMER = Family(
     ("band_split.to_features.", "final_norm."),
     bs_sizes,
     bs_config,
-    roformer_plan,
+    roformer_names,
+    split="bcp",
+    out="gbcp",
     aliases=("bs_roformer", "BSRoformer"),
     unbuilt=UNBUILT,
 )
-MEL_ROFORMER = Family(
-    "mel-roformer",
-    ("band_split.to_features.", "layers.0.0.norm."),
-    roformer_sizes,
-    mel_config,
-    roformer_plan,
+MEL_ROFORMER = replace(
+    BS_ROFORMER,
+    name="mel-roformer",
+    marks=("band_split.to_features.", "layers.0.0.norm."),
+    sizes=roformer_sizes,
+    configure=mel_config,
     aliases=("mel_band_roformer", "MelBandRoformer"),
-    unbuilt=UNBUILT,
 )

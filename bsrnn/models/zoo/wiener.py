@@ -1,8 +1,7 @@
 """Multichannel Wiener filter: several estimates of one mixture made to agree with it.
 
 Each source is modelled as Gaussian with a power v(f, t) and a spatial covariance R(f), both taken
-from its estimate; the filter is the best linear guess of each source from the mixture. Where the
-covariance of the mixture can be inverted, the outputs add up to the mixture.
+from its estimate; the filter is the best linear guess of each source from the mixture.
 
 References: Duong, Vincent and Gribonval 2010, "Under-determined reverberant audio source separation
 using a full-rank spatial covariance model"; Nugraha, Liutkus and Vincent 2016. The defaults are
