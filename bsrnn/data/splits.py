@@ -1,4 +1,4 @@
-"""Which songs train, which validate: the official MUSDB18 list, and a stated rule without it."""
+"""Which songs train, which validate: the official MUSDB18 list, and a rule where it is not."""
 
 import hashlib
 
