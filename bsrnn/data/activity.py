@@ -13,37 +13,27 @@ References: Luo & Yu 2022 (arXiv 2209.15174), section III-B; Watcharasupat et al
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bsrnn.common import DataError, choose, whole
-from bsrnn.settings import checked
 
-Share = Annotated[float, (0.0, 1.0)]
-Seconds = Annotated[float, (1e-3, 3600.0)]
-_MEASURES = ("rms", "mean-square", "root-abs")
+WINDOW_S, HOP_S = 6.0, 3.0  # length of a segment, from one to the next
+CHUNKS = 10  # of a segment
+SHARE = 0.5  # a segment is kept if more than this share of its chunks is loud
+BOUND = 1e-3  # lowest threshold, in the unit of the measure
+FLOOR = 1e-5  # the level of a chunk of digital silence
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """When a chunk is loud and a segment is kept; the defaults are those of the repositories."""
+    """When a chunk is loud; the defaults are those of the repositories."""
 
     measure: str = "rms"  # level of a chunk: "rms", "mean-square" or "root-abs"
     pooled: bool = False  # channels measured together; else each judges and all must agree
-    quantile: Share = 0.15  # of the levels; 0: only the bound decides
+    quantile: float = 0.15  # of the levels; 0: only the bound decides
     quantile_over: str = "segment"  # or "track": all chunks of all segments
-    bound: Share = 1e-3  # lowest threshold, in the unit of the measure
-    floor: Share = 1e-5  # the level of a chunk of digital silence
-    window_s: Seconds = 6.0  # length of a segment
-    hop_s: Seconds = 3.0  # from one segment to the next
-    chunks: Annotated[int, (1, 10_000)] = 10  # of a segment
-    share: Share = 0.5  # a segment is kept if more than this share of its chunks is loud
-
-    def __post_init__(self):
-        checked(self)
-        choose(self.measure, _MEASURES, "measure")
-        choose(self.quantile_over, ("segment", "track"), "quantile_over")
 
 
 _RULES = {
@@ -80,10 +70,10 @@ class Segments(NamedTuple):
 def chunk_levels(waveform: np.ndarray, rule: Rule) -> np.ndarray:
     """Level of each chunk of (C, L): (C, chunks), or (1, chunks) if the rule pools channels.
 
-    >>> chunk_levels(np.ones((2, 100)), Rule(chunks=2)).tolist()
-    [[1.0, 1.0], [1.0, 1.0]]
+    >>> chunk_levels(np.ones((2, 100)), Rule(pooled=True)).tolist() == [[1.0] * 10]
+    True
     """
-    count = min(rule.chunks, waveform.shape[-1])
+    count = min(CHUNKS, waveform.shape[-1])
     samples = waveform.shape[-1] // count * count
     parts = waveform[:, :samples].reshape(len(waveform), count, -1)  # (C, L) -> (C, chunks, n)
     if rule.measure == "root-abs":
@@ -93,30 +83,30 @@ def chunk_levels(waveform: np.ndarray, rule: Rule) -> np.ndarray:
     if rule.pooled:
         levels = levels.mean(axis=0, keepdims=True)  # (1, chunks)
     levels = levels if rule.measure == "mean-square" else np.sqrt(levels)
-    return np.where(levels == 0, rule.floor, levels)
+    return np.where(levels == 0, FLOOR, levels)
 
 
 def loud(levels: np.ndarray, rule: Rule) -> np.ndarray:
     """Which chunks of (C, G, chunks) levels are loud. NaN counts as loud: it must not be hidden."""
-    threshold = rule.bound
+    threshold = BOUND
     if rule.quantile:
         axes = -1 if rule.quantile_over == "segment" else (-2, -1)
-        threshold = np.quantile(levels, rule.quantile, axis=axes, keepdims=True)
-        threshold = np.maximum(threshold, rule.bound)
+        quantile = np.quantile(levels, rule.quantile, axis=axes, keepdims=True)
+        threshold = np.maximum(quantile, BOUND)
     return ~(levels <= threshold)
 
 
 def segments(waveform: np.ndarray, sample_rate: int, rule: Rule) -> Segments:
     """Cut a stem (C, L) into segments and judge them. A stem shorter than a segment is one."""
     length = waveform.shape[-1]
-    window = min(round(rule.window_s * sample_rate), length)
+    window = min(round(WINDOW_S * sample_rate), length)
     if not window:
         raise DataError("a stem without samples has no activity: leave it out")
-    hop = max(1, round(rule.hop_s * sample_rate))
+    hop = max(1, round(HOP_S * sample_rate))
     starts = np.arange(0, length - window + 1, hop)  # (G,)
     levels = [chunk_levels(waveform[:, start : start + window], rule) for start in starts]
     levels = np.stack(levels, axis=1)  # (C, G, chunks)
-    kept = (loud(levels, rule).mean(axis=-1) > rule.share).all(axis=0)  # (G,)
+    kept = (loud(levels, rule).mean(axis=-1) > SHARE).all(axis=0)  # (G,)
     return Segments(starts, starts + window, levels, kept)
 
 

@@ -1,7 +1,4 @@
-"""Does a mixture file belong to its stems? How far it is from their sum, and the likely cause.
-
-Lesson 01.
-"""
+"""Does a mixture file belong to its stems? How far it is from their sum, and the likely cause."""
 
 import numpy as np
 

@@ -73,7 +73,9 @@ class Inventory:
     unused: list[tuple[str, str]] = field(default_factory=list)
 
     def leave(self, path, why: str) -> None:
-        self.unused.append((str(path), why))
+        """Say that something is not used; notes beside the sound are not missed."""
+        if not _is_note(Path(path)):
+            self.unused.append((str(path), why))
 
 
 def inventory(root: Path) -> Inventory:
@@ -96,7 +98,7 @@ def inventory(root: Path) -> Inventory:
         _section(root, "", result)
         return result
     for path in _visible(root):
-        if path not in sections and not _is_note(path):
+        if path not in sections:
             result.leave(path, BESIDE)
     for path in sorted(sections, key=lambda path: list(SUBSETS).index(sections[path])):
         _section(path, sections[path], result)
@@ -184,7 +186,7 @@ def _section(folder: Path, subset: str, result: Inventory) -> None:
             result.songs.append(Found(path.name.removesuffix(".stem.mp4"), subset, files))
         elif path.is_dir():
             _song_folder(path, path.name, subset, result)
-        elif not _is_note(path):
+        else:
             result.leave(path, BESIDE if _is_sound(path) else NOT_READ)
 
 
@@ -193,11 +195,10 @@ def _song_folder(path: Path, name: str, subset: str, result: Inventory) -> None:
     sounds = [file for file in _visible(path) if _is_sound(file)]
     inner = [folder for folder in _visible(path) if folder.is_dir()]
     for file in _visible(path):
-        if file.is_file() and file not in sounds and not _is_note(file):
+        if file.is_file() and file not in sounds:
             result.leave(file, NOT_READ)
     if sounds:
-        files = _stem_files(sounds, result)
-        result.songs.append(Found(name, subset, files))
+        result.songs.append(Found(name, subset, _stem_files(sounds, result)))
         for folder in inner:
             result.leave(folder, "a folder inside a song")
     elif len(inner) == 1 and inner[0].name.lower() in ("stems", "audio", "multitrack"):
@@ -244,20 +245,18 @@ def _without_prefix(names: list[str]) -> dict[str, str]:
 
 def _songs_by_stem(folder: Path, subset: str, result: Inventory) -> None:
     songs: dict[str, dict] = {}
+    folders = [path for path in _visible(folder) if path.is_dir()]
     for path in _visible(folder):
-        if not path.is_dir():
-            if not _is_note(path):
-                result.leave(path, BESIDE)
-            continue
-        stem = stem_name(path.name)
-        if missing_from(path.name) and len([p for p in _visible(folder) if p.is_dir()]) > 2:
+        if path not in folders:
+            result.leave(path, BESIDE)
+        elif missing_from(path.name) and len(folders) > 2:
             result.leave(path, A_SUM)
-            continue
-        for file in _visible(path):
-            if _is_sound(file):
-                songs.setdefault(file.stem, {}).setdefault(stem, (file, 0))
-            elif not _is_note(file):
-                result.leave(file, NOT_READ)
+        else:
+            for file in _visible(path):
+                if _is_sound(file):
+                    songs.setdefault(file.stem, {}).setdefault(stem_name(path.name), (file, 0))
+                else:
+                    result.leave(file, NOT_READ)
     result.songs += [Found(name, subset, files) for name, files in sorted(songs.items())]
 
 
@@ -293,10 +292,7 @@ def _from_table(path: Path) -> Inventory:
 
 
 def common_stems(songs: list[Found], orders) -> tuple[tuple[str, ...], list[str]]:
-    """(stems of most songs, in the order of a known set where it is one; stems of few songs).
-
-    A stem that fewer than half of the songs have would cost all the others.
-    """
+    """(stems of at least half of the songs, in the order of a known set where it is one; others)"""
     counts = Counter(stem for song in songs for stem in song.files if stem != MIXTURE)
     kept = {stem for stem, count in counts.items() if 2 * count >= len(songs)}
     rare = sorted(set(counts) - kept)

@@ -11,9 +11,9 @@ from typing import Annotated
 
 from bsrnn.common import UsageError, choose
 from bsrnn.data import activity
-from bsrnn.data.activity import Share
 from bsrnn.settings import Json, checked
 
+Share = Annotated[float, (0.0, 1.0)]
 Gain = Annotated[float, (-200.0, 200.0)]
 Level = Annotated[float, (0.0, 200.0)]
 

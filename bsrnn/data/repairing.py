@@ -20,13 +20,12 @@ from bsrnn.data.stems import MISSING, ORDERS
 SEEKABLE = (".wav", ".flac")
 
 
-def repair(root, out, missing: str = "leave out", progress=None):
-    """Write the songs of `root` into the new folder `out` as `[subset/]<song>/<stem>.wav`.
+def repair(root, out, missing: str = "leave out"):
+    """Write the songs of `root` into the new folder `out` as `[subset/]<song>/<stem>.wav`, all at
+    the rate that most have, stems of one song as long as the longest; a kill leaves whole songs.
 
-    All get the rate that most have, and stems of one song the length of the longest. missing: what
-    becomes of a song without one of the usual stems, as in `bsrnn.data.open`. progress: called
-    after each song. Returns a pandas frame: song, file, action. A kill leaves whole songs only.
-    Raises UsageError (`out` is there already), DataError (nothing to repair).
+    missing: as in `bsrnn.data.open`. Returns a pandas frame: song, file, action. Raises UsageError
+    (`out` is there already), DataError (nothing to repair).
     """
     import pandas as pd
 
@@ -42,8 +41,6 @@ def repair(root, out, missing: str = "leave out", progress=None):
     rows = [("", what, f"not used: {why}") for what, why in inventory.unused]
     for song, known in zip(inventory.songs, infos, strict=True):
         rows += [(song.name, *row) for row in _song(song, known, stems, rate, out, missing)]
-        if progress:
-            progress()
     return pd.DataFrame(rows, columns=["song", "file", "action"])
 
 

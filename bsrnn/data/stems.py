@@ -73,11 +73,11 @@ class Song:
         """All stems, in order: name -> (C, L)."""
         return {stem: self.read(stem, start, samples) for stem in self.stems}
 
-    def mixture_file(self, start: int = 0, samples: int | None = None) -> np.ndarray | None:
+    def mixture_file(self) -> np.ndarray | None:
         """The published mixture (C, L), None where there is none. It differs from the sum of the
         stems by rounding in MUSDB18-HQ, at 21-35 dB in MUSDB18's AAC files."""
         source = self.mixture_source
-        return self._read(MIXTURE, source, start, samples) if source else None
+        return self._read(MIXTURE, source, 0, None) if source else None
 
     def _read(self, stem, source, start, samples):
         if not 0 <= start < self.samples:
@@ -191,15 +191,6 @@ class Dataset:
         import pandas as pd
 
         return pd.DataFrame([_row(song) for song in self.songs])
-
-    def check(self) -> "Dataset":
-        """Read everything before training; DataError on the first NaN, damage or silent song."""
-        for song in self.songs:
-            if all(not waveform.any() for waveform in song.sources().values()):
-                raise DataError(
-                    f"song {song.name!r} is silent in every stem: leave it out of training"
-                )
-        return self
 
 
 def _row(song: Song) -> dict:

@@ -105,10 +105,8 @@ def _song_names(train: int, test: int, seed: int) -> list:
 
 
 def _build(root, options: dict, plan: list, mixture: str, compose) -> Path:
-    """Write a set into `root`, whole or not at all, or reuse what is there.
-
-    plan: (subset, name, place) of every song; with the seed the place decides how it sounds.
-    """
+    """Write a set into `root`, whole or not at all, or reuse what is there. plan: (subset, name,
+    place) of every song; with the seed the place decides how it sounds."""
     root = Path(root).expanduser().absolute()
     card = {
         "generator": "bsrnn.data.toyband", "version": VERSION, "licence": LICENCE,
