@@ -46,14 +46,15 @@ def options(separator, compile: bool = False) -> dict:
 
 
 def measure(
-    separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False, channels=None
-):
+    separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False, channels=None,
+    clock=time.perf_counter,
+):  # fmt: skip
     """Time separators on one mixture of `seconds`; a pandas frame, one row per thread count.
 
     separators: name -> a separator, or name -> {option: separator}, whose first option is what the
     others are compared with. A separator is anything with .sample_rate, .config or .channels, and
     a call (B, C, L) -> (B, S, C, L).
-    channels: of the mixture; None: 2, or what the network was made for.
+    channels: of the mixture; None: 2, or what the network was made for. clock: of the seconds.
 
     Columns: model, option, threads, input_s, median_s, fastest_s, ratio (time of the first option
     over this one's), real_time (median_s / input_s), gflops and of_peak (where `cost` knows the
@@ -79,7 +80,7 @@ def measure(
                 for count in threads:
                     torch.set_num_threads(count)
                     bar.set_description(f"{name}, {count} threads")
-                    rows += _rounds(name, options, mixture, seconds, repeats, bar.update)
+                    rows += _rounds(name, options, mixture, seconds, repeats, bar.update, clock)
         finally:
             torch.set_num_threads(before)
     return pd.DataFrame(rows)
@@ -91,7 +92,7 @@ def write(frame, path) -> None:
         frame.to_csv(part, index=False, float_format="%.6g")
 
 
-def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
+def _rounds(name, options, mixture, seconds, repeats, tick, clock) -> list[dict]:
     """Rows of one group at the present number of threads."""
     outputs, memory = {}, {}
     for option, separator in options.items():  # warms up, too
@@ -106,7 +107,7 @@ def _rounds(name, options, mixture, seconds, repeats, tick) -> list[dict]:
     }
     interleaved(products, 1)
     calls = {option: (separator, mixture) for option, separator in options.items()}
-    spent = interleaved({**products, **calls}, repeats)
+    spent = interleaved({**products, **calls}, repeats, clock)
     tick(len(options) * repeats)
     product_s, low_product_s = (statistics.median(spent[product]) for product in products)
     peak = 2 * PEAK_SIZE**3 / product_s / 1e9
