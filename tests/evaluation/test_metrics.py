@@ -257,7 +257,7 @@ def test_score_gives_rows_with_reasons():
         (lambda x: metrics.usdr(x, x[:, :-1]), "pad or cut"),
         (lambda x: metrics.usdr(x, x[:1]), "match the channels"),
         (lambda x: metrics.usdr(x[:, :0], x[:, :0]), "empty"),
-        (lambda x: metrics.usdr(x.T, x.T), "transpose it"),
+        (lambda x: metrics.usdr(*np.ones((2, 99, 2))), "transpose it"),
         (lambda x: metrics.si_sdr(x, x.astype(np.int16)), "full scale is 1.0"),
         (lambda x: metrics.score({"v": x + 0j}, {"v": x}, 10), "complex"),
         (lambda x: metrics.usdr(x, x * math.nan), "not finite"),
