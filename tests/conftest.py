@@ -1,6 +1,7 @@
 """What several test files share: notebooks made on the spot, few threads, fair shares of work."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +13,10 @@ TESTS = Path(__file__).resolve().parent
 GOLDEN = TESTS / "golden"  # outputs of the public implementations
 REAL = TESTS.parents[1] / "shared" / "real"  # stems that are never committed
 NOTEBOOKS = TESTS.parent / "notebooks"
+needs_ffmpeg = pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
+    reason="musdb and museval need ffmpeg and ffprobe on the PATH",
+)
 LONG = ("test_notebooks", "test_browser", "test_readme", "test_claims")  # begun first
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 

@@ -128,10 +128,11 @@ def _table(args):
 
     rows = complexity.table(args.seconds)
     if args.measure:
-        if pick_device(args.device) != "cpu":
-            raise UsageError("the table is measured on a CPU: leave --device out")
-        threads = _threads(args.threads or "1")[0]
-        rows = complexity.measured(rows, args.seconds, threads, args.repeats, progress=True)
+        from bsrnn.training.expense import device_name
+
+        device, threads = pick_device(args.device), _threads(args.threads or "1")[0]
+        rows = complexity.measured(rows, args.seconds, threads, args.repeats, device, progress=True)
+        rows["device"] = device_name(device)
     if args.csv:
         _write(rows, args.csv)
     say(complexity.text(rows))

@@ -1,69 +1,50 @@
 """Source activity detection (SAD): which seconds of a stem are worth training on (lesson 07).
 
-A singer pauses; a segment cut at random may hold no voice at all. Every rule here cuts a stem into
-segments of 6 s that overlap by half, every segment into ten chunks, and keeps a segment if more
-than half of its chunks are loud. The rules differ in what "loud" means:
-
-    paper          mean square of both channels above max(15 % quantile of all chunks of the
-                   *track*, 1e-3); BandIt does it so too (and pads the last segment with zeros)
-    repositories   RMS above max(15 % quantile of the ten chunks of the *segment*, 1e-3), in every
-                   channel: amanteur, its fork crlandsc and magronp
-    root-abs       the same with the root of the mean absolute value: amanteur before June 2023
-    mixer          RMS over both channels above 1e-3, no quantile: what `bsrnn.data.mixing` asks of
-                   the very segment it drew, so that no list has to be made before training
+A rule cuts a stem into segments of 6 s that overlap by half, a segment into ten chunks, and keeps
+a segment if more than half of its chunks are loud. Of ten numbers eight lie above their own 15 %
+quantile: so the quantile of a segment never decides, that of a track does. The paper's "energy" is
+read as the mean square, as BandIt does, which turns 1e-3 into -30 dBFS.
 
     frame = table(bsrnn.data.open("toy"), "paper")     # stem, song, subset, start, end
     write(frame, "lists", "text")
 
-Of ten different numbers eight lie above their own 15 % quantile. So the quantile of the segment
-never decides, and "repositories" says: at least six of ten chunks above -60 dBFS in each channel.
-The paper writes "energy" without a formula; it is read as the mean square, as BandIt does, which
-turns the same 1e-3 into -30 dBFS.
-
-References
-    Luo & Yu 2022 (arXiv 2209.15174), section III-B; Watcharasupat et al. 2024 (arXiv 2309.02539).
+References: Luo & Yu 2022 (arXiv 2209.15174), section III-B; Watcharasupat et al. 2024 (2309.02539).
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bsrnn.common import DataError, choose, whole
-from bsrnn.settings import checked
 
-Share = Annotated[float, (0.0, 1.0)]
-Seconds = Annotated[float, (1e-3, 3600.0)]
-_MEASURES = ("rms", "mean-square", "root-abs")
+WINDOW_S, HOP_S = 6.0, 3.0  # length of a segment, from one to the next
+CHUNKS = 10  # of a segment
+SHARE = 0.5  # a segment is kept if more than this share of its chunks is loud
+BOUND = 1e-3  # lowest threshold, in the unit of the measure
+FLOOR = 1e-5  # the level of a chunk of digital silence
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """When a chunk is loud and a segment is kept; the defaults are those of the repositories."""
+    """When a chunk is loud; the defaults are those of the repositories."""
 
     measure: str = "rms"  # level of a chunk: "rms", "mean-square" or "root-abs"
     pooled: bool = False  # channels measured together; else each judges and all must agree
-    quantile: Share = 0.15  # of the levels; 0: only the bound decides
+    quantile: float = 0.15  # of the levels; 0: only the bound decides
     quantile_over: str = "segment"  # or "track": all chunks of all segments
-    bound: Share = 1e-3  # lowest threshold, in the unit of the measure
-    floor: Share = 1e-5  # the level of a chunk of digital silence
-    window_s: Seconds = 6.0  # length of a segment
-    hop_s: Seconds = 3.0  # from one segment to the next
-    chunks: Annotated[int, (1, 10_000)] = 10  # of a segment
-    share: Share = 0.5  # a segment is kept if more than this share of its chunks is loud
-
-    def __post_init__(self):
-        checked(self)
-        choose(self.measure, _MEASURES, "measure")
-        choose(self.quantile_over, ("segment", "track"), "quantile_over")
 
 
 _RULES = {
-    "paper": Rule(measure="mean-square", pooled=True, quantile_over="track"),
-    "repositories": Rule(),
-    "root-abs": Rule(measure="root-abs"),
-    "mixer": Rule(pooled=True, quantile=0.0),
+    "paper": Rule(measure="mean-square", pooled=True, quantile_over="track"),  # and BandIt
+    "repositories": Rule(),  # amanteur, its fork crlandsc and magronp
+    "root-abs": Rule(measure="root-abs"),  # amanteur before June 2023
+    "mixer": Rule(pooled=True, quantile=0.0),  # what bsrnn.data.mixing asks of what it drew
+}
+_FORMS = {  # of the lists: suffix, and how pandas writes it
+    "text": ("txt", {"sep": "\t", "header": False, "index": False}),  # amanteur, crlandsc
+    "csv": ("csv", {"header": ["track", "ind_beg", "ind_end"], "index_label": "index"}),  # magronp
 }
 
 
@@ -78,7 +59,7 @@ def rule(name: str) -> Rule:
 
 
 class Segments(NamedTuple):
-    """What `segments` found in one stem. Positions are in samples."""
+    """The segments of one stem. Positions are in samples."""
 
     starts: np.ndarray  # (G,)
     ends: np.ndarray  # (G,)
@@ -89,10 +70,10 @@ class Segments(NamedTuple):
 def chunk_levels(waveform: np.ndarray, rule: Rule) -> np.ndarray:
     """Level of each chunk of (C, L): (C, chunks), or (1, chunks) if the rule pools channels.
 
-    >>> chunk_levels(np.ones((2, 100)), Rule(chunks=2)).tolist()
-    [[1.0, 1.0], [1.0, 1.0]]
+    >>> chunk_levels(np.ones((2, 100)), Rule(pooled=True)).tolist() == [[1.0] * 10]
+    True
     """
-    count = min(rule.chunks, waveform.shape[-1])
+    count = min(CHUNKS, waveform.shape[-1])
     samples = waveform.shape[-1] // count * count
     parts = waveform[:, :samples].reshape(len(waveform), count, -1)  # (C, L) -> (C, chunks, n)
     if rule.measure == "root-abs":
@@ -102,30 +83,30 @@ def chunk_levels(waveform: np.ndarray, rule: Rule) -> np.ndarray:
     if rule.pooled:
         levels = levels.mean(axis=0, keepdims=True)  # (1, chunks)
     levels = levels if rule.measure == "mean-square" else np.sqrt(levels)
-    return np.where(levels == 0, rule.floor, levels)
+    return np.where(levels == 0, FLOOR, levels)
 
 
 def loud(levels: np.ndarray, rule: Rule) -> np.ndarray:
     """Which chunks of (C, G, chunks) levels are loud. NaN counts as loud: it must not be hidden."""
-    threshold = rule.bound
+    threshold = BOUND
     if rule.quantile:
         axes = -1 if rule.quantile_over == "segment" else (-2, -1)
-        threshold = np.quantile(levels, rule.quantile, axis=axes, keepdims=True)
-        threshold = np.maximum(threshold, rule.bound)
+        quantile = np.quantile(levels, rule.quantile, axis=axes, keepdims=True)
+        threshold = np.maximum(quantile, BOUND)
     return ~(levels <= threshold)
 
 
 def segments(waveform: np.ndarray, sample_rate: int, rule: Rule) -> Segments:
     """Cut a stem (C, L) into segments and judge them. A stem shorter than a segment is one."""
     length = waveform.shape[-1]
-    window = min(round(rule.window_s * sample_rate), length)
+    window = min(round(WINDOW_S * sample_rate), length)
     if not window:
         raise DataError("a stem without samples has no activity: leave it out")
-    hop = max(1, round(rule.hop_s * sample_rate))
+    hop = max(1, round(HOP_S * sample_rate))
     starts = np.arange(0, length - window + 1, hop)  # (G,)
     levels = [chunk_levels(waveform[:, start : start + window], rule) for start in starts]
     levels = np.stack(levels, axis=1)  # (C, G, chunks)
-    kept = (loud(levels, rule).mean(axis=-1) > rule.share).all(axis=0)  # (G,)
+    kept = (loud(levels, rule).mean(axis=-1) > SHARE).all(axis=0)  # (G,)
     return Segments(starts, starts + window, levels, kept)
 
 
@@ -148,31 +129,19 @@ def table(dataset, rule_name: str = "paper", stems=None):
     judge, rows = rule(rule_name), []
     for stem in stems or dataset.stems:
         for song in dataset.songs:
-            found = segments(song.read(stem), song.sample_rate, judge)
-            rows += [
-                (stem, song.name, getattr(song, "subset", "train"), int(start), int(end))
-                for start, end in zip(found.starts[found.kept], found.ends[found.kept], strict=True)
-            ]
+            judged = segments(song.read(stem), song.sample_rate, judge)
+            kept = np.stack((judged.starts, judged.ends), axis=1)[judged.kept]  # (G, 2)
+            rows += [(stem, song.name, song.subset, *place) for place in kept.tolist()]
     return pandas.DataFrame(rows, columns=["stem", "song", "subset", "start", "end"])
 
 
 def write(frame, folder, form: str = "text") -> list[Path]:
-    """Write a `table` in the form the public repositories read; returns the paths, one per stem
-    and subset.
-
-    "text"  <stem>_<subset>.txt, lines of song TAB start TAB end: amanteur, crlandsc
-    "csv"   <stem>_<subset>.csv with the columns index, track, ind_beg, ind_end: magronp
-    """
-    choose(form, ("text", "csv"), "form")
-    folder, paths = Path(folder), []
+    """Write a `table` as <stem>_<subset>.txt ("text": song TAB start TAB end) or .csv ("csv"), the
+    forms that the public repositories read; returns the paths."""
+    suffix, style = _FORMS[choose(form, _FORMS, "form")]
+    paths = []
     for (stem, subset), rows in frame.groupby(["stem", "subset"], sort=False):
-        rows = rows[["song", "start", "end"]].reset_index(drop=True)
-        path = folder / f"{stem}_{subset}.{'txt' if form == 'text' else 'csv'}"
-        with whole(path) as part:
-            if form == "text":
-                rows.to_csv(part, sep="\t", header=False, index=False)
-            else:
-                rows.columns = ["track", "ind_beg", "ind_end"]
-                rows.to_csv(part, index_label="index")
-        paths.append(path)
+        paths.append(Path(folder) / f"{stem}_{subset}.{suffix}")
+        with whole(paths[-1]) as part:
+            rows[["song", "start", "end"]].reset_index(drop=True).to_csv(part, **style)
     return paths

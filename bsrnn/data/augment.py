@@ -1,12 +1,8 @@
 """Coloured noise and artificial rooms for film scenes, as BandIt trains with (lesson 07).
 
-Pure functions of a waveform and a random generator. The room is a decaying noise, the simplest
-impulse response with the reverberation time of a real one; BandIt uses the Freeverb of pedalboard,
-whose parameters mean the same: room size, damping, wet share, stereo width.
-
-References
-    Watcharasupat et al. 2024 (arXiv 2309.02539) and its code; Moorer 1979, "About this
-    reverberation business": exponentially decaying noise as the response of a good hall.
+BandIt's rooms are pedalboard's Freeverb; here they are decaying noise with the same parameters.
+References: Watcharasupat et al. 2024 (arXiv 2309.02539) and its code; Moorer 1979, "About this
+reverberation business": exponentially decaying noise as the response of a good hall.
 """
 
 import numpy as np
@@ -36,22 +32,18 @@ def with_noise(rng, waveform: np.ndarray, snr_db: float) -> np.ndarray:
 
 
 def room(rng, channels: int, sample_rate: int, size: float, damping: float, width: float):
-    """An impulse response (C, n) of energy 1 per channel.
-
-    size     0 to 1: reverberation time from 0.1 to 2 s
-    damping  0 to 1: how much faster the upper half of the spectrum dies away
-    width    0 to 1: how different the channels are; 0: alike
-    """
+    """An impulse response (C, n) of energy 1 per channel. All from 0 to 1: `size`, a reverberation
+    time from 0.1 to 2 s; `damping`, how much faster the upper half of the spectrum dies away;
+    `width`, how different the channels are."""
     time_s = SHORTEST_S + size * (LONGEST_S - SHORTEST_S)
     samples = max(2, round(time_s * sample_rate))
     times = np.arange(samples) / sample_rate
     shared = rng.standard_normal((1, samples))
-    own = rng.standard_normal((channels, samples))
-    noise = np.sqrt(1 - width) * shared + np.sqrt(width) * own  # (C, n)
+    apart = rng.standard_normal((channels, samples))
+    noise = np.sqrt(1 - width) * shared + np.sqrt(width) * apart  # (C, n)
     spectrum = np.fft.rfft(noise)
-    low = np.fft.irfft(
-        spectrum * (np.arange(spectrum.shape[-1]) < spectrum.shape[-1] // 2), samples
-    )
+    spectrum[:, spectrum.shape[-1] // 2 :] = 0
+    low = np.fft.irfft(spectrum, samples)
     fade = np.log(1000.0)  # -60 dB in amplitude
     decayed = low * np.exp(-fade * times / time_s)
     decayed += (noise - low) * np.exp(-fade * times / (time_s * (1 - 0.9 * damping)))

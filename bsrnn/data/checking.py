@@ -1,7 +1,4 @@
-"""Does a mixture file belong to its stems? How far it is from their sum, and the likely cause.
-
-Lesson 01.
-"""
+"""Does a mixture file belong to its stems? How far it is from their sum, and the likely cause."""
 
 import numpy as np
 
@@ -43,13 +40,10 @@ def disagreement(mixture: np.ndarray, total: np.ndarray, sample_rate: int) -> tu
     if agreement_db(mixture, gain * total) >= AGREES_DB:
         return level_db, f"{what}the sum of the stems, {' and '.join(differences)}"
     power = float(np.square(mixture).sum()) * float(np.square(total).sum())
-    likeness = abs(float((mixture * total).sum())) / max(power, 1e-30) ** 0.5  # correlation
-    if likeness > 0.7:
-        return level_db, (
-            f"{what}not the sum of the stems ({level_db:.0f} dB) but close to it: mastered, or a "
-            "stem is missing"
-        )
-    return level_db, f"{what}not the sum of the stems ({level_db:.0f} dB): another song?"
+    correlation = abs(float((mixture * total).sum())) / max(power, 1e-30) ** 0.5
+    close = " but close to it: mastered, or a stem is missing"
+    cause = close if correlation > 0.7 else ": another song?"
+    return level_db, f"{what}not the sum of the stems ({level_db:.0f} dB){cause}"
 
 
 def sums(sources: dict) -> dict[str, list[str]]:
@@ -62,10 +56,8 @@ def sums(sources: dict) -> dict[str, list[str]]:
     names = [name for name, waveform in sources.items() if waveform.any()]
     gram = np.array([[float((sources[a] * sources[b]).sum()) for b in names] for a in names])
     result = {}
-    for place, name in enumerate(names):
+    for place, name in enumerate(names if len(names) > 2 else []):
         others = [i for i in range(len(names)) if i != place]
-        if len(others) < 2:
-            continue
         weights = np.linalg.lstsq(gram[np.ix_(others, others)], gram[others, place], rcond=1e-9)[0]
         rest = gram[place, place] - weights @ gram[others, place]
         parts = [names[i] for i, weight in zip(others, weights, strict=True) if weight > 0.5]

@@ -1,15 +1,11 @@
 """The toy band's instruments: drums, tuned notes, a voice and a room, from numpy and scipy only.
 
-Conventions:
-    Every function returns float32 at 44.1 kHz with a peak near 1: a sound (L,), or (2, L) where
-    stated. Randomness comes only from the `rng` passed in, so a seed fixes every sample.
-    These are sketches of the physics a listener recognises (a falling pitch makes a kick, two
-    resonances make a vowel), cheap enough to render an hour of music in a few minutes.
+Sounds are float32 at 44.1 kHz with a peak near 1, (L,) or (2, L) where stated. Randomness comes
+only from the `rng` passed in, so a seed fixes every sample.
 
-References:
-    Chowning, "The synthesis of complex audio spectra by means of FM" (1973): `note`.
-    Rosenberg, "Effect of glottal pulse shape on the quality of natural vowels" (1971): `voice`.
-    Peterson and Barney, "Control methods used in a study of the vowels" (1952): `VOWELS`.
+References: Chowning 1973, "The synthesis of complex audio spectra by means of FM" (`note`);
+Rosenberg 1971, "Effect of glottal pulse shape on the quality of natural vowels" (`voice`);
+Peterson and Barney 1952, "Control methods used in a study of the vowels" (`VOWELS`).
 """
 
 from dataclasses import dataclass
@@ -24,9 +20,6 @@ VOWELS = {
     "i": (270, 2290, 3010), "e": (530, 1840, 2480), "ae": (660, 1720, 2410),
     "a": (730, 1090, 2440), "o": (570, 840, 2410), "u": (300, 870, 2240), "er": (490, 1350, 1690),
 }  # fmt: skip
-
-
-# ---------------------------------------------------------------------------- small tools
 
 
 def seconds_of(count: int) -> np.ndarray:
@@ -67,9 +60,6 @@ def wave(phase: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     position = (phase % 1) * size
     index = position.astype(np.int32)
     return table[index] + (position - index).astype(np.float32) * np.diff(table)[index % size]
-
-
-# ---------------------------------------------------------------------------- tuned notes
 
 
 @dataclass(frozen=True)
@@ -113,23 +103,18 @@ def note(hz: float, seconds: float, timbre: Timbre, brightness: float = 1.0) -> 
     release_s = 0.06
     time = seconds_of(int((seconds + release_s) * SAMPLE_RATE))
     bright = np.exp(-time / timbre.bright_s)
-    tables = [
-        harmonics(hz, timbre.slope, cutoff * brightness, timbre.hollow)
-        for cutoff in (timbre.dark_hz, timbre.bright_hz)
-    ]
+    dark_tone = harmonics(hz, timbre.slope, timbre.dark_hz * brightness, timbre.hollow)
+    bright_tone = harmonics(hz, timbre.slope, timbre.bright_hz * brightness, timbre.hollow)
     sound = np.zeros_like(time)
     for cents in (-timbre.detune_cents, timbre.detune_cents) if timbre.detune_cents else (0.0,):
         phase = time * (hz * 2 ** (cents / 1200)) + 0.25 * (cents > 0)
         if timbre.fm_index:
             swing = np.sin(2 * np.pi * timbre.fm_ratio * phase)
             phase = phase + timbre.fm_index / (2 * np.pi) * bright * swing
-        sound += wave(phase, tables[0]) * (1 - bright) + wave(phase, tables[1]) * bright
+        sound += wave(phase, dark_tone) * (1 - bright) + wave(phase, bright_tone) * bright
     fade = np.clip((seconds + release_s - time) / release_s, 0, 1) ** 2
     attack = np.clip(time / timbre.attack_s, 0, 1)
     return peak(sound * attack * np.exp(-time / timbre.decay_s) * fade)
-
-
-# ---------------------------------------------------------------------------- drums
 
 
 def drop(start_hz, end_hz, fall_s, decay_s, seconds) -> np.ndarray:
@@ -183,9 +168,6 @@ def drum_kit(rng) -> dict:
     return {name: [peak(sound) for sound in sounds] for name, sounds in takes.items()}
 
 
-# ---------------------------------------------------------------------------- voice
-
-
 def glottis(f0_hz: np.ndarray, open_part: float = 0.62) -> np.ndarray:
     """The flow derivative (L,) of Rosenberg's glottal pulse for a pitch contour (L,) in Hz."""
     phase = (np.cumsum(f0_hz, dtype=np.float64) / SAMPLE_RATE % 1).astype(np.float32)
@@ -196,10 +178,8 @@ def glottis(f0_hz: np.ndarray, open_part: float = 0.62) -> np.ndarray:
 
 
 def voice(rng, f0_hz, loudness, formants_hz, breath=0.03) -> np.ndarray:
-    """A voice (L,) with L = T * HOP from control tracks at the rate SAMPLE_RATE / HOP.
-
-    f0_hz, loudness (T,); formants_hz (T, 3). Glottal pulses and breath pass six resonances: a
-    moving magnitude filter in the STFT domain. The sixth is the air above 6 kHz.
+    """A voice (L,), L = T * HOP, from control tracks f0_hz (T,), loudness (T,), formants_hz (T, 3):
+    pulses and breath pass six moving resonances in the STFT domain. The sixth is air above 6 kHz.
     """
     count = len(f0_hz) * HOP
     frames = np.arange(len(f0_hz)) * HOP
@@ -236,14 +216,9 @@ def consonant(rng, kind: str) -> np.ndarray:
     return peak(sound * np.hanning(len(sound)))
 
 
-# ---------------------------------------------------------------------------- room and desk
-
-
 def room(rng, decay_s: float) -> np.ndarray:
-    """A stereo room response (2, L): early echoes and a tail that darkens as it dies.
-
-    `decay_s` is the time to fall by 60 dB. Its energy is 1, so sends are comparable.
-    """
+    """A stereo room response (2, L) of energy 1: early echoes and a tail that darkens as it dies,
+    by 60 dB in `decay_s`."""
     count = int(decay_s * SAMPLE_RATE)
     time = seconds_of(count)
     tail = rng.standard_normal((2, count)).astype(np.float32)

@@ -1,11 +1,10 @@
 """Finding songs on disk: the layouts that people use, and a word for everything that is not used.
 
 Layouts, in all of which train, valid and test folders may stand on top (`SUBSETS`):
-    song/stem     <song>/<stem>.wav                  MUSDB18-HQ, DnR, own songs
-    stem/song     <stem>/<song>.wav                  one folder a stem
-    stem files    <song>.stem.mp4                    MUSDB18
-    table         a CSV: song, subset, and a column of paths for each stem; or `instrum,path`
-Names are compared without regard to case; synonyms of stems and subsets are in the tables below.
+    <song>/<stem>.wav   MUSDB18-HQ, DnR, own songs
+    <stem>/<song>.wav   one folder a stem
+    <song>.stem.mp4     MUSDB18
+    a CSV               song, subset, and a column of paths for each stem; or `instrum,path`
 A file that is a sum of others (`instrumental`, `no_vocals`) or a copy is no stem. Lesson 01.
 """
 
@@ -74,7 +73,9 @@ class Inventory:
     unused: list[tuple[str, str]] = field(default_factory=list)
 
     def leave(self, path, why: str) -> None:
-        self.unused.append((str(path), why))
+        """Say that something is not used; notes beside the sound are not missed."""
+        if not _is_note(Path(path)):
+            self.unused.append((str(path), why))
 
 
 def inventory(root: Path) -> Inventory:
@@ -91,18 +92,16 @@ def inventory(root: Path) -> Inventory:
             f"{root}: no such folder: give a root of songs, or one of toy, film, clip, musdb7"
         )
     result = Inventory()
-    folders = _visible(root)
-    sections = [(path, subset_name(path.name)) for path in folders if path.is_dir()]
-    sections = [(path, subset) for path, subset in sections if subset]
-    sections.sort(key=lambda section: list(SUBSETS).index(section[1]))
-    if sections and not _by_stem(root):
-        for path in folders:
-            if path not in {section for section, _ in sections} and not _is_note(path):
-                result.leave(path, BESIDE)
-    else:
-        sections = [(root, "")]
-    for folder, subset in sections:
-        _section(folder, subset, result)
+    subsets = {path: subset_name(path.name) for path in _visible(root) if path.is_dir()}
+    sections = {path: subset for path, subset in subsets.items() if subset}
+    if not sections or _by_stem(root):
+        _section(root, "", result)
+        return result
+    for path in _visible(root):
+        if path not in sections:
+            result.leave(path, BESIDE)
+    for path in sorted(sections, key=lambda path: list(SUBSETS).index(sections[path])):
+        _section(path, sections[path], result)
     return result
 
 
@@ -112,15 +111,12 @@ def summary(unused) -> str:
     >>> summary([("a/instrumental.wav", A_SUM), ("b/instrumental.wav", A_SUM), ("c", NO_SOUND)])
     'not used: 2 x a sum of other stems (a/instrumental.wav, ...), c: no sound in it'
     """
-    kinds: dict[str, list[str]] = {}
-    for what, why in unused:
-        kinds.setdefault(why, []).append(what)
-    parts = []
-    for why, things in kinds.items():
-        if len(things) == 1:
-            parts.append(f"{things[0]}: {why}")
-        else:
-            parts.append(f"{len(things)} x {why} ({things[0]}, ...)")
+    first = {why: what for what, why in reversed(unused)}
+    counts = Counter(why for _, why in unused)
+    parts = [
+        f"{first[why]}: {why}" if count == 1 else f"{count} x {why} ({first[why]}, ...)"
+        for why, count in counts.items()
+    ]
     return f"not used: {', '.join(parts)}" if parts else ""
 
 
@@ -134,6 +130,10 @@ def stem_name(text: str) -> str:
     if word in _MIXTURES or word == "linear mixture":
         return MIXTURE
     return _STEM_OF.get(word, text.strip().lower())
+
+
+def _is_stem(text: str) -> bool:
+    return stem_name(text) in (*STEMS, MIXTURE)
 
 
 def subset_name(text: str) -> str:
@@ -169,11 +169,11 @@ def _is_sound(path: Path) -> bool:
 def _by_stem(folder: Path) -> bool:
     """Whether the folders in `folder` are stems, and the files in them songs."""
     folders = [path for path in _visible(folder) if path.is_dir()]
-    known = [path for path in folders if stem_name(path.name) in (*STEMS, MIXTURE)]
+    known = [path for path in folders if _is_stem(path.name)]
     if len(known) < 2 or len(known) < len(folders) / 2:
         return False
     files = [file.stem for path in known for file in _visible(path) if _is_sound(file)]
-    return bool(files) and not any(stem_name(name) in (*STEMS, MIXTURE) for name in files)
+    return bool(files) and not any(map(_is_stem, files))
 
 
 def _section(folder: Path, subset: str, result: Inventory) -> None:
@@ -186,7 +186,7 @@ def _section(folder: Path, subset: str, result: Inventory) -> None:
             result.songs.append(Found(path.name.removesuffix(".stem.mp4"), subset, files))
         elif path.is_dir():
             _song_folder(path, path.name, subset, result)
-        elif not _is_note(path):
+        else:
             result.leave(path, BESIDE if _is_sound(path) else NOT_READ)
 
 
@@ -195,11 +195,10 @@ def _song_folder(path: Path, name: str, subset: str, result: Inventory) -> None:
     sounds = [file for file in _visible(path) if _is_sound(file)]
     inner = [folder for folder in _visible(path) if folder.is_dir()]
     for file in _visible(path):
-        if file.is_file() and file not in sounds and not _is_note(file):
+        if file.is_file() and file not in sounds:
             result.leave(file, NOT_READ)
     if sounds:
-        files = _stem_files(sounds, result)
-        result.songs.append(Found(name, subset, files))
+        result.songs.append(Found(name, subset, _stem_files(sounds, result)))
         for folder in inner:
             result.leave(folder, "a folder inside a song")
     elif len(inner) == 1 and inner[0].name.lower() in ("stems", "audio", "multitrack"):
@@ -216,7 +215,8 @@ def _stem_files(sounds: list[Path], result: Inventory) -> dict:
     words = _without_prefix([file.stem for file in sounds])
     there = {stem_name(word) for word in words.values()}
     named: dict[str, Path] = {}
-    for file in sorted(sounds, key=lambda file: (_preference(file), file.name)):
+    by_format = lambda file: (audio.SUFFIXES.index(file.suffix.lower()), file.name)  # noqa: E731
+    for file in sorted(sounds, key=by_format):
         word = words[file.stem]
         stem = stem_name(word)
         copied = _COPY.fullmatch(word.lower())
@@ -239,31 +239,24 @@ def _without_prefix(names: list[str]) -> dict[str, str]:
     prefix = os.path.commonprefix(names)
     prefix = prefix[: max(map(prefix.rfind, "-_ (.")) + 1]
     short = {name: name[len(prefix) :].strip(" ()[]") for name in names}
-    known = (*STEMS, MIXTURE)
-    helps = prefix and len(names) > 1 and any(stem_name(word) in known for word in short.values())
+    helps = prefix and len(names) > 1 and any(map(_is_stem, short.values()))
     return short if helps else {name: name for name in names}
-
-
-def _preference(file: Path) -> int:
-    return audio.SUFFIXES.index(file.suffix.lower())
 
 
 def _songs_by_stem(folder: Path, subset: str, result: Inventory) -> None:
     songs: dict[str, dict] = {}
+    folders = [path for path in _visible(folder) if path.is_dir()]
     for path in _visible(folder):
-        if not path.is_dir():
-            if not _is_note(path):
-                result.leave(path, BESIDE)
-            continue
-        stem = stem_name(path.name)
-        if missing_from(path.name) and len([p for p in _visible(folder) if p.is_dir()]) > 2:
+        if path not in folders:
+            result.leave(path, BESIDE)
+        elif missing_from(path.name) and len(folders) > 2:
             result.leave(path, A_SUM)
-            continue
-        for file in _visible(path):
-            if _is_sound(file):
-                songs.setdefault(file.stem, {}).setdefault(stem, (file, 0))
-            elif not _is_note(file):
-                result.leave(file, NOT_READ)
+        else:
+            for file in _visible(path):
+                if _is_sound(file):
+                    songs.setdefault(file.stem, {}).setdefault(stem_name(path.name), (file, 0))
+                else:
+                    result.leave(file, NOT_READ)
     result.songs += [Found(name, subset, files) for name, files in sorted(songs.items())]
 
 
@@ -271,30 +264,24 @@ def _from_table(path: Path) -> Inventory:
     """Songs of a CSV: columns song, subset (optional) and one of paths for each stem; or the
     columns `instrum` and `path`, where files of one folder, or of one name, are one song."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name.strip().lower(): name for name in (rows[0] if rows else {})}
+        header, *lines = csv.reader(file)
+    header = [name.strip().lower() for name in header]
+    rows = [dict(zip(header, line, strict=False)) for line in lines if line]
     result = Inventory()
     songs: dict[tuple, dict] = {}
-    if {"instrum", "path"} <= set(columns):
+    if {"instrum", "path"} <= set(header):
         for row in rows:
-            file = path.parent / row[columns["path"]]
-            named = stem_name(file.stem) in (*STEMS, MIXTURE)
-            song = file.parent.name if named else file.stem
-            stem = stem_name(row[columns["instrum"]])
-            songs.setdefault((song, ""), {})[stem] = (file, 0)
+            file = path.parent / row["path"]
+            song = file.parent.name if _is_stem(file.stem) else file.stem
+            songs.setdefault((song, ""), {})[stem_name(row["instrum"])] = (file, 0)
     else:
-        song_column = next((columns[c] for c in ("song", "name", "track") if c in columns), None)
+        song_column = next((name for name in ("song", "name", "track") if name in header), None)
         if song_column is None:
             raise DataError(f"{path}: no column `song`: name the songs, one a row")
-        subset_column = next((columns[c] for c in ("subset", "split") if c in columns), None)
         for row in rows:
-            subset = subset_name(row[subset_column] or "") if subset_column else ""
-            files = {
-                stem_name(column): (path.parent / row[column], 0)
-                for column in row
-                if column not in (song_column, subset_column) and row[column]
-            }
-            songs[row[song_column], subset] = files
+            name, subset = row.pop(song_column), row.pop("subset", row.pop("split", ""))
+            files = {stem_name(stem): (path.parent / at, 0) for stem, at in row.items() if at}
+            songs[name, subset_name(subset)] = files
     for (name, subset), files in songs.items():
         absent = [str(file) for file, _ in files.values() if not file.is_file()]
         if absent:
@@ -305,10 +292,7 @@ def _from_table(path: Path) -> Inventory:
 
 
 def common_stems(songs: list[Found], orders) -> tuple[tuple[str, ...], list[str]]:
-    """(stems of most songs, in the order of a known set where it is one; stems of few songs).
-
-    A stem that fewer than half of the songs have would cost all the others.
-    """
+    """(stems of at least half of the songs, in the order of a known set where it is one; others)"""
     counts = Counter(stem for song in songs for stem in song.files if stem != MIXTURE)
     kept = {stem for stem, count in counts.items() if 2 * count >= len(songs)}
     rare = sorted(set(counts) - kept)

@@ -1,16 +1,10 @@
 """Random mixing: training examples made from segments of different songs (lesson 07).
 
-A training set of 28 songs has 28 mixtures, but 28^4 ways to combine one drum track with one bass,
-one vocal and one other stem. Every published band-split recipe draws its examples so.
+An example is a pure function of (seed, index): the same index gives the same samples in any order,
+in any worker process, today or after a resume.
 
-Conventions
-    An example is a pure function of (seed, index): the same index gives the same samples in any
-    order, in any worker process, today or after a resume. Nothing is remembered between examples.
-
-References
-    Luo & Yu 2022 (arXiv 2209.15174), section III: source activity detection, gain in [-10, 10] dB,
-    each source dropped with probability 0.1.
-    Uhlich et al. 2017: random mixing, channel swap, random gain.
+References: Luo & Yu 2022 (arXiv 2209.15174), section III; Uhlich et al. 2017 (random mixing,
+channel swap, random gain).
 """
 
 import dataclasses
@@ -44,14 +38,13 @@ class RandomMixer:
 
     `mixer[index]` is a dict of `mixture` (C, L) float32, `targets` (S, C, L) float32 in the order
     asked for, and `index`. The mixture is the sum of *all* stems of the dataset after their gains.
+    Raises UsageError for a stem the dataset lacks or a segment longer than every song; DataError
+    for a target stem that is silent in every song.
 
-    >>> from bsrnn.data.mixing import RandomMixer, recipe   # doctest: +SKIP
-    >>> mixer = RandomMixer(songs, ("vocals",), 44100, recipe("paper"), seed=0)  # doctest: +SKIP
-    >>> mixer[7]["targets"].shape  # doctest: +SKIP
+    >>> from bsrnn import data
+    >>> songs = data.open("toy", "train", train=2, test=1, seconds=2.0)
+    >>> RandomMixer(songs, ("vocals",), 44100, recipe("paper"))[7]["targets"].shape
     (1, 2, 44100)
-
-    Errors: UsageError for a stem the dataset lacks or a segment longer than every song; DataError
-    for a target stem that is silent in every song. Lesson 07.
     """
 
     def __init__(
@@ -83,7 +76,10 @@ class RandomMixer:
             if getattr(recipe, prefix):
                 choose(getattr(recipe, f"{prefix}_stem"), self.stems, f"{prefix}_stem")
         for stem in self.targets:
-            self._require_sound(stem)
+            if not any(activity(part) > 0 for part in self._segments(stem)):
+                raise DataError(
+                    f"{stem} is silent in all {len(self.songs)} songs: train another stem"
+                )
         self._listed = {stem: self._list(stem) for stem in self.stems} if recipe.segments else None
 
     def __getitem__(self, index: int) -> dict:
@@ -118,7 +114,7 @@ class RandomMixer:
 
     def _drop(self, rng, picks: list[Pick], remixed: bool) -> list[Pick]:
         """Take gains back, and drop others or all targets, as the recipe says."""
-        recipe, found = self.recipe, []
+        recipe, kept_picks = self.recipe, []
         rest = [stem for stem in self.stems if stem not in self.targets]
         silenced = set(self.targets if rng.random() < recipe.silence_targets else ())
         if recipe.others and remixed and rest:
@@ -127,8 +123,8 @@ class RandomMixer:
         for pick in picks:
             gain = pick.gain if rng.random() < recipe.gain_share else float(np.sign(pick.gain))
             gain = 0.0 if pick.stem in silenced else gain
-            found.append(dataclasses.replace(pick, gain=gain))
-        return found
+            kept_picks.append(dataclasses.replace(pick, gain=gain))
+        return kept_picks
 
     def _whole_factor(self, rng, peak: float) -> float:
         """The factor for mixture and targets together."""
@@ -177,8 +173,8 @@ class RandomMixer:
         every segment of a stem of which it keeps none."""
         rule, rows, spare = rules.rule(self.recipe.segments), [], []
         for number, song in enumerate(self.songs):
-            found = rules.segments(song.read(stem), song.sample_rate, rule)
-            for start, end, kept in zip(found.starts, found.ends, found.kept, strict=True):
+            judged = rules.segments(song.read(stem), song.sample_rate, rule)
+            for start, end, kept in zip(judged.starts, judged.ends, judged.kept, strict=True):
                 first = min(int(start), song.samples - self.samples)
                 row = (number, first, max(first, int(end) - self.samples))
                 (rows if kept else spare).append(row)
@@ -216,12 +212,11 @@ class RandomMixer:
             self._cache[number, stem] = self.songs[number].read(stem)
         return self._cache[number, stem][:, start : start + self.samples]
 
-    def _require_sound(self, stem: str) -> None:
+    def _segments(self, stem: str):
+        """Every segment (C, samples) of one stem, song after song."""
         for number, song in enumerate(self.songs):
             for start in range(0, song.samples - self.samples + 1, self.samples):
-                if activity(self._read(stem, number, start)) > 0:
-                    return
-        raise DataError(f"{stem} is silent in all {len(self.songs)} songs: train another stem")
+                yield self._read(stem, number, start)
 
 
 def _refuse_length(dataset, samples: int):

@@ -1,23 +1,9 @@
 """How training examples are mixed: a Recipe, and one for each published training (lesson 07).
 
-    plain            nobody's: one moment of one song, untouched
-    paper            Luo & Yu 2022: mixed across songs, +-10 dB, drops; segments that are heard
-    paper-lists      the same, drawn from lists by the paper's own activity rule
-    magronp          magronp/bsrnn, default: lists by the repositories' rule, peak 1
-    magronp-nosad    magronp/bsrnn, published models: linear gain, channel swap, any segment
-    d3net            sony/ai-research-code (D3Net): linear gain near 1, channel swap, any segment
-    amanteur         amanteur/BandSplitRNN-Pytorch: real mixtures, a quarter of them remixed
-    bandit           kwatcharasupat/bandit, published models: a random crop of one scene
-    bandit-augment   its `bgn` preset: gain, polarity, coloured noise on the effects
-    bandit-reverb    its reverberant speech: speech in a random room
-    few-songs        ours: half real, half mixed, all augmentations
-
-What is read differently, on purpose. The repositories walk through their lists in shuffled order;
-here each example draws from them, so that an example depends on nothing but seed and index.
-amanteur crops and scales a whole batch alike, adds others at moments when the *target* is heard and
-without sharing the target's normalisation: here each example has its own crop and gain, others come
-from their own list, and the finished example is normalised. BandIt's speech reverberation comes
-from pedalboard's Freeverb, here from `bsrnn.data.augment.reverb`.
+Differences, on purpose: the repositories walk through their lists in shuffled order, here each
+example draws from them; amanteur crops and scales a whole batch alike and adds others when the
+*target* is heard, here each example has its own crop and gain, others come from their own list, and
+the finished example is normalised; BandIt's rooms are Freeverb, here `bsrnn.data.augment.reverb`.
 """
 
 import dataclasses
@@ -25,9 +11,9 @@ from typing import Annotated
 
 from bsrnn.common import UsageError, choose
 from bsrnn.data import activity
-from bsrnn.data.activity import Share
 from bsrnn.settings import Json, checked
 
+Share = Annotated[float, (0.0, 1.0)]
 Gain = Annotated[float, (-200.0, 200.0)]
 Level = Annotated[float, (0.0, 200.0)]
 
@@ -91,14 +77,14 @@ _FREE = Recipe(  # any segment of any song, a linear gain, sides exchanged half 
     active_share=0.0,
 )
 _RECIPES = {
-    "plain": _PLAIN,
-    "paper": Recipe(),
-    "paper-lists": Recipe(segments="paper"),
-    "magronp": Recipe(segments="repositories", normalise=True),
-    "magronp-nosad": _FREE,
-    # its text promises balanced tracks, its code draws them freely
+    "plain": _PLAIN,  # nobody's: one moment of one song, untouched
+    "paper": Recipe(),  # Luo & Yu 2022; segments that are heard are drawn
+    "paper-lists": Recipe(segments="paper"),  # listed by the paper's own activity rule
+    "magronp": Recipe(segments="repositories", normalise=True),  # magronp/bsrnn, default
+    "magronp-nosad": _FREE,  # its published models
+    # sony/ai-research-code; its text promises balanced tracks, its code draws them freely
     "d3net": dataclasses.replace(_FREE, gain_low=0.75),
-    "amanteur": dataclasses.replace(
+    "amanteur": dataclasses.replace(  # BandSplitRNN-Pytorch: a quarter of real mixtures remixed
         _PLAIN,
         remix=0.25,
         others=3,
@@ -108,13 +94,13 @@ _RECIPES = {
         whole_gain_db=10.0,
         whole_gain_share=0.5,
     ),
-    "bandit": _PLAIN,
-    "bandit-augment": dataclasses.replace(
+    "bandit": _PLAIN,  # kwatcharasupat/bandit, published models
+    "bandit-augment": dataclasses.replace(  # its preset `bgn`
         _PLAIN, gain_low=-6.0, gain_high=6.0, gain_share=0.5, polarity=0.5, noise=0.5, limit=True
     ),
-    "bandit-reverb": dataclasses.replace(_PLAIN, reverb=1.0),
-    # for a handful of songs: all augmentations, and real combinations half of the time, because
-    # only they have one key, one tempo and a producer's balance
+    "bandit-reverb": dataclasses.replace(_PLAIN, reverb=1.0),  # its reverberant speech
+    # ours, for a handful of songs: all augmentations, and real combinations half of the time,
+    # because only they have one key, one tempo and a producer's balance
     "few-songs": Recipe(remix=0.5, gain_low=-6.0, gain_high=6.0, channel_swap=0.5, polarity=0.5),
 }
 

@@ -1,10 +1,9 @@
 """A data set that can be used whole, made of one with odd songs: padded, resampled, converted.
 
-    frame = repair("moises", "moises-mended")     # a row per file: what was done with it
-
 What is fine is linked (copied where a file system cannot link). Lesson 01.
 """
 
+import contextlib
 import os
 import shutil
 from collections import Counter
@@ -21,13 +20,12 @@ from bsrnn.data.stems import MISSING, ORDERS
 SEEKABLE = (".wav", ".flac")
 
 
-def repair(root, out, missing: str = "leave out", progress=None):
-    """Write the songs of `root` into the new folder `out` as `[subset/]<song>/<stem>.wav`.
+def repair(root, out, missing: str = "leave out"):
+    """Write the songs of `root` into the new folder `out` as `[subset/]<song>/<stem>.wav`, all at
+    the rate that most have, stems of one song as long as the longest; a kill leaves whole songs.
 
-    All get the rate that most have, and stems of one song the length of the longest. missing: what
-    becomes of a song without one of the usual stems, as in `bsrnn.data.open`. progress: called
-    after each song. Returns a pandas frame: song, file, action. A kill leaves whole songs only.
-    Raises UsageError (`out` is there already), DataError (nothing to repair).
+    missing: as in `bsrnn.data.open`. Returns a pandas frame: song, file, action. Raises UsageError
+    (`out` is there already), DataError (nothing to repair).
     """
     import pandas as pd
 
@@ -38,42 +36,35 @@ def repair(root, out, missing: str = "leave out", progress=None):
     if not stems:
         raise DataError(f"{root}: no songs with stems found: check the folder")
     infos = [_infos(song, stems) for song in inventory.songs]
-    rates = Counter(info.sample_rate for one in infos for info in one.values() if info)
+    rates = Counter(info.sample_rate for known in infos for info in known.values() if info)
     rate = max(rates, key=rates.get)
     rows = [("", what, f"not used: {why}") for what, why in inventory.unused]
     for song, known in zip(inventory.songs, infos, strict=True):
         rows += [(song.name, *row) for row in _song(song, known, stems, rate, out, missing)]
-        if progress:
-            progress()
     return pd.DataFrame(rows, columns=["song", "file", "action"])
 
 
 def _infos(song: layouts.Found, stems) -> dict:
     """stem -> AudioInfo, or None for a file that cannot be read."""
-    result = {}
-    for stem in (*stems, MIXTURE):
-        if stem in song.files:
-            try:
-                result[stem] = audio.info(*song.files[stem])
-            except DataError:
-                result[stem] = None
+    result = dict.fromkeys(stem for stem in (*stems, MIXTURE) if stem in song.files)
+    for stem in result:
+        with contextlib.suppress(DataError):
+            result[stem] = audio.info(*song.files[stem])
     return result
 
 
 def _song(song: layouts.Found, infos: dict, stems, rate: int, out: Path, missing: str):
     """Write one song, whole or not at all; rows (file, action)."""
-    absent = [stem for stem in stems if infos.get(stem) is None]
-    sound = {stem: infos[stem] for stem in stems if stem not in absent}
-    if not sound or (absent and missing == "leave out"):
+    absent = [stem for stem in stems if not infos.get(stem)]
+    there = {stem: info for stem, info in infos.items() if info}
+    if not set(there) - {MIXTURE} or (absent and missing == "leave out"):
         return [("", f"left out: {', '.join(absent)} missing or damaged")]
-    length = max(round(info.samples * rate / info.sample_rate) for info in sound.values())
-    folder = out / song.subset / file_name(song.name)
-    rows = []
-    with whole(folder) as part:
+    lengths = {s: round(i.samples * rate / i.sample_rate) for s, i in there.items() if s != MIXTURE}
+    length, rows = max(lengths.values()), []
+    with whole(out / song.subset / file_name(song.name)) as part:
         part.mkdir()
-        for stem, info in (sound | {MIXTURE: infos.get(MIXTURE)}).items():
-            if info is not None:
-                rows.append(_file(song.files[stem], info, stem, rate, length, part))
+        for stem, info in there.items():
+            rows.append(_file(song.files[stem], info, stem, rate, length, part))
         for stem in absent:
             audio.write(part / f"{stem}.wav", np.zeros((1, length), np.float32), rate)
             rows.append((f"{stem}.wav", "missing: written as silence"))

@@ -1,4 +1,4 @@
-"""Which songs train, which validate: the official MUSDB18 list, and a stated rule without it."""
+"""Which songs train, which validate: the official MUSDB18 list, and a rule where it is not."""
 
 import hashlib
 
@@ -37,13 +37,12 @@ def artist(name: str) -> str:
 
 
 def validation(names) -> set[str]:
-    """The validation songs among the training songs `names`. The first rule that applies:
+    """The validation songs among the training songs `names`.
 
-    1. At least half of the official 14 are there (MUSDB18, its previews): these, and only these.
-    2. Otherwise a fifth of the songs (rounded; at least one of two), artist by artist so that no
-       artist is on both sides: first the artists of official songs, then the others in the order of
-       the SHA-256 of their names, each taken if it does not overshoot the fifth. With fewer than
-       three artists every song counts as its own.
+    Where at least half of the official 14 are there, these. Otherwise a fifth of the songs
+    (rounded; at least one of two), artist by artist (with fewer than three, song by song): first
+    artists of official songs, then the others in the order of the SHA-256 of their names, each
+    taken if it does not overshoot the fifth.
 
     >>> sorted(validation(["A - 1", "A - 2", "B - 1", "C - 1", "D - 1"]))
     ['D - 1']

@@ -1,19 +1,16 @@
 """Songs with stems: opened, checked and read, whatever their layout (`bsrnn.data.layouts`).
 
-The mixture is the sum of the stems by definition; a published mixture file is only compared with it
-(`Dataset.table`). Lossy sources are decoded once into wav files under `home()/cache`, 16 bit unless
-they exceed full scale, so that random segments are reads by seeking.
-
-What does not fit costs a song at most, and is named (`Dataset.unused`, a warning): a song without
-one of the stems, with stems of another rate or of very unequal length, or with a damaged file is
-left out. Ends that differ by less than `TOLERANCE_S` are filled up with silence.
+The mixture is the sum of the stems by definition; a published mixture file is only compared with
+it. What does not fit costs a song at most, and is named (`Dataset.unused`, a warning): a song that
+lacks a stem, with stems of another rate or of very unequal length, or with a damaged file. Ends
+that differ by less than `TOLERANCE_S` are filled up with silence.
 """
 
+import contextlib
 import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +34,8 @@ class DataWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Song:
-    """One song. `files` maps stems to (path, stream), or to None for a stem that is silence.
-
-    `first` and `samples` cut the song out of its files. All times are in samples; `ends` holds
-    where the file of a stem ends that is shorter than the others.
-    """
+    """One song. `files`: stem -> (path, stream), or None for silence; `first` and `samples` cut the
+    song out of them; `ends`: where the file of a stem ends that is shorter than the others."""
 
     name: str
     subset: str
@@ -66,11 +60,9 @@ class Song:
         return self.samples / self.sample_rate
 
     def read(self, stem: str, start: int = 0, samples: int | None = None) -> np.ndarray:
-        """`samples` samples of one stem from `start` on: (C, L) float32, L exactly as asked for.
-
-        samples=None reads to the end; what lies beyond the end is zeros. Mono files are copied to
-        the dataset's channels. Raises UsageError (stem), DataError (start, NaN, damaged file).
-        """
+        """`samples` samples of one stem from `start` on (None: to the end): (C, L) float32, with
+        zeros beyond the end; mono files in all channels of the dataset. Raises UsageError (stem),
+        DataError (start, NaN, damaged file)."""
         return self._read(choose(stem, self.stems, "stem"), self.files[stem], start, samples)
 
     def mixture(self, start: int = 0, samples: int | None = None) -> np.ndarray:
@@ -81,11 +73,11 @@ class Song:
         """All stems, in order: name -> (C, L)."""
         return {stem: self.read(stem, start, samples) for stem in self.stems}
 
-    def mixture_file(self, start: int = 0, samples: int | None = None) -> np.ndarray | None:
-        """The published mixture (C, L), None where there is none. It may differ from the sum of the
-        stems: by 16-bit rounding in MUSDB18-HQ, at 21-35 dB in MUSDB18's AAC files."""
+    def mixture_file(self) -> np.ndarray | None:
+        """The published mixture (C, L), None where there is none. It differs from the sum of the
+        stems by rounding in MUSDB18-HQ, at 21-35 dB in MUSDB18's AAC files."""
         source = self.mixture_source
-        return self._read(MIXTURE, source, start, samples) if source else None
+        return self._read(MIXTURE, source, 0, None) if source else None
 
     def _read(self, stem, source, start, samples):
         if not 0 <= start < self.samples:
@@ -107,9 +99,9 @@ class Song:
 class Dataset:
     """Songs of one root. Index by number, slice or name; iterate; `len`.
 
-    `rung` says which rung of the data ladder a result stands on: toy, film, clip, musdb7, musdb18,
-    musdb18-hq, dnr or folder. `split_hash` identifies which songs are in which subset. `unused`:
-    (what, why) of everything in the root that is not used; `everything`: the songs of all subsets.
+    rung: of the data ladder: toy, film, clip, musdb7, musdb18, musdb18-hq, dnr or folder.
+    split_hash: which songs are in which subset. unused: (what, why) of all in the root that is not
+    used. everything: the songs of all subsets.
     """
 
     songs: list[Song]
@@ -147,12 +139,9 @@ class Dataset:
         if isinstance(key, slice):
             return replace(self, songs=self.songs[key])
         if isinstance(key, str):
-            return self.songs[[s.name for s in self.songs].index(choose(key, self._names, "song"))]
+            names = [song.name for song in self.songs]
+            return self.songs[names.index(choose(key, names, "song"))]
         return self.songs[key]
-
-    @cached_property
-    def _names(self):
-        return [song.name for song in self.songs]
 
     def __repr__(self):
         counts = Counter(song.subset for song in self.songs)
@@ -174,12 +163,9 @@ class Dataset:
         return replace(self, songs=songs)
 
     def portion(self, share: float) -> "Dataset":
-        """With only `share` (0 to 1) of the training seconds; validation and test songs stay.
-
-        Songs are taken in the order of the SHA-256 of their names (nobody's choice; a smaller
-        share lies within a larger one), the last one cut around its middle. For learning curves:
-        how much data does it take? Lesson 10.
-        """
+        """With only `share` (0 to 1) of the training seconds; validation and test songs stay. Songs
+        are taken in the order of the SHA-256 of their names (a smaller share lies within a larger
+        one), the last one cut around its middle. Lesson 10."""
         if not 0 < share <= 1:
             raise UsageError(f"share is {share:g}: give more than 0, at most 1")
         train = [song for song in self.songs if song.subset == "train"]
@@ -198,23 +184,13 @@ class Dataset:
     def table(self):
         """Validation table (pandas): a row per song. Reads every file once.
 
-        silence_<stem> is the share of 100 ms frames below -60 dBFS, sum_vs_mixture_db the energy of
-        the published mixture over that of its difference to the sum of stems (inf: equal, NaN: no
-        mixture file). `note` names silent stems, stems that are sums of others, short ones, damaged
-        files, and how a mixture file that does not fit differs.
+        silence_<stem>: share of 100 ms frames below -60 dBFS; sum_vs_mixture_db: energy of the
+        published mixture over that of its difference to the sum of stems (inf: equal, NaN: no
+        file); note: what is odd.
         """
         import pandas as pd
 
         return pd.DataFrame([_row(song) for song in self.songs])
-
-    def check(self) -> "Dataset":
-        """Read everything before training; DataError on the first NaN, damage or silent song."""
-        for song in self.songs:
-            if all(not waveform.any() for waveform in song.sources().values()):
-                raise DataError(
-                    f"song {song.name!r} is silent in every stem: leave it out of training"
-                )
-        return self
 
 
 def _row(song: Song) -> dict:
@@ -223,20 +199,20 @@ def _row(song: Song) -> dict:
     row = {"song": song.name, "subset": song.subset, "seconds": round(song.duration_s, 2)}
     row |= {"sample_rate": song.sample_rate, "channels": song.channels}
     try:
-        sources = song.sources()
+        parts = song.sources()
         published = song.mixture_file()
     except DataError as error:
         return row | {"note": str(error)}
-    shares = {stem: silence_share(sources[stem], song.sample_rate) for stem in sources}
+    shares = {stem: silence_share(sound, song.sample_rate) for stem, sound in parts.items()}
     row |= {f"silence_{stem}": round(share, 3) for stem, share in shares.items()}
     agreement_db, notes = float("nan"), []
     silent = [stem for stem, share in shares.items() if share == 1]
     if silent:
-        notes.append("silent" if len(silent) == len(sources) else "silent: " + ", ".join(silent))
+        notes.append("silent" if len(silent) == len(parts) else "silent: " + ", ".join(silent))
     if published is not None and published.any():
-        agreement_db, words = disagreement(published, sum(sources.values()), song.sample_rate)
+        agreement_db, words = disagreement(published, sum(parts.values()), song.sample_rate)
         notes += [words] if words else []
-    notes += [f"{stem} is the sum of {' and '.join(of)}" for stem, of in sums(sources).items()]
+    notes += [f"{stem} is the sum of {' and '.join(of)}" for stem, of in sums(parts).items()]
     notes += [
         f"{stem} ends {song.samples - end} samples early, filled with silence"
         for stem, end in song.ends.items()
@@ -248,14 +224,14 @@ def _row(song: Song) -> dict:
 def silence_share(waveform: np.ndarray, sample_rate: int) -> float:
     """Share of 100 ms frames of (C, L) whose RMS lies below -60 dBFS (a rest counts as a frame)."""
     frame = max(1, sample_rate // 10)
-    starts = range(0, waveform.shape[-1], frame)
+    starts = np.arange(0, waveform.shape[-1], frame)
     power = [np.square(waveform[:, s : s + frame]).mean() for s in starts]
     return float(np.mean(np.array(power) < 10 ** (SILENCE_DB / 10)))
 
 
 def seekable(path: Path, stream: int = 0) -> Path:
-    """A file with this sound that can be read from any sample fast: wav and flac are their own, a
-    lossy one is decoded once into `home()/cache` (its name carries path, size and time)."""
+    """A file with this sound that is read by seeking: wav and flac are their own, a lossy one is
+    decoded once into `home()/cache` (its name carries path, size and time)."""
     if Path(path).suffix.lower() in (".wav", ".flac", ".aif", ".aiff"):
         return path
     status = os.stat(path)
@@ -275,11 +251,10 @@ def open(
 
     root_or_name: "toy" (generated band), "film" (generated scenes), "clip" (the real excerpt that
     stempeg bundles), "musdb7" (7 s previews, downloaded once), or a root in any layout of
-    `bsrnn.data.layouts`. subset: "train", "valid" or "test"; stems: only these, in this order; by
-    default those that at least half of the songs have. missing: a song that lacks one of them is
-    left out ("leave out"), or the stem is taken as silent ("silence"). seed and options (train,
-    test, seconds) shape the generated sets. Warns in one line (DataWarning) of what is not used.
-    Raises DataError, one line.
+    `bsrnn.data.layouts`. subset: "train", "valid" or "test". stems: only these, in this order; by
+    default those of at least half of the songs. missing: a song that lacks one is left out ("leave
+    out"), or the stem is taken as "silence". seed, options (train, test, seconds): of generated
+    sets. Warns of what is not used (DataWarning). Raises UsageError, DataError.
     """
     name = str(root_or_name)
     if not name.strip():
@@ -330,13 +305,9 @@ def _folder(root: Path, stems, missing: str, rung: str | None = None) -> Dataset
     songs = _assign([replace(song, channels=channels) for song in songs])
     lines = sorted(f"{song.subset}/{song.name}" for song in songs)
     split_hash = splits.digest("\n".join(lines))
-    unused = tuple((_relative(what, root), why) for what, why in inventory.unused)
+    unused = tuple((what.removeprefix(f"{root}{os.sep}"), why) for what, why in inventory.unused)
     rung = rung or _rung(songs, root)
     return Dataset(songs, root, rung, split_hash, unused, everything=tuple(songs))
-
-
-def _relative(what: str, root: Path) -> str:
-    return what.removeprefix(f"{root}{os.sep}")
 
 
 def _song(found: layouts.Found, stems: tuple, missing: str = "leave out") -> Song:
@@ -359,23 +330,15 @@ def _song(found: layouts.Found, stems: tuple, missing: str = "leave out") -> Son
         if max(values.values()) - min(values.values()) > allowed:
             text = ", ".join(f"{stem} {value}" for stem, value in values.items())
             raise DataError(f"unequal stems ({text} {unit}): mend it with `bsrnn data repair`")
+    mixture = None
+    with contextlib.suppress(DataError, KeyError):  # it is only compared with: it blocks nothing
+        info = audio.info(*found.files[MIXTURE])
+        if info.sample_rate == rate:
+            infos[MIXTURE], lengths[MIXTURE] = info, info.samples
+            mixture = found.files[MIXTURE]
+    channels = max(info.channels for info in infos.values())
     ends = {stem: length for stem, length in lengths.items() if length < samples}
-    mixture, channels = found.files.get(MIXTURE), max(info.channels for info in infos.values())
-    if mixture is not None:  # only ever compared with: it blocks nothing
-        mixture, length, width = _mixture(mixture, rate)
-        channels = max(channels, width)
-        if length < samples:
-            ends[MIXTURE] = length
     return Song(found.name, found.subset, files, rate, channels, samples, mixture, ends=ends)
-
-
-def _mixture(source: tuple, rate: int) -> tuple:
-    """(source, samples, channels) of a published mixture; (None, 0, 0) if it cannot be compared."""
-    try:
-        info = audio.info(*source)
-    except DataError:
-        return None, 0, 0
-    return (source, info.samples, info.channels) if info.sample_rate == rate else (None, 0, 0)
 
 
 def _same_rate(songs: list[Song], inventory: layouts.Inventory) -> list[Song]:
@@ -395,11 +358,8 @@ def _assign(songs: list[Song]) -> list[Song]:
     if any(song.subset == "valid" for song in songs):
         return songs
     valid = splits.validation(song.name for song in songs if song.subset == "train")
-    is_valid = [song.subset == "train" and song.name in valid for song in songs]
-    return [
-        replace(song, subset="valid") if chosen else song
-        for song, chosen in zip(songs, is_valid, strict=True)
-    ]
+    chosen = lambda song: song.subset == "train" and song.name in valid  # noqa: E731
+    return [replace(song, subset="valid") if chosen(song) else song for song in songs]
 
 
 def _rung(songs: list[Song], root: Path) -> str:

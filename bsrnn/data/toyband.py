@@ -1,15 +1,11 @@
-"""The toy band on disk: seeded songs in MUSDB18-HQ layout, film scenes in DnR layout.
+"""The toy band on disk: seeded songs in MUSDB18-HQ layout, film scenes in DnR layout. Lesson 01.
 
     make(root)   -> root/{train,test}/<Artist - Title>/{mixture,drums,bass,other,vocals}.wav
     scenes(root) -> root/{tr,cv,tt}/<id>/{mix,speech,music,sfx}.wav
 
-Conventions:
-    16-bit PCM at 44.1 kHz. Stems are rounded first and the mixture is the sum of their integers,
-    so mixture == sum of stems exactly, and it never clips. The same arguments give the same bytes.
-    `toyband.json` beside the songs records seed, version, options, licence and every song's plan.
-    The toy band teaches wiring and direction: it supports no claim about separation quality.
-
-Lesson 01 looks at it beside real music; every lesson can run on it offline.
+16-bit PCM at 44.1 kHz; the mixture is the exact sum of the rounded stems. The same arguments give
+the same bytes; `toyband.json` records them, the licence and every song's plan. For wiring and
+direction: no claim about separation quality stands on it.
 """
 
 import json
@@ -41,16 +37,15 @@ _log = logging.getLogger(__name__)
 
 
 def make(root, train: int = 8, test: int = 4, seconds: float = 12.0, seed: int = 0) -> Path:
-    """Write `train` + `test` toy songs below `root` and return it; an identical set is reused.
+    """Write `train` + `test` toy songs below `root`, whole or not at all, and return it; an
+    identical set is reused.
 
-    A song depends on `seed`, its subset and its place only, so smaller sets are prefixes of larger
-    ones of the same length. Takes about 0.04 s per second of music.
-
-    Raises UsageError for bad numbers and for a folder that holds something else, DataError where
-    nothing can be written; nothing half-written is left behind.
+    A song depends on `seed`, its subset and its place only: smaller sets are prefixes of larger
+    ones. Raises UsageError for bad numbers and for a folder that holds something else, DataError
+    where nothing can be written.
     """
     options = _checked("songs", {"train": train, "test": test}, seconds, seed)
-    return _build(root, options, _song_names(train, test, seed), "mixture", _song)
+    return _build(root, options, _song_names(train, test, seed), "mixture", toysong.song)
 
 
 def scenes(root, train=4, valid=2, test=2, seconds: float = 20.0, seed: int = 0) -> Path:
@@ -62,17 +57,10 @@ def scenes(root, train=4, valid=2, test=2, seconds: float = 20.0, seed: int = 0)
     options = _checked("scenes", counts, seconds, seed)
     plan = [
         (subset, str(1000 * (place + 1) + index + 1), (place, index))
-        for place, (subset, count) in enumerate(
-            zip(("tr", "cv", "tt"), counts.values(), strict=True)
-        )
+        for place, (subset, count) in enumerate(zip(SUBSETS, counts.values(), strict=True))
         for index in range(count)
     ]
     return _build(root, options, plan, "mix", toyfilm.scene)
-
-
-def _song(seconds: float, rng) -> tuple[dict, dict]:
-    stems, plan = toysong.song(seconds, rng)
-    return stems, toysong.facts(plan)
 
 
 def write_song(folder: Path, stems: dict, mixture_name: str) -> None:
@@ -117,10 +105,8 @@ def _song_names(train: int, test: int, seed: int) -> list:
 
 
 def _build(root, options: dict, plan: list, mixture: str, compose) -> Path:
-    """Write a set into `root`, whole or not at all, or reuse what is there.
-
-    plan: (subset, name, place) of every song; with the seed the place decides how it sounds.
-    """
+    """Write a set into `root`, whole or not at all, or reuse what is there. plan: (subset, name,
+    place) of every song; with the seed the place decides how it sounds."""
     root = Path(root).expanduser().absolute()
     card = {
         "generator": "bsrnn.data.toyband", "version": VERSION, "licence": LICENCE,
@@ -158,15 +144,14 @@ def _reusable(root: Path, card: dict, files: list) -> bool:
     if not root.is_dir():
         raise UsageError(f"{root} is a file: choose a folder for the toy band")
     try:
-        found = read_json(root / CARD)
+        there = read_json(root / CARD)
     except DataError:
         if not any(root.iterdir()):
             return False
         raise UsageError(f"{root} is not empty and no toy band: choose a new folder") from None
-    keys = [key for key in card if key != "songs"]
-    differing = [key for key in keys if found.get(key) != card[key]]
+    differing = [key for key in card if key != "songs" and there.get(key) != card[key]]
     if differing:
-        what = ", ".join(f"{key} {found.get(key)!r}" for key in differing)
+        what = ", ".join(f"{key} {there.get(key)!r}" for key in differing)
         raise UsageError(f"{root} holds another toy band ({what}): choose or delete that folder")
     missing = [name for name in files if not (root / name).is_file()]
     if missing:

@@ -1,12 +1,8 @@
 """The toy film: dialogue, music and effects that overlap as in a mixed scene, from a seed.
 
-Conventions:
-    A scene is mono at 44.1 kHz, as in Divide and Remaster (DnR v2): stems (1, L) float32 named
-    speech, music and sfx. Their levels follow DnR's mixing rules as far as a sketch can: speech
-    loudest, music and effects about 5 dB below, every stem with pauses of its own.
-
-References:
-    Petermann et al., "The Cocktail Fork Problem" (ICASSP 2022), section 3. Lesson 12.
+Mono at 44.1 kHz, with the stems and about the levels of Divide and Remaster (DnR v2): speech
+loudest, music and effects some 5 dB below, every stem with pauses of its own.
+Reference: Petermann et al. 2022, "The Cocktail Fork Problem", section 3. Lesson 12.
 """
 
 import numpy as np
@@ -63,9 +59,9 @@ def _speech(rng, seconds, samples, response):
         now += rng.uniform(0.3, 1.1)
         turn = (turn + 1) % len(speakers)
     desk = play.Desk(samples)
-    for hz, said in zip(speakers, syllables, strict=True):
+    for hz, words in zip(speakers, syllables, strict=True):
         size = 1.0 if hz < 155 else 1.17
-        sound = sing(rng, said, seconds, size, rng.uniform(0.005, 0.02), speech=True)
+        sound = sing(rng, words, seconds, size, rng.uniform(0.005, 0.02), speech=True)
         desk.place(sound, 0.0, 1.0, 0.0, 0.05)
     return _mono(desk, response), speakers
 
@@ -79,10 +75,7 @@ def _music(rng, seconds, samples):
     start, stop = rng.uniform(0, 0.15) * seconds, rng.uniform(0.85, 1.05) * seconds
     fade_s = min(1.0, seconds / 8)
     sound = sound * np.clip((time - start) / fade_s, 0, 1) * np.clip((stop - time) / fade_s, 0, 1)
-    return sound.astype(np.float32), {"tempo_bpm": plan.tempo_bpm, "key": plan.key}
-
-
-# ---------------------------------------------------------------------------- effects
+    return sound.astype(np.float32), {"tempo_bpm": plan["tempo_bpm"], "key": plan["key"]}
 
 
 def door(rng) -> np.ndarray:
@@ -115,8 +108,8 @@ def beeps(rng) -> np.ndarray:
 
 def bark(rng) -> np.ndarray:
     """Two or three dog-like barks: a voice that shoots up and breaks off."""
-    said = [(0.05 + 0.45 * k, 0.2, float(rng.uniform(330, 480)), True) for k in range(3)]
-    return play.peak(sing(rng, said[: rng.integers(2, 4)], 1.6, 1.3, 0.1, speech=True))
+    barks = [(0.05 + 0.45 * k, 0.2, float(rng.uniform(330, 480)), True) for k in range(3)]
+    return play.peak(sing(rng, barks[: rng.integers(2, 4)], 1.6, 1.3, 0.1, speech=True))
 
 
 def glass(rng) -> np.ndarray:

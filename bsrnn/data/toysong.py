@@ -1,9 +1,4 @@
-"""The toy band's songs: a seed becomes a plan, a plan becomes four stems.
-
-Conventions:
-    A `Plan` holds everything that makes one song different from the next: tempo, key, chords,
-    patterns, timbres, places, levels, room, and who plays when. Times are in beats.
-    `song` returns stems (C, L) float32 that are already balanced; their sum peaks below 0.9.
+"""The toy band's songs: a seed becomes a plan, a plan becomes four stems. Times are in beats.
 
 The ranges of levels and of stereo width are those measured on the 7-second previews of MUSDB18
 (medians there: drums -25, bass -23, other -23, vocals -21 dBFS RMS, mixture -16). Lesson 01.
@@ -18,6 +13,7 @@ from bsrnn.data import instruments as play
 
 STEMS = ("drums", "bass", "other", "vocals")
 LEVELS_DB = {"drums": -24.0, "bass": -23.0, "other": -22.5, "vocals": -20.5}  # RMS while playing
+WET = {"drums": (0.06, 0.3), "bass": (0.0, 0.05), "other": (0.08, 0.35), "vocals": (0.05, 0.22)}
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 PROGRESSIONS = (  # scale degrees from 0, one chord per bar
@@ -43,7 +39,7 @@ OTHER_STYLES = ("chords", "off beats", "arpeggio", "melody", "pad")
 
 @dataclass(frozen=True)
 class Plan:
-    """One song before it sounds; `asdict` of it is written into toyband.json."""
+    """One song before it sounds."""
 
     tempo_bpm: float
     key: str
@@ -100,12 +96,7 @@ def compose(rng, seconds: float) -> Plan:
         singer_hz=round(float(rng.uniform(140, 200) if low_voice else rng.uniform(240, 340)), 1),
         doubled=bool(rng.random() < 0.4),
         room_s=round(float(rng.uniform(0.35, 1.3)), 2),
-        wet={
-            stem: round(float(rng.uniform(*span)), 2)
-            for stem, span in zip(
-                STEMS, ((0.06, 0.3), (0.0, 0.05), (0.08, 0.35), (0.05, 0.22)), strict=True
-            )
-        },
+        wet={stem: round(float(rng.uniform(*span)), 2) for stem, span in WET.items()},
         levels_db={stem: round(float(rng.normal(LEVELS_DB[stem], 2.2)), 1) for stem in STEMS},
         peak=round(float(rng.uniform(0.6, 0.88)), 2),
         rests=_rests(rng, beats),
@@ -124,9 +115,6 @@ def _rests(rng, beats: float) -> dict:
     if rng.random() < 0.5:
         rests[str(late)].append((0, whole(rng.uniform(0.1, 0.2))))
     return rests
-
-
-# ---------------------------------------------------------------------------- the four players
 
 
 def _drums(plan: Plan, rng, desk: play.Desk, beats: float) -> None:
@@ -269,10 +257,8 @@ def _vocals(plan: Plan, rng, desk: play.Desk, beats: float) -> None:
 
 
 def sing(rng, syllables, seconds, size=1.0, breath=0.03, speech=False) -> np.ndarray:
-    """A voice (L,) from syllables (start_s, length_s, hz, last of its phrase).
-
-    Sung: held pitches joined by short glides, vibrato that grows on long notes, long vowels.
-    Speech: pitches only lean, loudness falls and rises with every syllable.
+    """A voice (L,) from syllables (start_s, length_s, hz, last of its phrase). Sung: held pitches
+    joined by glides, a growing vibrato, long vowels. Speech: pitches lean, loudness comes and goes.
     """
     frames = int(np.ceil(seconds * play.SAMPLE_RATE / play.HOP))
     time = np.arange(frames) * play.HOP / play.SAMPLE_RATE
@@ -318,8 +304,9 @@ def _glide(track: np.ndarray, frames: int = 19) -> np.ndarray:
 PLAYERS = {"drums": _drums, "bass": _bass, "other": _other, "vocals": _vocals}
 
 
-def song(seconds: float, rng) -> tuple[dict, Plan]:
-    """One song: stems {name: (C, L) float32 at 44.1 kHz} and the plan behind them.
+def song(seconds: float, rng) -> tuple[dict, dict]:
+    """One song: stems {name: (C, L) float32 at 44.1 kHz}, whose sum peaks below 0.9, and the plan
+    behind them as plain data.
 
     >>> stems, plan = song(3.0, np.random.default_rng(0))
     >>> stems["vocals"].shape
@@ -337,7 +324,8 @@ def song(seconds: float, rng) -> tuple[dict, Plan]:
         stems[stem] = balance(desk.mix(response), plan.levels_db[stem], squash)
     mixture = sum(stems.values())
     top = max(np.abs(sound).max() for sound in (mixture, *stems.values()))
-    return {stem: sound * np.float32(plan.peak / top) for stem, sound in stems.items()}, plan
+    stems = {stem: sound * np.float32(plan.peak / top) for stem, sound in stems.items()}
+    return stems, asdict(plan)
 
 
 def balance(sound: np.ndarray, level_db: float, squash: float) -> np.ndarray:
@@ -354,8 +342,3 @@ def balance(sound: np.ndarray, level_db: float, squash: float) -> np.ndarray:
     edge = min(sound.shape[1], play.SAMPLE_RATE // 50)
     sound[:, -edge:] *= np.linspace(1, 0, edge)
     return (sound * 10 ** (level_db / 20)).astype(np.float32)
-
-
-def facts(plan: Plan) -> dict:
-    """The plan as plain JSON data."""
-    return asdict(plan)

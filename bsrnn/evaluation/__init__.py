@@ -1,9 +1,7 @@
 """Evaluation: a separator on a dataset, beside the ladder of references, with its protocol.
 
-    from bsrnn import data, evaluation
     report = evaluation.evaluate(separator, data.open("toy", "test"), out_dir="runs/toy")
-    report.table()                          # median SDR in dB, silence ... model ... oracle
-    report.aggregate()                      # with bootstrap intervals
+    report.shown()                          # median (mean) SDR in dB, silence ... oracle
     evaluation.paired(report, "mixture", "model")
     evaluation.compare([report, another])   # refuses to mix protocols
 

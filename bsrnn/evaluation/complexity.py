@@ -1,27 +1,29 @@
-"""BandIt's complexity table again: 15 systems, our counts beside the published ones.
+"""BandIt's complexity table again: 15 systems, our numbers beside the published ones. Lesson 11.
 
-Thirteen rows are band-split networks, whose parameters and MACs follow from `bsrnn.cost`; the
-other two, Hybrid Demucs and Open-Unmix, are built and counted without memory for their weights.
-All hear one channel at 44.1 kHz and give one stem or three (`stems`).
+Thirteen are band-split networks, whose parameters and MACs follow from `bsrnn.cost`; Hybrid Demucs
+and Open-Unmix are built and counted. All hear one channel at 44.1 kHz.
 
-    rows = table(); measured(rows, repeats=5)      # python -m bsrnn cost --table --measure
+    compared()                               # six quantities, ours and published
+    rows = measured(table(), repeats=5)      # python -m bsrnn cost --table --measure
 
-Reference: Watcharasupat et al. 2024, arXiv 2309.02539, table III, and the README of its code; the
-published numbers lie in `data/published/complexity.csv`. Its "GFlops" are multiply-accumulates.
-Lesson 11.
+Reference: Watcharasupat et al. 2024, arXiv 2309.02539, table III, and the README of its code. Its
+"GFlops" are multiply-accumulates.
 """
 
+import time
 from dataclasses import replace
 
 import pandas as pd
 
 from bsrnn import ledger
-from bsrnn.common import UsageError, optional
+from bsrnn.common import ROOT, UsageError, optional
 from bsrnn.models.cost import cost, counted
 from bsrnn.models.presets import presets
 
 SECONDS = 6.0  # of the published table
-PUBLISHED = ("parameters_m", "gmac_6s", "peak_memory_mb", "batch_per_s_gpu", "batch_per_s_cpu")
+PUBLISHED = ("parameters_m", "gmac_6s", "peak_memory_mb", "batch_per_s_cpu", "batch_per_s_gpu")
+DEVICES = {"CPU": "Intel Core i9-11900K", "GPU": "NVIDIA RTX 3090"}  # of the published table
+SCHEMES = {"Vocals V7": "v7-bandit", "Music 48": "musical48", "Music 64": "musical64"}
 UNMIX_BINS = 2049
 STEMS = ("speech", "music", "effects")
 
@@ -34,25 +36,14 @@ def config(model: str, bands: str, stems: int = 3):
     """
     if not bands:
         return None
-    found = replace(presets()["bandit"], stems=STEMS[:stems], scheme=_scheme(bands))
-    if model.startswith("BSRNN-LSTM12"):
-        return found.replace(rnn="lstm", repeats=12)
-    return found
-
-
-def _scheme(bands: str) -> str:
-    family, size = bands.split()
-    if size == "V7":
-        return "v7-bandit"
-    return {"Music": "musical"}.get(family, family.lower()) + size
+    scheme = SCHEMES.get(bands, bands.lower().replace(" ", ""))
+    bandit = replace(presets()["bandit"], stems=STEMS[:stems], scheme=scheme)
+    return bandit.replace(rnn="lstm", repeats=12) if model.startswith("BSRNN-LSTM12") else bandit
 
 
 def separator(model: str, bands: str, stems: int = 3):
-    """The network of a row with untrained weights, for inference: (B, 1, L) -> (B, S, 1, L).
-
-    Open-Unmix hears all bins, as in the table, and without its Wiener filter, which the table
-    does not count.
-    """
+    """The network of a row with untrained weights, for inference: (B, 1, L) -> (B, S, 1, L). As in
+    the table Open-Unmix hears all bins and has no Wiener filter."""
     from bsrnn import models
     from bsrnn.models.zoo import baselines
 
@@ -70,80 +61,111 @@ def separator(model: str, bands: str, stems: int = 3):
 
 
 def table(seconds: float = SECONDS) -> pd.DataFrame:
-    """The 15 rows: ours first (parameters, macs, matmul_macs for `seconds`), then the published.
-
-    MACs of the last two rows are their matrix products alone. Published MACs, memory and speed are
-    those of 6 s, on an RTX 3090 and an i9-11900K.
-    """
+    """The 15 rows: ours first (parameters, macs, matmul_macs for `seconds`; of the last two rows
+    the matrix products alone), then the published, of 6 s, on `DEVICES`."""
     if not seconds > 0:
         raise UsageError(f"{seconds} seconds: give a number above 0")
     published = ledger.complexity()
-    rows = [
-        {"model": row.model, "bands": row.bands, "stems": int(row.stems)}
-        | _ours(row.model, row.bands, int(row.stems), seconds)
-        for row in published.itertuples()
-    ]
+    rows = published[["model", "bands"]].assign(stems=published["stems"].astype(int))
+    counts = [_cost(*row, seconds) for row in rows.itertuples(index=False)]
+    for name in ("parameters", "macs", "matmul_macs"):
+        rows[name] = [getattr(count, name) for count in counts]
     theirs = published[list(PUBLISHED)].add_prefix("published_")
-    return pd.concat([pd.DataFrame(rows), theirs, published["source"]], axis=1)
+    return pd.concat([rows, theirs, published["source"]], axis=1)
 
 
-def _ours(model, bands, stems, seconds) -> dict:
-    row = config(model, bands, stems)
-    found = cost(row, seconds) if row else counted(_ghost(model, bands, stems), seconds)
-    return {"parameters": found.parameters, "macs": found.macs, "matmul_macs": found.matmul_macs}
-
-
-def _ghost(model, bands, stems):
-    """The network of a row without memory for its weights."""
+def _cost(model, bands, stems, seconds):
     import torch
 
-    with torch.device("meta"):
-        return separator(model, bands, stems)
+    row = config(model, bands, stems)
+    if row:
+        return cost(row, seconds)
+    with torch.device("meta"):  # no memory for the weights
+        return counted(separator(model, bands, stems), seconds)
 
 
-def measured(rows, seconds=SECONDS, threads=1, repeats=5, progress=False) -> pd.DataFrame:
-    """`rows` of `table` with what this machine's CPU needs: median_s, chunks_per_s, memory_mb,
-    gflops, peak_gflops and of_peak (see `bsrnn.benchmark.measure`).
+def measured(
+    rows, seconds=SECONDS, threads=1, repeats=5, device="cpu", progress=False
+) -> pd.DataFrame:
+    """`rows` of `table` with what this machine needs: median_s, chunks_per_s, memory_mb (of one
+    call, without the weights), gflops, peak_gflops and of_peak (see `bsrnn.benchmark.measure`).
 
-    Each row has a process of its own: memory that another network has freed would otherwise be
-    used again and not be seen. A row takes `repeats` + 1 calls: minutes for 6 s.
+    One thread of a CPU is timed in CPU seconds, so that other work does not count. Each row has a
+    process of its own, so that no memory is used again unseen, and takes `repeats` + 1 calls.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     from tqdm import tqdm
 
-    found = []
+    timings = []
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
     with pool, tqdm(total=len(rows), disable=None if progress else True) as bar:
         for row in rows.itertuples():
             bar.set_description(f"{row.model} {row.bands}".strip())
             of = (row.model, row.bands, row.stems)
-            timed = pool.submit(_timed, of, seconds, threads, repeats).result()
+            timed = pool.submit(_timed, of, seconds, threads, repeats, device).result()
             gflops = 2e-9 * row.matmul_macs / timed["median_s"]
             speed = {"gflops": gflops, "of_peak": gflops / timed["peak_gflops"]}
-            found.append({"threads": threads, "input_s": seconds} | timed | speed)
+            timings.append({"threads": threads, "input_s": seconds} | timed | speed)
             bar.update()
-    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(found)], axis=1)
+    return pd.concat([rows.reset_index(drop=True), pd.DataFrame(timings)], axis=1)
 
 
-def _timed(of, seconds, threads, repeats) -> dict:
+def _timed(of, seconds, threads, repeats, device) -> dict:
     """Time, memory and peak of the row `of` = (model, bands, stems)."""
     import torch
 
     from bsrnn import benchmark
 
     torch.manual_seed(0)
-    row = benchmark.measure({of[0]: separator(*of)}, seconds, (threads,), repeats, channels=1)
+    network = {of[0]: separator(*of).to(device)}
+    alone = threads == 1 and device == "cpu"
+    clock = time.process_time if alone else time.perf_counter
+    row = benchmark.measure(network, seconds, (threads,), repeats, channels=1, clock=clock)
     kept = ("median_s", "fastest_s", "real_time", "memory_mb", "peak_gflops")
-    found = {name: float(row[name].iloc[0]) for name in kept}
-    return found | {"chunks_per_s": 1 / found["median_s"]}
+    timings = {name: float(row[name].iloc[0]) for name in kept}
+    return timings | {"chunks_per_s": 1 / timings["median_s"]}
+
+
+def compared() -> pd.DataFrame:
+    """The published table, ours beside it: a row per system, columns (quantity, "ours" or
+    "published").
+
+    Millions of parameters, MACs of 6 s, peak memory of a call with the weights (ours: on the CPU),
+    batches of one 6 s chunk per second on CPU and GPU, and their ratio. NaN: not measured. Speed
+    and memory are those of `data/measured`; `.attrs` names the devices.
+    """
+    rows, folder = table(), ROOT / "data" / "measured"
+    kept = {kind: folder / f"complexity_{kind.lower()}.csv" for kind in DEVICES}
+    runs = {kind: pd.read_csv(path) for kind, path in kept.items() if path.exists()}
+    cpu, gpu = (runs.get(kind, pd.DataFrame(columns=["chunks_per_s"])) for kind in ("CPU", "GPU"))
+    ours = {
+        "parameters (M)": rows["parameters"] / 1e6,
+        "MACs (G)": rows["macs"] / 1e9,
+        "peak memory (MB)": cpu["memory_mb"] + 4e-6 * rows["parameters"],
+        "batches/s, CPU": cpu["chunks_per_s"],
+        "batches/s, GPU": gpu["chunks_per_s"],
+    }
+    theirs = dict(zip(ours, (rows[f"published_{column}"] for column in PUBLISHED), strict=True))
+    columns = {}
+    for who, of in (("ours", ours), ("published", theirs)):
+        of["speedup"] = of["batches/s, GPU"] / of["batches/s, CPU"]
+        columns |= {(quantity, who): values for quantity, values in of.items()}
+    both = pd.DataFrame(columns, dtype=float).set_index(_systems(rows))
+    both = both.reindex(columns=list(ours), level=0)
+    both.attrs = {"published": DEVICES, "ours": {k: run["device"][0] for k, run in runs.items()}}
+    return both
+
+
+def _systems(rows) -> pd.Series:
+    return (rows["model"] + " " + rows["bands"]).str.strip().rename("system")
 
 
 def text(rows) -> str:
     """The table of `table` or `measured` as text for a terminal, with its source below it."""
     shown = pd.DataFrame({
-        "model": (rows["model"] + " " + rows["bands"]).str.strip(),
+        "model": _systems(rows),
         "stems": rows["stems"],
         "parameters": rows["parameters"].map("{:,}".format),
         "M publ.": rows["published_parameters_m"],

@@ -7,7 +7,6 @@ Layouts, below any folders such as `test` or the name of a model:
 Songs are the data set's, compared by letters and digits only; "<song> - mixture" is the song, too.
 """
 
-import hashlib
 import logging
 import re
 import unicodedata
@@ -18,6 +17,7 @@ import numpy as np
 from bsrnn import audio
 from bsrnn.common import DataError
 from bsrnn.data.layouts import stem_name
+from bsrnn.data.splits import digest
 from bsrnn.data.stems import TOLERANCE_S
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,8 @@ log = logging.getLogger(__name__)
 
 class Estimates:
     """Estimates of `songs` in `folder`: `.stems`, and `of(song)`, a function that gives them.
-
-    Raises DataError, one line, for a folder without any, two files for one stem, and a song that
-    lacks a stem that others have. What is left over, extra stems and other songs, is warned about.
-    """
+    Raises DataError for a folder without any, two files for one stem, and a song that lacks a stem
+    that others have. Extra stems and songs are warned about."""
 
     def __init__(self, folder, songs, stems=None):
         self.folder = Path(folder)
@@ -67,11 +65,9 @@ class Estimates:
             log.warning("%s: %d files are not scored, such as %s", folder, len(extra), extra[0])
 
     def of(self, song):
-        """(mixture, sample_rate) -> stem -> (C, L) as the song's, which `evaluate` takes.
-
-        An end that differs by less than `TOLERANCE_S` is cut or filled with silence, as museval
-        does: encoders pad. DataError for another rate or length.
-        """
+        """(mixture, sample_rate) -> stem -> (C, L) as the song's, which `evaluate` takes. An end
+        less than `TOLERANCE_S` off is cut or filled with silence, as museval does: encoders pad.
+        DataError for another rate or length."""
 
         def read(mixture, sample_rate):
             return {stem: self._read(self.files[song.name, stem], song) for stem in self.stems}
@@ -97,8 +93,7 @@ class Estimates:
     def digest(self) -> str:
         """What tells these files from others: their places, sizes and times."""
         states = [(str(path), path.stat()) for path in self.files.values()]
-        text = "\n".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in states)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest("\n".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in states), 16)
 
 
 def _key(name: str) -> str:
@@ -109,15 +104,13 @@ def _key(name: str) -> str:
 
 def _place(path: Path, keys: dict, wanted) -> tuple:
     """(name of the song or None, stem) of a file."""
-    folder = _key(path.parent.name)
-    song = keys.get(folder) or keys.get(folder.removesuffix("mixture"))
-    if song is not None:
-        return song, _stem(path.stem, wanted)
-    name = _key(re.sub(r"^\d+_", "", path.stem))
-    if name not in keys and name.removesuffix("mixture") not in keys:
-        inside = [key for key in keys if name.startswith(key)]
-        return keys.get(max(inside, key=len, default=None)), _stem(path.stem, wanted)
-    return keys.get(name) or keys[name.removesuffix("mixture")], stem_name(path.parent.name)
+    in_folder, name = _key(path.parent.name), _key(re.sub(r"^\d+_", "", path.stem))
+    for key, stem in ((in_folder, _stem(path.stem, wanted)), (name, stem_name(path.parent.name))):
+        song = keys.get(key) or keys.get(key.removesuffix("mixture"))
+        if song is not None:
+            return song, stem
+    longest = max((key for key in keys if name.startswith(key)), key=len, default=None)
+    return keys.get(longest), _stem(path.stem, wanted)
 
 
 def _stem(name: str, wanted) -> str:

@@ -1,9 +1,8 @@
 """The ladder of references: what silence, the mixture, a classical method and oracles score.
 
-No SDR stands alone: 3 dB mean nothing until one knows that the mixture has -6 and an ideal mask 8.
-Rungs above it know the answer. The rung "gain" is what a volume knob reaches: the mixture times one
-constant per stem, learnt on the training songs. A network that does not beat it has learnt a level.
-Lessons 03 and 07.
+Rungs above a model know the answer. The rung "gain" is what a volume knob reaches: the mixture
+times one constant per stem, learnt on the training songs. A network that does not beat it has
+learnt a level. Lessons 03 and 07.
 """
 
 import json
@@ -25,10 +24,8 @@ PERCUSSIVE = ("drums",)  # HPSS says nothing about any other stem
 
 
 def reference_estimates(name: str, references: dict, mixture, gains: dict | None = None) -> dict:
-    """Estimates stem -> (C, L) of one rung; HPSS gives drums only, and nothing without drums.
-
-    gains: stem -> constant, of `learnt_gains`; the rung "gain" gives the stems that it has.
-    """
+    """Estimates stem -> (C, L) of one rung; HPSS gives drums only, "gain" the stems of `gains`
+    (stem -> constant, of `learnt_gains`)."""
     choose(name, NAMES, "ladder rung")
     if name == "gain":
         if gains is None:

@@ -1,15 +1,8 @@
-"""The leaderboard: who leads among systems that were scored on the same songs, and at what cost.
-
-One table serves an evaluation, a sweep and a capstone; `plots.score_over_cost` draws it.
+"""The leaderboard of an evaluation, a sweep or a capstone: who leads on the same songs, and at what
+cost. `plots.score_over_cost` draws it. Lessons 13 and 15.
 
     board = evaluation.leaderboard(report.songs(), {"model": {"macs_per_second": 2e9}})
     evaluation.readable(board)
-
-Conventions
-    Over songs a score is the median with its bootstrap interval; over a few seeds it is the mean
-    with Student's. Both at 95 %. Rungs of the ladder stand where their score is and have no rank.
-
-Lessons 13 and 15.
 """
 
 from typing import NamedTuple
@@ -50,14 +43,18 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
     costs: system -> values by names of `COSTS`; systems that it lacks are left out. over: "songs"
     or "seeds", what the rows are. cost: of `COSTS`, for the front.
 
-    score_db with its interval low_db to high_db; mean_db, the mean over songs. rank: equal to
-    0.01 dB is equal, and the cheaper stands first. behind_db: what the first is ahead, row by row,
-    with its interval; tied: the interval reaches 0, so these rows do not tell the two apart. front:
-    `pareto`.
+    score_db with its 95 % interval: over songs the median with a bootstrap, beside it mean_db; over
+    seeds the mean with Student's. rank: equal to 0.01 dB is equal, the cheaper stands first.
+    behind_db: what the first is ahead, row by row; tied: its interval reaches 0. front: `pareto`.
     """
     choose(cost, COSTS, "cost")
     choose(over, ("songs", "seeds"), "repetition")
-    interval = _over_songs if over == "songs" else _over_seeds
+
+    def interval(column):
+        if over == "songs":
+            return float(column.median()), *bootstrap_interval(column)
+        return float(column.mean()), *student_interval(column)
+
     rows = {}
     for name in values:
         if name in NAMES or name in costs:
@@ -77,27 +74,15 @@ def leaderboard(values, costs: dict, over="songs", cost="macs_per_second"):
             "behind_db": behind, "behind_low_db": low, "behind_high_db": high,
             "tied": low <= 0, "front": place in best, over: int(values[name].notna().sum()),
         }  # fmt: skip
-    columns = [
-        "kind", "rank", "score_db", *(["mean_db"] if over == "songs" else []), "low_db", "high_db",
-        over, "behind_db", "behind_low_db",
-        "behind_high_db", "tied", "front",
-    ]  # fmt: skip
+    columns = ["kind", "rank", "score_db", *(["mean_db"] if over == "songs" else []), "low_db"]
+    columns += ["high_db", over, "behind_db", "behind_low_db", "behind_high_db", "tied", "front"]
     columns += [name for name in COSTS if name == cost or any(name in row for row in rows.values())]
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(order, columns=columns)
     return table.rename_axis("system").astype({"rank": "Int64", over: "Int64"})
 
 
-def _over_songs(values) -> tuple[float, float, float]:
-    return float(values.median()), *bootstrap_interval(values)
-
-
-def _over_seeds(values) -> tuple[float, float, float]:
-    return float(values.mean()), *student_interval(values)
-
-
 def readable(board, leave: tuple = ()) -> pd.DataFrame:
-    """A leaderboard as text: scores with two decimals, costs with their units, nothing where
-    nothing is known. leave: names of columns to leave out."""
+    """A leaderboard as text, with units. leave: names of columns to leave out."""
     text = pd.DataFrame(index=board.index).rename_axis(columns=board.columns.name)
     hidden = ["kind", "behind_db", "behind_high_db", *leave]
     for name, values in board.drop(columns=hidden, errors="ignore").items():

@@ -1,18 +1,13 @@
 """Leakage: how much of every true stem is in every estimate, band by band. Numpy only.
 
-Conventions:
-    In one band (all its bins, frames and channels together) an estimate e is written as
-        e = g_1 s_1 + ... + g_S s_S + rest
-    with one real gain per true stem, chosen by least squares: the rest is orthogonal to every stem.
-    Then |e|^2 = sum_i g_i <s_i, e> + |rest|^2. The part g_i <s_i, e> is what stem i accounts for;
-    it is |g_i s_i|^2 where the stems are uncorrelated, and an energy that two stems share is halved
-    between them. So the parts add up exactly, and a part is negative where stems cancel.
-    Leakage into the estimate of stem j are its parts of the other stems; the rest is artefacts, and
-    whatever of a stem comes delayed or changes its gain within the band.
+In one band (all its bins, frames and channels together) an estimate is e = g_1 s_1 + ... + g_S s_S
++ rest, with a real gain per true stem by least squares. Then |e|^2 = sum_i g_i <s_i, e> + |rest|^2:
+the part g_i <s_i, e> is what stem i accounts for, |g_i s_i|^2 where stems are uncorrelated,
+negative where they cancel. The rest is artefacts, and what comes delayed or changes its gain within
+the band.
 
-References: Vincent, Gribonval and Fevotte 2006, "Performance Measurement in Blind Audio Source
-Separation", section III-B, splits a whole estimate like this (target, interference, artefacts); the
-split per stem and per band is this course's. Lesson 04.
+Reference: Vincent, Gribonval and Fevotte 2006, "Performance Measurement in Blind Audio Source
+Separation", section III-B, for whole estimates; per stem and band is this course's. Lesson 04.
 """
 
 from dataclasses import dataclass
@@ -28,22 +23,14 @@ SAME = 1e-10  # stems whose correlations leave less than this in a direction cou
 
 @dataclass(frozen=True)
 class BandLeakage:
-    """What each estimate is made of, as energies of the waveforms.
+    """What each estimate is made of, as energies of the waveforms."""
 
-    stems      names of the S true stems
-    estimates  names of the E estimates
-    gains      (E, S, K) how much of each stem is in the estimate: 1 is all of it, 0 nothing
-    parts      (E, S, K) energy of the estimate that each stem accounts for
-    rest       (E, K) energy that no stem accounts for
-    outside    (E,) energy in bins that no band covers
-    """
-
-    stems: tuple
-    estimates: tuple
-    gains: np.ndarray
-    parts: np.ndarray
-    rest: np.ndarray
-    outside: np.ndarray
+    stems: tuple  # names of the S true stems
+    estimates: tuple  # names of the E estimates
+    gains: np.ndarray  # (E, S, K) how much of each stem is in the estimate: 1 is all of it
+    parts: np.ndarray  # (E, S, K) energy of the estimate that each stem accounts for
+    rest: np.ndarray  # (E, K) energy that no stem accounts for
+    outside: np.ndarray  # (E,) energy in bins that no band covers
 
     @property
     def energy(self) -> np.ndarray:
@@ -62,7 +49,7 @@ def band_leakage(references: dict, estimates: dict, scheme) -> BandLeakage:
     """Leakage from every stem into every estimate, in each band of a `BandScheme`.
 
     references: all true stems, name -> (C, L); estimates: label -> (C, L). A silent stem has gain
-    0; stems that are equal in a band share their part. Parts, rest and outside add up to the
+    0, equal stems share their part. Parts, rest and outside add up to the
     energy of the estimate (Parseval-exact, see `bands.gram_per_band`).
     Raises UsageError for nothing to compare, unequal shapes and samples that are not finite.
 
@@ -84,7 +71,11 @@ def from_gram(within, outside, stems: tuple, estimates: tuple) -> BandLeakage:
     """`band_leakage` of inner products (K, S + E, S + E) per band, and (S + E, S + E) outside."""
     names, stems = stems, len(stems)
     among, cross = within[:, :stems, :stems], within[:, :stems, stems:]  # (K, S, S), (K, S, E)
-    gains = _least_squares(among, cross)  # (K, S, E)
+    # for stems of any level: the levels are taken out before the small directions are cut
+    level = np.sqrt(np.diagonal(among, axis1=1, axis2=2))  # (K, S)
+    scale = np.divide(1, level, out=np.zeros_like(level), where=level > 0)[..., None]  # (K, S, 1)
+    correlation = among * scale * scale.transpose(0, 2, 1)
+    gains = scale * (np.linalg.pinv(correlation, rtol=SAME, hermitian=True) @ (scale * cross))
     energy = np.diagonal(within, axis1=1, axis2=2)[:, stems:]  # (K, E)
     parts = gains * cross  # (K, S, E)
     modelled = np.einsum("kse,kst,kte->ke", gains, among, gains)
@@ -94,12 +85,3 @@ def from_gram(within, outside, stems: tuple, estimates: tuple) -> BandLeakage:
         names, estimates, gains.transpose(axes), parts.transpose(axes), rest.T,
         np.diagonal(outside)[stems:],
     )  # fmt: skip
-
-
-def _least_squares(among, cross):
-    """Gains (K, S, E) with among @ gains = cross, for stems of any level: the levels are taken out
-    before the small directions are cut."""
-    level = np.sqrt(np.diagonal(among, axis1=1, axis2=2))  # (K, S)
-    scale = np.divide(1, level, out=np.zeros_like(level), where=level > 0)[..., None]  # (K, S, 1)
-    correlation = among * scale * scale.transpose(0, 2, 1)
-    return scale * (np.linalg.pinv(correlation, rtol=SAME, hermitian=True) @ (scale * cross))

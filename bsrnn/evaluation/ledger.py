@@ -1,18 +1,12 @@
 """The ledger: published results, weights and our own runs as data, every row with its source.
 
-Conventions:
-    One row is one number: a system (and its setting), a stem, a value in dB, and the protocol that
-    the value belongs to. Two values may be compared only if metric, aggregation and test set agree
-    (`PROTOCOL`); `leaderboard` refuses anything else. An empty cell means "unknown", never "no".
-    "second-hand" in `note`: read in another text than the one that measured it.
-    The files lie in `data/published` of the checkout; `data/README.md` describes each.
+A row is a system (and its setting), a stem, a value in dB, and its protocol. Two values compare
+only if metric, aggregation and test set agree (`PROTOCOL`); `leaderboard` refuses anything else. An
+empty cell means "unknown", never "no". `data/README.md` describes each file. Lesson 09.
 
     results(system="BSRNN", metric="csdr"); leaderboard("csdr", "MUSDB18-HQ test"); own_runs()
-
-Lesson 09.
 """
 
-import csv
 from pathlib import Path
 
 import pandas as pd
@@ -39,29 +33,11 @@ def folder() -> Path:
     return path
 
 
-def text_table(path: Path) -> pd.DataFrame:
-    """One CSV as text cells (empty string: unknown)."""
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            header, *lines = csv.reader(handle)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path.name}: not a CSV with a header ({error})") from error
-    for number, cells in enumerate(lines, 2):
-        if len(cells) != len(header):
-            raise DataError(f"{path.name} row {number}: {len(cells)} cells, not {len(header)}")
-    return pd.DataFrame(lines, columns=header, dtype=str)
-
-
-def _table(name: str, at) -> pd.DataFrame:
-    """One CSV with numbers as numbers (NaN: unknown)."""
-    path = Path(at or folder()) / f"{name}.csv"
-    rows = text_table(path)
-    for column in NUMBERS.intersection(rows.columns):
-        try:
-            rows[column] = rows[column].replace("", "nan").astype(float)
-        except ValueError as error:
-            raise DataError(f"{path.name}: column {column} is not numeric ({error})") from error
-    return rows
+def _table(name: str) -> pd.DataFrame:
+    """One CSV: text (empty: unknown), and numbers as numbers (NaN: unknown)."""
+    rows = pd.read_csv(folder() / f"{name}.csv", dtype=str, keep_default_na=False)
+    numbers = NUMBERS.intersection(rows.columns)
+    return rows.assign(**{column: pd.to_numeric(rows[column]).astype(float) for column in numbers})
 
 
 def select(rows: pd.DataFrame, **filters) -> pd.DataFrame:
@@ -76,42 +52,34 @@ def select(rows: pd.DataFrame, **filters) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def results(at=None, **filters) -> pd.DataFrame:
-    """Published results and our own runs, one number per row: `RESULT_COLUMNS` and `file`.
-
-    Keywords select rows: `results(metric="csdr", stem=["bass", "drums"])`. A name that no row has
-    raises a UsageError with the nearest one.
-    """
-    names = sorted(path.stem for path in Path(at or folder()).glob("*.csv"))
-    names = [name for name in names if name not in ("weights", "complexity")]
-    tables = [_table(name, at)[[*RESULT_COLUMNS]].assign(file=name) for name in names]
+def results(**filters) -> pd.DataFrame:
+    """Published results and our own runs, one number per row: `RESULT_COLUMNS` and `file`. Keywords
+    select rows, `metric="csdr"` or `stem=["bass", "drums"]`; UsageError for what no row has."""
+    names = {path.stem for path in folder().glob("*.csv")} - {"weights", "complexity"}
+    tables = [_table(name)[[*RESULT_COLUMNS]].assign(file=name) for name in sorted(names)]
     rows = pd.concat([t for t in tables if len(t)], ignore_index=True)
     return select(rows.astype({"year": "Int64"}), **filters)
 
 
-def own_runs(at=None, **filters) -> pd.DataFrame:
+def own_runs(**filters) -> pd.DataFrame:
     """Our own runs with command, seeds, spread, seconds, hardware, gap and suspected cause."""
-    return select(_table("own_runs", at), **filters)
+    return select(_table("own_runs"), **filters)
 
 
-def weights(at=None, **filters) -> pd.DataFrame:
+def weights(**filters) -> pd.DataFrame:
     """Passports of published weights: licence, training data, whether they saw the test songs."""
-    return select(_table("weights", at), **filters)
+    return select(_table("weights"), **filters)
 
 
-def complexity(at=None, **filters) -> pd.DataFrame:
+def complexity(**filters) -> pd.DataFrame:
     """BandIt's cost table. Its "GFlops" are multiply-accumulates of 6 s: the column `gmac_6s`."""
-    return select(_table("complexity", at), **filters)
+    return select(_table("complexity"), **filters)
 
 
 def leaderboard(metric=None, test_set=None, stem="average", rows=None, **filters) -> pd.DataFrame:
-    """One stem's values under one protocol, best first, with what makes them hard to compare.
-
-    Where nobody says whether a system had extra data, it stands below those that tell, and
-    leads no board.
-    rows: rows of `results` (default: all). Raises UsageError if metric, aggregation or test set
-    differ among the rows that are left: a value in dB has no meaning without its protocol.
-    """
+    """One stem's values under one protocol, best first, with what makes them hard to compare; those
+    of systems that do not tell whether they had extra data stand below. rows: of `results`
+    (default: all). Raises UsageError if the rows that are left mix protocols."""
     wanted = {"metric": metric, "test_set": test_set, "stem": stem, **filters}
     rows = results() if rows is None else rows
     rows = select(rows, **{k: v for k, v in wanted.items() if v is not None})

@@ -1,25 +1,13 @@
 """Oracle masks: how well a mask could do if it knew the answer, at full resolution and per band.
 
-Conventions:
-    S_j are the stems' spectra (S, C, F, T), X the mixture's (C, F, T), N_j = X - S_j the rest.
-    A mask m multiplies X; the estimate is m X. Where |X| < 1e-8 every mask but the binary one is 1:
-    there is nothing to hand out, and no division by zero.
+S are the stems' spectra (S, C, F, T), X the mixture's (C, F, T), N = X - S the rest; the estimate
+is the mask times X (`KINDS`). Where |X| < 1e-8 every mask but the binary one is 1. Constrained to
+bands a mask is a combination of few shapes in each (`bsrnn.bands.oracle`): it bounds what a scheme
+can reach before anything is trained; a finer nested scheme can only do better.
 
-    binary           1 where |S| > |N|, else 0
-    ratio            |S| / (|S| + |N|)
-    wiener           |S|^2 / (|S|^2 + |N|^2)
-    phase_sensitive  |S| cos(angle S - angle X) / |X| = Re(S / X): the best real mask
-    amplitude        |S| / |X|
-    complex          S / X: gives the stem back, the ceiling of every mask
-
-    Band-constrained: the mask may only be a combination of few shapes inside each band, see
-    `bsrnn.bands.oracle`.
-    A finer nested scheme can only do better, full resolution is never beaten. It bounds what a
-    scheme can lose before anything is trained; a trained network may still be far below it.
-
-References: Wang and Chen 2018, "Supervised Speech Separation Based on Deep Learning", section III
-(masks); Erdogan et al. 2015, ICASSP (phase-sensitive); the silence rule is BandIt's
-(Watcharasupat et al. 2024). Lessons 03 and 04.
+References: Wang and Chen 2018, "Supervised Speech Separation Based on Deep Learning", section III;
+Erdogan et al. 2015, ICASSP (phase-sensitive); BandIt (Watcharasupat et al. 2024): the silence rule.
+Lessons 03 and 04.
 """
 
 import numpy as np
@@ -56,18 +44,15 @@ KINDS = {
     "binary": lambda s, n, x: binary_mask(s, n),
     "ratio": lambda s, n, x: ratio_mask(s, n),
     "wiener": lambda s, n, x: ratio_mask(s, n, 2.0),
-    "phase_sensitive": lambda s, n, x: (s * x.conj()).real / x.abs().square(),
+    "phase_sensitive": lambda s, n, x: (s * x.conj()).real / x.abs().square(),  # best real mask
     "amplitude": lambda s, n, x: s.abs() / x.abs(),
-    "complex": lambda s, n, x: s / x,
+    "complex": lambda s, n, x: s / x,  # gives the stem back
 }
 
 
 def oracle(kind: str, stems: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
-    """Ideal masks (S, C, F, T) from spectra `stems` (S, C, F, T) and `mixture` (C, F, T).
-
-    Each stem is judged against the rest of the mixture (mixture - stem), so the mask of one stem
-    does not depend on which other stems are passed. Real masks are real tensors, `complex` is not.
-    Raises UsageError for an unknown kind or shapes that do not fit.
+    """Ideal masks (S, C, F, T) from spectra `stems` (S, C, F, T) and `mixture` (C, F, T): each stem
+    is judged against the rest of the mixture, whichever others are passed. Raises UsageError.
 
     >>> s = torch.tensor([[[[3.0 + 0j]]], [[[1.0 + 0j]]]])
     >>> oracle("ratio", s, s.sum(0)).flatten().tolist()
@@ -86,42 +71,28 @@ def oracle(kind: str, stems: torch.Tensor, mixture: torch.Tensor) -> torch.Tenso
 
 
 def oracle_estimates(kind: str, references, stft_config: StftConfig = PAPER, mixture=None):
-    """Waveforms (S, C, L) numpy that the ideal mask gives for `references` (S, C, L).
-
-    `mixture` (C, L) defaults to the sum of the references; give it if they are not all of it.
-    """
-    return _estimates(
-        references, mixture, stft_config, lambda stems, total: oracle(kind, stems, total)
-    )
+    """Waveforms (S, C, L) numpy that the ideal mask gives for `references` (S, C, L). `mixture`
+    (C, L): by default their sum."""
+    return _estimates(references, mixture, stft_config, lambda s, x: oracle(kind, s, x))
 
 
 def band_masks(scheme, stems, mixture, mode="frame", real: bool = False) -> torch.Tensor:
     """Best masks (S, C, F, T) that a band scheme allows, as `bsrnn.bands.oracle.masks`, of torch.
-
-    mode: "frame", "static" or the number of shapes per band. Raises UsageError.
-    """
+    mode: "frame", "static" or the number of shapes per band. Raises UsageError."""
     return torch.from_numpy(constrained.masks(scheme, stems.numpy(), mixture.numpy(), mode, real))
 
 
 def band_oracle(scheme, references, mode="frame", real: bool = False, mixture=None):
-    """Waveforms (S, C, L) numpy of `band_masks`, with hop a quarter of the scheme's n_fft.
-
-    Their SDR is mostly a little above `band_sdr_db`: the inverse STFT averages errors away.
-    """
-    return _estimates(
-        references,
-        mixture,
-        StftConfig(scheme.n_fft, scheme.n_fft // 4),
-        lambda stems, total: band_masks(scheme, stems, total, mode, real),
-    )
+    """Waveforms (S, C, L) numpy of `band_masks`, with hop a quarter of the scheme's n_fft. Their
+    SDR is mostly a little above `band_sdr_db`: the inverse STFT averages errors away."""
+    config = StftConfig(scheme.n_fft, scheme.n_fft // 4)
+    best = lambda stems, total: band_masks(scheme, stems, total, mode, real)  # noqa: E731
+    return _estimates(references, mixture, config, best)
 
 
 def band_sdr_db(scheme, references, mode="frame", real: bool = False, mixture=None) -> np.ndarray:
-    """Bound (S,): SDR in dB of the best band-constrained mask, counted in the spectrogram.
-
-    Every bin and frame counts once, as in the least squares, so refining bands never lowers it.
-    NaN: silent stem.
-    """
+    """Bound (S,): SDR in dB of the best band-constrained mask, counted in the spectrogram, every
+    bin and frame once, so refining bands never lowers it. NaN: silent stem."""
     config = StftConfig(scheme.n_fft, scheme.n_fft // 4)
     energy, error = 0.0, 0.0
     for stems, total in _channels(references, mixture, config):

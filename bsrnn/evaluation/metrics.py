@@ -1,11 +1,8 @@
 """Metrics of separated sound: every number with its definition, exact and fast. Numpy only.
 
-Conventions:
-    Waveforms are numpy arrays (C, L), sets of stems (S, C, L); torch CPU tensors work too. All
-    sums run in float64. Higher is better, in decibels but for `SPECTRAL` (see `UNITS`).
-    `KNOWN` holds the formulas: s the reference, e the estimate, sums over channels and samples.
-    A silent reference has no signal-to-anything ratio: the value is NaN ("undefined"), the note
-    gives the residual energy instead. A perfect estimate is +inf.
+Waveforms are (C, L), sets of stems (S, C, L), numpy or torch on the CPU; sums run in float64.
+Higher is better. A silent reference gives NaN ("undefined") and its residual energy in the note, a
+perfect estimate +inf.
 
 References: usdr: Mitsufuji et al. 2022, "Music Demixing Challenge 2021", section 3. csdr: Stöter,
 Liutkus and Ito 2018 (SiSEC), museval; its distortion filters split e - s into parts that always
@@ -25,7 +22,7 @@ from bsrnn.common import UsageError, choose
 
 CHALLENGE_EPSILON = 1e-7  # added to both sums by the MDX challenges' SDR
 
-DEFINITIONS = {
+DEFINITIONS = {  # s the reference, e the estimate
     "usdr": "10 log10(sum s^2 / sum (e-s)^2) over channels and samples of the whole signal",
     "csdr": "median over frames (window 1 s, hop 1 s) of 10 log10(sum s^2 / sum (e-s)^2); museval",
     "si_sdr": "10 log10(|as|^2 / |as-e|^2), a = <s,e>/<s,s>, channels and samples together",
@@ -47,9 +44,7 @@ UNITS["log_wmse"] = "of 73.7"  # what an exact estimate gets
 
 def usdr(reference, estimate, epsilon: float = 0.0):
     """Signal-to-distortion ratio of whole signals (C, L) in dB (more axes in front: an array).
-
-    `epsilon` is added to both sums; the MDX challenges use `CHALLENGE_EPSILON`. A silent reference
-    is NaN with and without it, because there the challenge's number only measures the epsilon.
+    `epsilon` is added to both sums, by the MDX challenges `CHALLENGE_EPSILON`.
 
     >>> float(usdr([[1.0, -1.0]], [[0.5, -0.5]]).round(3))
     6.021
@@ -71,9 +66,9 @@ def si_snr(reference, estimate, epsilon: float = 0.0, channels: str = "joint"):
     return _projected(s, e, epsilon, channels)
 
 
-def sd_sdr(reference, estimate, channels: str = "joint"):
+def sd_sdr(reference, estimate):
     """Scale-dependent SDR in dB: like `si_sdr`, but a wrong gain counts as an error."""
-    return _projected(reference, estimate, 0.0, channels, scaled_error=False)
+    return _projected(reference, estimate, 0.0, "joint", scaled_error=False)
 
 
 def snr(reference, estimate, epsilon: float = 0.0):
@@ -91,17 +86,13 @@ def residual_db(estimate) -> float:
 
 @dataclass(frozen=True)
 class FrameScores:
-    """Result of `csdr`. As an array it is `value_db`.
+    """Result of `csdr`. As an array it is `value_db`."""
 
-    value_db (S,) median over used frames, NaN = undefined; frames_db (S, T), NaN = dropped;
-    frames_used (S,); frames_total T; notes: one per stem, the reason for what was dropped.
-    """
-
-    value_db: np.ndarray
-    frames_db: np.ndarray
-    frames_used: np.ndarray
+    value_db: np.ndarray  # (S,) median over used frames, NaN: undefined
+    frames_db: np.ndarray  # (S, T), NaN: dropped
+    frames_used: np.ndarray  # (S,)
     frames_total: int
-    notes: tuple
+    notes: tuple  # for each stem the reason for what was dropped
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.value_db, dtype=dtype)
@@ -124,15 +115,12 @@ def csdr(
 ) -> FrameScores:
     """Chunk-level SDR of (S, C, L) stems: museval's SDR, without its 512-tap filters.
 
-    Frames start every `hop_s`; a last incomplete frame is dropped; a signal not longer than
-    `window_s` is one frame. Silent: the sum over channels is exactly zero at every sample
-    (museval's rule, so left = -right is silent).
-    frames="joint": a frame is dropped for *all* stems if any reference or estimate is silent in
-    it, as museval does when given all stems at once; "own": only the stem's own silences count, as
-    when museval is given one stem at a time.
-    museval raises if a whole reference or estimate is silent. Here that stem is undefined, the
-    others are scored without it, and the notes say so. A perfect frame is +inf in the median
-    (museval: some hundred dB). Raises UsageError for unequal shapes and non-finite samples.
+    Frames start every `hop_s`; a last incomplete one is dropped; a signal not longer than
+    `window_s` is one frame. Silent: the sum over channels is exactly zero at every sample.
+    frames="joint": a frame is dropped for *all* stems if any reference or estimate is silent in it
+    (museval given all stems at once); "own": for the stem that is silent (museval given one stem at
+    a time). A stem that is silent throughout, where museval raises, is undefined, the others are
+    scored without it. A perfect frame is +inf (museval: some hundred dB). Raises UsageError.
     """
     choose(frames, ("joint", "own"), "frames rule")
     s, e = checked_pair(references, estimates, float64=False)
@@ -153,9 +141,11 @@ def csdr(
         dropped = joint if frames == "joint" else silent[i].any(axis=0)
         values[i, dropped] = math.nan
         notes.append(_dropped_note(dropped, silent, kept if frames == "joint" else [i], names))
-    used = (~np.isnan(values)).sum(axis=1)
-    medians = np.array([_median(row) for row in values])
-    return FrameScores(medians, values, used, values.shape[1], tuple(notes))
+    used = ~np.isnan(values)  # (S, T)
+    medians = np.full(len(s), math.nan)
+    for i in np.flatnonzero(used.any(axis=1)):
+        medians[i] = np.median(values[i, used[i]])
+    return FrameScores(medians, values, used.sum(axis=1), values.shape[1], tuple(notes))
 
 
 def frame_starts(samples: int, window: int, hop: int) -> range:
@@ -206,12 +196,6 @@ def _undefined_note(silent_reference: bool, silent_estimate: bool, estimate) -> 
     return "undefined: silent estimate" if silent_estimate else "undefined: silent channel"
 
 
-def _median(values) -> float:
-    """Median of what is defined; the two middle values of an even count are averaged."""
-    values = values[~np.isnan(values)]
-    return float(np.median(values)) if len(values) else math.nan
-
-
 def _samples(seconds: float, sample_rate: int, what: str) -> int:
     """int(seconds x rate) as museval rounds it; infinity is the whole signal."""
     samples = seconds * sample_rate
@@ -229,10 +213,15 @@ def score(
 ):  # fmt: skip
     """Rows (dicts) for a table: stem, metric, value_db, frames_used, frames_total, note.
 
-    `references` and `estimates` are dicts stem -> (C, L); stems without an estimate are skipped.
-    `metrics`: names of `KNOWN`, in `UNITS`; log_wmse needs the mixture (C, L), by default the
-    sum of the references. An undefined value is NaN and its note says why.
+    references, estimates: stem -> (C, L); stems without an estimate are skipped. metrics: names of
+    `KNOWN`, in `UNITS`. mixture (C, L), for log_wmse: by default the sum of the references. An
+    undefined value is NaN and its note says why.
     """
+    return score_frames(references, estimates, sample_rate, metrics, frames, mixture)[0]
+
+
+def score_frames(references, estimates, sample_rate, metrics, frames="joint", mixture=None):
+    """The rows of `score`, and of csdr, if asked for, the frames: stem -> (T,) dB."""
     stems = [stem for stem in references if stem in estimates]
     if not stems:
         raise UsageError(
@@ -241,53 +230,45 @@ def score(
         )
     pairs = {stem: checked_pair(references[stem], estimates[stem], stem, False) for stem in stems}
     mixture = sum(references.values()) if mixture is None else mixture
-    rows = []
+    rows, frames_db = [], {}
     for metric in metrics:
         if choose(metric, KNOWN, "metric") == "csdr":
-            s, e = (
-                np.stack(x) for x in zip(*pairs.values(), strict=True)
-            )  # S x (C, L) -> (S, C, L)
-            result = csdr(s, e, sample_rate, frames=frames, names=stems)
-            for i, stem in enumerate(stems):
-                used, total = result.frames_used[i], result.frames_total
-                rows.append(_row(stem, metric, result[i], used, total, result.notes[i]))
-            continue
-        for stem, (s, e) in pairs.items():
-            value = _value(metric, s, e, mixture, sample_rate)
-            undefined = bool(np.isnan(value))
-            note = _undefined_note(not s.any(), not e.any(), e) if undefined else ""
-            rows.append(_row(stem, metric, value, 1 - undefined, 1, note))
-    return rows
+            s, e = map(np.stack, zip(*pairs.values(), strict=True))  # S x (C, L) -> (S, C, L)
+            framed = csdr(s, e, sample_rate, frames=frames, names=stems)
+            frames_db = dict(zip(stems, framed.frames_db, strict=True))
+            totals = [framed.frames_total] * len(stems)
+            columns = (framed.value_db, framed.frames_used, totals, framed.notes)
+            values = dict(zip(stems, zip(*columns, strict=True), strict=True))
+        else:
+            values = {stem: _whole(metric, *pairs[stem], mixture, sample_rate) for stem in stems}
+        for stem, (value_db, used, total, note) in values.items():
+            row = {"stem": stem, "metric": metric, "value_db": float(value_db)}
+            rows.append(row | {"frames_used": int(used), "frames_total": total, "note": note})
+    return rows, frames_db
 
 
-def _value(metric, s, e, mixture, sample_rate) -> float:
+def _whole(metric, s, e, mixture, sample_rate) -> tuple:
+    """(value, frames used, frames in all, note) of a metric that has no frames."""
     from bsrnn.evaluation import spectral  # here: it stands on this module, and on scipy
 
     if metric in _WHOLE:
-        return _WHOLE[metric](s, e)
-    if metric == "l1_freq":
-        return spectral.l1_freq(s, e)
-    if metric == "log_wmse":
-        return spectral.log_wmse(s, e, mixture, sample_rate)
-    return getattr(spectral, metric)(s, e, sample_rate)
-
-
-def _row(stem, metric, value_db, frames_used, frames_total, note):
-    return {
-        "stem": stem,
-        "metric": metric,
-        "value_db": float(value_db),
-        "frames_used": int(frames_used),
-        "frames_total": int(frames_total),
-        "note": note,
-    }
+        value = _WHOLE[metric](s, e)
+    elif metric == "l1_freq":
+        value = spectral.l1_freq(s, e)
+    elif metric == "log_wmse":
+        value = spectral.log_wmse(s, e, mixture, sample_rate)
+    else:
+        value = getattr(spectral, metric)(s, e, sample_rate)
+    if np.isnan(value):
+        return value, 0, 1, _undefined_note(not s.any(), not e.any(), e)
+    return value, 1, 1, ""
 
 
 def filtered_sdr(reference, estimate, taps: int = 512) -> float:
     """SDR after the best filter of `taps` taps on the reference, mean over channels, in dB.
 
-    With r the autocorrelation of s and b its cross-correlation with e (both of unit norm), the
-    explained share of energy is c = b' R^-1 b, and SDR = 10 log10(c / (1 - c)).
+    With r the autocorrelation of s and b its cross-correlation with e (both of unit norm), c =
+    b' R^-1 b is the explained share of energy, and SDR = 10 log10(c / (1 - c)).
     """
     s, e = checked_pair(reference, estimate)
     values = []
@@ -320,10 +301,8 @@ class BandError:
 
 
 def band_error(reference, estimate, scheme) -> BandError:
-    """Where in frequency the error sits: its energy split over the bands of a `BandScheme`.
-
-    Parseval holds exactly (see `bands.gram_per_band`): the split adds up to sum (e - s)^2. A bin
-    that several bands share is divided in proportion to their weights. Lesson 09.
+    """Where in frequency the error sits: sum (e - s)^2 split over the bands of a `BandScheme` (see
+    `bands.gram_per_band`). A bin that several bands share is divided by their weights. Lesson 09.
     """
     s, e = checked_pair(reference, estimate)
     within, outside = gram_per_band(scheme, np.stack((s, e - s)))  # (K, 2, 2), (2, 2)
@@ -331,10 +310,7 @@ def band_error(reference, estimate, scheme) -> BandError:
 
 
 def checked_pair(reference, estimate, name="", float64=True):
-    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L).
-
-    Raises UsageError: integers or complex numbers, samples where channels belong, unequal shapes.
-    """
+    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L). Raises UsageError."""
     of = f" of {name}" if name else ""
     pair = ((reference, f"reference{of}"), (estimate, f"estimate{of}"))
     s, e = (np.atleast_2d(sound(x, what)) for x, what in pair)
@@ -364,9 +340,8 @@ def _decibels(signal, error, epsilon: float = 0.0):
 
 
 def _projected(reference, estimate, epsilon, channels, scaled_error=True):
-    """The scale-invariant family: project the estimate on the reference, then a ratio.
-
-    An estimate with nothing of the reference in it (orthogonal) is -inf, a silent one NaN."""
+    """The scale-invariant family: project the estimate on the reference, then a ratio. An
+    orthogonal estimate is -inf, a silent one NaN."""
     choose(channels, ("joint", "mean"), "channels rule")
     s, e = checked_pair(reference, estimate)
     if channels == "mean":

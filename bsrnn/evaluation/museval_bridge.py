@@ -1,8 +1,5 @@
-"""museval itself: its frame values, its JSON files, and the race against `metrics.csdr`.
-
-museval (Stöter, Liutkus and Ito 2018, SiSEC) needs ffmpeg at import; so it is imported only here,
-inside functions. The JSON files need neither.
-"""
+"""museval (Stöter, Liutkus and Ito 2018, SiSEC): its frame values, its JSON files, and the race
+against `metrics.csdr`. It needs ffmpeg at import, so it is imported inside functions."""
 
 import json
 import time
@@ -54,33 +51,20 @@ def benchmark(seconds: float = 30.0, stems: int = 4, sample_rate: int = 44100) -
         f"cSDR of {stems} stereo stems of {seconds:g} s: {ours_s:.3f} s, museval {museval_s:.1f} s "
         f"({museval_s / ours_s:.0f} times slower), largest difference {difference_db:.0e} dB"
     )
-    return {
-        "csdr_s": ours_s, "museval_s": museval_s, "difference_db": difference_db, "text": text
-    }  # fmt: skip
+    times = {"csdr_s": ours_s, "museval_s": museval_s}
+    return times | {"difference_db": difference_db, "text": text}
 
 
-def museval_json(frames: dict, window_s: float = 1.0, hop_s: float = 1.0) -> str:
-    """cSDR frames, stem -> values in dB, in museval's JSON schema, for EvalStore and MethodStore.
-
-    As in museval, infinite becomes NaN and values are rounded to 1e-5 dB. SIR, SAR and ISR are
-    NaN: they need the distortion filters (`museval_frames`).
-    """
-    unknown = {"SIR": float("nan"), "SAR": float("nan"), "ISR": float("nan")}
-    targets = [
-        {
-            "name": stem,
-            "frames": [
-                {
-                    "time": t * hop_s,
-                    "duration": window_s,
-                    "metrics": {
-                        "SDR": round(value, 5) if np.isfinite(value) else float("nan"),
-                        **unknown,
-                    },
-                }
-                for t, value in enumerate(values)
-            ],
-        }
-        for stem, values in frames.items()
-    ]
+def museval_json(frames: dict) -> str:
+    """cSDR frames of 1 s, stem -> values in dB, in museval's JSON schema: infinite becomes NaN,
+    values are rounded to 1e-5 dB. SIR, SAR and ISR, which need its filters, are NaN."""
+    targets = []
+    for stem, values in frames.items():
+        rows = []
+        for t, value in enumerate(values):
+            row = dict.fromkeys(("SDR", "SIR", "SAR", "ISR"), float("nan"))
+            if np.isfinite(value):
+                row["SDR"] = round(value, 5)
+            rows.append({"time": float(t), "duration": 1.0, "metrics": row})
+        targets.append({"name": stem, "frames": rows})
     return json.dumps({"targets": targets, "museval_version": f"bsrnn {bsrnn.__version__}"})

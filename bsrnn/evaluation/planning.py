@@ -1,13 +1,8 @@
 """What can so many seeds, or songs, decide? Power of the paired comparison, before it is run.
 
-The comparison: differences d (dB) of two systems, one for each seed or song, judged by the
-two-sided t test at `level`; their spread is the standard deviation of d.
-
-    power(0.25, 0.34, 20)         # chance that 20 seeds show a true gain of 0.25 dB: 0.88
-    seeds_needed(0.25, 0.34)      # for 80 %: 17
-
-Equivalence ("as good") needs a margin, set before the run and much smaller than what the baseline
-itself has learnt, its lead over the rung gain: else a network that has learnt nothing is "as good".
+Differences (dB) of two systems, one for each seed or song, are judged by the two-sided t test at
+`LEVEL`; their spread is their standard deviation. "As good" needs a margin, set before the run and
+much smaller than the baseline's lead over the rung gain: else who has learnt nothing is as good.
 
 References: Student 1908, Biometrika 6(1); Cohen 1988, Statistical Power Analysis, chapter 2;
 ICH E10 2000, section 1.5 (assay sensitivity). Lessons 09, 13 and 15.
@@ -27,9 +22,8 @@ SENSITIVE = 2.0  # a lead of so many margins is needed before "as good" means an
 
 
 def power(effect_db: float, spread_db: float, count: int, level: float = LEVEL) -> float:
-    """Chance that `count` differences with mean `effect_db` and `spread_db` are told from 0.
-
-    Exact for normal differences (noncentral t). 0 for fewer than two.
+    """Chance that `count` differences with mean `effect_db` and `spread_db` are told from 0: exact
+    for normal differences (noncentral t).
 
     >>> round(power(0.0, 1.0, 8), 3), round(power(1.0, 1.0, 10), 2)
     (0.05, 0.8)
@@ -66,12 +60,10 @@ def seeds_needed(effect_db: float, spread_db: float, wanted: float = WANTED) -> 
 
 
 def verdict(differences_db, margin_db: float = 0.0, lead_db: float | None = None) -> str:
-    """What differences of a contender to its baseline say, by their 95 % interval.
-
-    "better" (all above margin_db), "worse" (all below -margin_db), "as good" (all above
-    -margin_db), else "undecided". "cannot tell" stands in place of "as good" if `lead_db`,
-    what the baseline leads the rung gain by, is not twice the margin: then a system that has learnt
-    nothing would also be "as good". NaN values are left out.
+    """What differences of a contender to its baseline say, by their 95 % interval: "better" (all
+    above margin_db), "worse" (all below -margin_db), "as good" (all above -margin_db), else
+    "undecided". "cannot tell" in place of "as good" if `lead_db`, the baseline's lead over the rung
+    gain, is not twice the margin. NaN values are left out.
 
     >>> verdict([0.1, -0.1, 0.0, 0.05], margin_db=0.5, lead_db=3.0)
     'as good'

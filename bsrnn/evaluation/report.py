@@ -1,10 +1,7 @@
 """Reports: a tidy table and a card that says under which protocol it was made.
 
-`Report.frame` has one row per song, stem, system and metric: value_db (NaN: undefined),
-frames_used, frames_total, note. `Report.card` holds the protocol; reports with different protocols
-are never put into one table. Intervals are percentile bootstraps over songs (Efron 1979), seeded;
-over few seeds Student's.
-Lesson 09.
+Reports with different protocols are never put into one table. Intervals are percentile bootstraps
+over songs (Efron 1979), seeded; over few seeds Student's. Lesson 09.
 """
 
 import json
@@ -33,11 +30,11 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one evaluation: `frame` (tidy pandas DataFrame) and `card` (JSON dict).
+    """Scores of one evaluation: `frame`, a row per song, stem, system and metric (value_db NaN:
+    undefined), and `card`, a JSON dict with the protocol.
 
-    bands, leakage: of the system itself, empty unless `evaluate` was given a scheme: the energies
-    of reference and error in each band, and the share of an estimate's energy that each true stem
-    (or "rest") accounts for.
+    bands, leakage: of the system itself, empty unless `evaluate` was given a scheme: energies of
+    reference and error in each band, and the share of each true stem (or "rest") in an estimate.
     """
 
     frame: pd.DataFrame
@@ -76,11 +73,8 @@ class Report:
         return self.pivot("usdr").T.groupby(level="system").mean().T
 
     def table(self, metric: str = "usdr", statistic: str = "median") -> pd.DataFrame:
-        """Median (or mean) over songs, systems in ladder order x stems, and their mean.
-
-        Undefined values are left out; `aggregate` counts them. The note on toy data is the name of
-        the columns, so that it is printed with the table.
-        """
+        """Median (or mean) over songs, systems in ladder order x stems, and their mean. Undefined
+        values are left out; `aggregate` counts them. The columns' name is the note on toy data."""
         choose(statistic, ("median", "mean"), "statistic")
         values = self.pivot(metric).agg(statistic).unstack("stem")
         values = values.reindex(index=self.systems, columns=self.stems)
@@ -92,31 +86,26 @@ class Report:
 
     def shown(self, metric: str = "usdr") -> pd.DataFrame:
         """`table` as text, "median (mean)" over songs in each cell: the challenges and most papers
-        average, SiSEC and this course take medians, and the two differ by up to a decibel."""
+        average, SiSEC and this course take medians; they differ by up to a decibel."""
         median, mean = (self.table(metric, statistic) for statistic in ("median", "mean"))
         text = median.map("{:.2f}".format) + mean.map(" ({:.2f})".format)
         text = text.where(median.notna(), "undefined")
         return text.rename_axis(f"median (mean) {metric} ({UNITS[metric]})")
 
     def aggregate(self, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:
-        """Median and mean over songs with 95 % bootstrap intervals, per system and stem.
-
-        `songs` counts the defined values, `undefined` the others.
-        """
-        rows = []
-        for (system, stem), values in self.pivot(metric).items():
-            known = values.dropna().to_numpy()
+        """Median and mean over songs with 95 % bootstrap intervals, per system and stem. `songs`
+        counts the defined values, `undefined` the others."""
+        values, rows = self.pivot(metric), []
+        columns = sorted(values, key=lambda column: (self.systems.index(column[0]), column[1]))
+        for system, stem in columns:
+            defined = values[system, stem].dropna().to_numpy()
             row = {"system": system, "stem": stem}
             for name, statistic in (("median", np.median), ("mean", np.mean)):
-                low, high = bootstrap_interval(known, statistic, seed)
-                value = float(statistic(known)) if len(known) else np.nan
+                low, high = bootstrap_interval(defined, statistic, seed)
+                value = float(statistic(defined)) if len(defined) else np.nan
                 row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-            rows.append(row | {"songs": len(known), "undefined": len(values) - len(known)})
-        order = {system: i for i, system in enumerate(self.systems)}
-        table = pd.DataFrame(rows).sort_values(
-            ["system", "stem"], key=lambda c: c.map(order) if c.name == "system" else c
-        )
-        return table[table["songs"] + table["undefined"] > 0].reset_index(drop=True)
+            rows.append(row | {"songs": len(defined), "undefined": len(values) - len(defined)})
+        return pd.DataFrame(rows)
 
     def save(self, folder) -> Path:
         """Write report.csv and report.json into `folder`, each in one step; returns `folder`."""
@@ -151,13 +140,16 @@ class Report:
         return f"{note}{self.shown().to_html()}<p>{songs} songs</p>"
 
 
-def bootstrap_interval(values, statistic=np.median, seed: int = 0):
-    """95 % interval (low, high) of `statistic` over songs drawn again with replacement.
-
-    NaN without values.
-    """
+def _known(values) -> np.ndarray:
+    """Those that are not NaN."""
     values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
+    return values[~np.isnan(values)]
+
+
+def bootstrap_interval(values, statistic=np.median, seed: int = 0):
+    """95 % interval (low, high) of `statistic` over songs drawn again with replacement; NaN
+    without values."""
+    values = _known(values)
     if not len(values):
         return float("nan"), float("nan")
     songs = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
@@ -173,8 +165,7 @@ def student_interval(values, level: float = 0.95) -> tuple[float, float]:
     """
     from scipy.stats import t
 
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
+    values = _known(values)
     if len(values) < 2:
         return float("nan"), float("nan")
     half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
@@ -184,9 +175,11 @@ def student_interval(values, level: float = 0.95) -> tuple[float, float]:
 def paired(report, first, second, other=None, metric: str = "usdr", seed: int = 0) -> pd.DataFrame:
     """Is system `second` (of `other`, else of the same report) better than `first`? Per stem.
 
-    Only songs with both values count. median_gain_db with its bootstrap interval, won (share of
-    songs where second is better), p: two-sided Wilcoxon signed-rank test (1945) on the differences.
+    Only songs with both values count. median_gain_db with its bootstrap interval, mean_gain_db, won
+    (share of songs where second is better), p: two-sided Wilcoxon signed-rank test (1945).
     """
+    from scipy.stats import wilcoxon
+
     other = report if other is None else other
     same_protocol([report, other])
     a, b = report.pivot(metric), other.pivot(metric)
@@ -194,40 +187,23 @@ def paired(report, first, second, other=None, metric: str = "usdr", seed: int = 
     for stem in report.stems:
         if (first, stem) not in a or (second, stem) not in b:
             continue
-        gain = (b[second, stem] - a[first, stem]).dropna().to_numpy()
+        gain = (b[second, stem] - a[first, stem]).dropna()
         low, high = bootstrap_interval(gain, np.median, seed)
-        rows.append(
-            {
-                "stem": stem,
-                "songs": len(gain),
-                "median_gain_db": float(np.median(gain)) if len(gain) else np.nan,
-                "low": low,
-                "high": high,
-                "won": float(np.mean(gain > 0)) if len(gain) else np.nan,
-                "p": _wilcoxon(gain),
-            }
-        )
+        row = {"stem": stem, "songs": len(gain), "median_gain_db": gain.median()}
+        row |= {"low": low, "high": high, "mean_gain_db": gain.mean()}
+        row["won"] = (gain > 0).mean()
+        # without a difference there is nothing to rank
+        row["p"] = wilcoxon(gain).pvalue if gain.any() else 1.0 if len(gain) else np.nan
+        rows.append(row)
     if not rows:
         choose(first, report.systems, "system")
         choose(second, other.systems, "system")
     return pd.DataFrame(rows)
 
 
-def _wilcoxon(differences) -> float:
-    from scipy.stats import wilcoxon
-
-    if not len(differences):
-        return float("nan")
-    if not np.any(differences):
-        return 1.0
-    return float(wilcoxon(differences).pvalue)
-
-
 def same_protocol(reports) -> None:
-    """Raise UsageError naming the first difference if protocols differ.
-
-    Which rungs of the ladder stand beside a model changes no value, so they may differ.
-    """
+    """Raise UsageError naming the first difference if protocols differ (the ladder may: it changes
+    no value)."""
     first, name = reports[0].card["protocol"], reports[0].card["name"]
     for report in reports[1:]:
         other = report.card["protocol"]
@@ -243,34 +219,29 @@ def compare(reports, metric: str = "usdr") -> pd.DataFrame:
     """Medians of several reports of one protocol, in ladder order.
 
     Reports of the same name are taken as seeds of one system: mean of their medians, `seeds`, and
-    `spread`, the standard deviation of the column `all` (or the only stem). `mean` is that column
-    with means over songs in place of medians, as papers have it. `seconds_per_minute`
-    is what the system needed for a minute of audio. Refuses two protocols in one table.
+    `spread`, the standard deviation of the last column, `all` or the only stem. `mean` is that
+    column with means over songs, as papers have it; `seconds_per_minute`: of audio. Refuses two
+    protocols in one table.
     """
     reports = list(reports)
     if not reports:
         raise UsageError("nothing to compare: give at least one report")
     same_protocol(reports)
-    tables = {}
+    runs = {}
     for report in reports:
-        table = report.table(metric)
-        mean = report.table(metric, "mean")
-        for system in table.index:
-            if system in NAMES and system in tables:
-                continue  # the ladder is the same everywhere
-            cost = report.card.get("seconds_per_minute", {}).get(system, np.nan)
-            row = table.loc[system].to_dict()
-            row |= {"mean": mean.loc[system].iloc[-1], "cost": cost}
-            tables.setdefault(system, []).append(row)
+        spent = pd.Series(report.card.get("seconds_per_minute", {}), dtype=float)
+        table = report.table(metric).assign(
+            mean=report.table(metric, "mean").iloc[:, -1], seconds_per_minute=spent
+        )
+        for system, row in table.iterrows():
+            if system not in NAMES or system not in runs:  # the ladder is the same everywhere
+                runs.setdefault(system, []).append(row)
     rows = {}
-    for system in in_order(tables):
-        runs = pd.DataFrame(tables[system])
-        row = runs.drop(columns="cost").mean().to_dict()
-        last = runs.columns[-3]
-        row["seeds"] = len(runs)
-        row["spread"] = float(runs[last].std()) if len(runs) > 1 else np.nan
-        row["seconds_per_minute"] = runs["cost"].mean()
-        rows[system] = row
+    for system in in_order(runs):
+        of = pd.DataFrame(runs[system])
+        seconds = of.pop("seconds_per_minute").mean()
+        row = {**of.mean(), "seeds": len(of), "spread": of.iloc[:, -2].std()}  # before `mean`
+        rows[system] = row | {"seconds_per_minute": seconds}
     board = pd.DataFrame.from_dict(rows, orient="index")
     board.index.name = f"median {metric} ({UNITS[metric]})"
     board.columns.name = reports[0].note or None

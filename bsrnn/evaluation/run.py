@@ -17,6 +17,7 @@ from bsrnn import audio
 from bsrnn import metrics as metrics_room
 from bsrnn.bands import gram_per_band
 from bsrnn.common import DataError, Progress, UsageError, choose, file_name, write_text
+from bsrnn.data.splits import digest
 from bsrnn.evaluation import ladder as ladder_room
 from bsrnn.evaluation.estimates import Estimates
 from bsrnn.evaluation.leakage import from_gram
@@ -47,25 +48,23 @@ def evaluate(
 ) -> Report:
     """Score `separator` on every song of `dataset`, beside the ladder of references.
 
-    separator: anything with `.stems` and `.sample_rate` that `bsrnn.separate` takes (`separation`
-      is a dict of its options), a function (mixture (C, L), sample_rate) -> dict stem -> (C, L),
-      a folder of stems that some system made (its layouts: `Estimates`), or None for the ladder
-      alone. `name` is what the table calls it.
+    separator: what `bsrnn.separate` takes (`separation`: a dict of its options), a function
+      (mixture (C, L), sample_rate) -> dict stem -> (C, L), a folder of stems that some system made
+      (`Estimates`), or None for the ladder alone. `name` is what the table calls it.
     stems: default all that separator and dataset share. metrics: names of `metrics.KNOWN`. frames:
-      rule of `metrics.csdr`. scheme: a BandScheme, for the error and the leakage in each band
-      (`Report.bands`, `Report.leakage`).
-    ladder: names of `ladder.NAMES`; the oracle masks use a 4096-point STFT. The rung "gain" is
-      learnt on the training songs of `dataset`; where it has none, those of the separator's
-      passport are taken, and without them the rung is left out.
+      rule of `metrics.csdr`. scheme: a BandScheme, for error and leakage in each band.
+    ladder: names of `ladder.NAMES`. The rung "gain" is learnt on the training songs of `dataset`,
+      else it is that of the separator's passport, else it is left out.
     out_dir: finished songs are kept there as JSON, so that an interrupted run continues; also
       report.csv, report.json, and museval/<system>/test/<song>.json in museval's format.
-    workers: songs at a time, in threads; by default one for a network, which has threads of its
-      own, and up to four for a folder. The values do not depend on it.
-    Memory is that of one song per worker. Raises UsageError, DataError of one line naming the song.
+    workers: songs at a time, in threads, each with the memory of a song; by default one for a
+      network, which has threads of its own, else up to four. The values do not depend on it.
+    Raises UsageError, DataError of one line naming the song.
 
     >>> from bsrnn import data
-    >>> report = evaluate(None, data.open("toy"))                     # doctest: +SKIP
-    >>> report.table()                                                # doctest: +SKIP
+    >>> songs = data.open("toy", "test", train=2, test=1, seconds=2.0)
+    >>> list(evaluate(None, songs, progress=False).table().index)
+    ['silence', 'mixture', 'gain', 'ideal ratio mask']
     """
     songs = list(dataset)
     _refuse(songs, ladder, metrics, name)
@@ -74,23 +73,19 @@ def evaluate(
     stems = _stems(separator, songs[0], stems)
     gains = _gains(dataset, separator, stems) if "gain" in ladder else None
     ladder = tuple(rung for rung in ladder if rung != "gain" or gains is not None)
-    protocol = _protocol(dataset, songs, stems, metrics, frames, ladder)
-    model = _identity(separator, name, separation)
-    if scheme is not None:
-        model["scheme"] = scheme.name
-    job = _Job(
-        separator, name, stems, ladder, tuple(metrics), frames, separation or {}, gains, scheme
-    )  # fmt: skip
+    job = _Job(separator, name, stems, ladder, tuple(metrics), frames, separation, gains, scheme)
+    protocol = _protocol(dataset, songs, job)
+    model = _identity(job)
     store = _Store(out_dir, {"protocol": protocol, "model": model})
     if workers is None:
         read_only = separator is None or isinstance(separator, Estimates)
         workers = min(MOST_SONGS, os.cpu_count() or 1) if read_only else 1
     results = _all(job, store, songs, workers, progress)
-    rows, bands, leakage = (_frame(results, part) for part in COLUMNS)
-    card = _card(results, protocol, model, name, seed)
-    if scheme is not None:
-        card["scheme"] = json.loads(scheme.to_json())
-    report = Report(rows, card, bands, leakage)
+    rows, bands, leakage = (
+        pd.DataFrame([row for result in results for row in result.get(part, ())], columns=columns)
+        for part, columns in COLUMNS.items()
+    )
+    report = Report(rows, _card(results, protocol, model, job, seed), bands, leakage)
     if out_dir is not None:
         report.save(out_dir)
     return report
@@ -119,45 +114,38 @@ class _Job:
     ladder: tuple
     metrics: tuple
     frames: str
-    separation: dict
+    separation: dict | None
     gains: dict | None
     scheme: object
 
     def song(self, song) -> dict:
         """Rows, cSDR frames per system and stem, and seconds spent per system."""
-        sources = song.sources()
+        sources, rate = song.sources(), song.sample_rate
         mixture = sum(sources.values())
         references = {stem: sources[stem] for stem in self.stems}
-        rows, all_frames, seconds, details = [], {}, {}, {}
+        result = {"song": song.name, "subset": song.subset, "audio_seconds": song.duration_s}
+        result |= {"seconds": {}, "rows": [], "frames": {}}
         separator = self.separator
         if isinstance(separator, Estimates):
             separator = separator.of(song)
         for system in (*self.ladder, *([self.name] if separator is not None else [])):
             started = time.perf_counter()
-            found = estimates(
-                separator, system, references, mixture, song.sample_rate, self.separation,
-                self.gains,
-            )  # fmt: skip
-            seconds[system] = time.perf_counter() - started
-            if not found:  # HPSS of a song without drums
+            made = estimates(
+                separator, system, references, mixture, rate, self.separation, self.gains
+            )
+            result["seconds"][system] = time.perf_counter() - started
+            if not made:  # HPSS of a song without drums
                 continue
-            rate, there = song.sample_rate, [s for s in references if s in found]
-            scored = metrics_room.score(references, found, rate, self.metrics, self.frames, mixture)
-            rows += [{"song": song.name, "system": system, **row} for row in scored]
+            wanted = dict.fromkeys((*self.metrics, "csdr"))  # its frames are museval's files
+            rows, frames_db = metrics_room.score_frames(
+                references, made, rate, wanted, self.frames, mixture
+            )
+            rows = [row for row in rows if row["metric"] in self.metrics]
+            result["rows"] += [{"song": song.name, "system": system, **row} for row in rows]
+            result["frames"][system] = {stem: row.tolist() for stem, row in frames_db.items()}
             if self.scheme is not None and system == self.name:
-                details = _details(song.name, sources, found, self.scheme)
-            s, e = (np.stack([x[stem] for stem in there]) for x in (references, found))
-            frames_db = metrics_room.csdr(s, e, rate, frames=self.frames).frames_db
-            all_frames[system] = dict(zip(there, frames_db.tolist(), strict=True))
-        return {
-            "song": song.name,
-            "subset": song.subset,
-            "audio_seconds": song.duration_s,
-            "seconds": seconds,
-            "rows": rows,
-            "frames": all_frames,
-            **details,
-        }
+                result |= _details(song.name, sources, made, self.scheme)
+        return result
 
 
 def _details(song: str, sources: dict, estimates: dict, scheme) -> dict:
@@ -185,7 +173,7 @@ def _all(job, store, songs, workers: int, progress: bool) -> list:
     """Results of all songs in their order; those in the store are not made again."""
     from bsrnn.separation import evaluating
 
-    def one(song) -> dict:
+    def scored(song) -> dict:
         result = store.read(song)
         if result is None:
             try:
@@ -201,7 +189,7 @@ def _all(job, store, songs, workers: int, progress: bool) -> list:
     bar = Progress(len(songs) if progress else 0, "evaluate", "song", log.info)
     try:
         with evaluating(job.separator):  # here: threads must not switch each other's mode
-            for song, result in zip(songs, pool.map(one, songs), strict=True):
+            for song, result in zip(songs, pool.map(scored, songs), strict=True):
                 results.append(result)
                 if progress:
                     bar.step(f"evaluated song {len(results)} of {len(songs)}: {song.name}")
@@ -219,16 +207,16 @@ def estimates(
     if system in ladder_room.NAMES:
         return ladder_room.reference_estimates(system, references, mixture, gains)
     if not hasattr(separator, "stems"):
-        found = separator(mixture, sample_rate)
+        made = separator(mixture, sample_rate)
     else:
         from bsrnn.separation import separate
 
         stems = list(references)
-        found = separate(separator, mixture, sample_rate, stems=stems, **(separation or {}))
-    missing = [stem for stem in references if stem not in found]
+        made = separate(separator, mixture, sample_rate, stems=stems, **(separation or {}))
+    missing = [stem for stem in references if stem not in made]
     if missing:
         raise UsageError(f"the separator returned no {', '.join(missing)}: pass stems=...")
-    return {stem: audio.sound(found[stem], stem).astype(np.float32) for stem in references}
+    return {stem: audio.sound(made[stem], stem).astype(np.float32) for stem in references}
 
 
 class _Store:
@@ -238,18 +226,17 @@ class _Store:
         self.folder = None if out_dir is None else Path(out_dir)
         if self.folder is None:
             return
-        path = self.folder / "evaluation.json"
-        if path.exists():
-            known = read_json(path)
-            for part, now in identity.items():
-                for key in now:
-                    if dict(known.get(part) or {}).get(key) != json.loads(json.dumps(now[key])):
-                        raise UsageError(
-                            f"{self.folder} holds an evaluation with another {part} ({key}): "
-                            "choose an empty out_dir"
-                        )
+        path, text = self.folder / "evaluation.json", json.dumps(identity, indent=1)
+        known = read_json(path) if path.exists() else {}
+        for part, now in json.loads(text).items() if known else ():
+            for key in now:
+                if dict(known.get(part) or {}).get(key) != now[key]:
+                    raise UsageError(
+                        f"{self.folder} holds an evaluation with another {part} ({key}): "
+                        "choose an empty out_dir"
+                    )
         try:
-            write_text(path, json.dumps(identity, indent=1))
+            write_text(path, text)
         except OSError as error:
             raise DataError(
                 f"cannot write to {self.folder} ({error.strerror}): choose another out_dir"
@@ -296,7 +283,7 @@ def _gains(dataset, separator, stems) -> dict | None:
     return known if set(stems) <= set(known) else None
 
 
-def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
+def _protocol(dataset, songs, job) -> dict:
     names = "\n".join(
         f"{song.subset}/{song.name} {getattr(song, 'first', 0)} {song.duration_s:.4f}"
         for song in songs  # an excerpt is another test than the whole song
@@ -306,49 +293,45 @@ def _protocol(dataset, songs, stems, metrics, frames, ladder) -> dict:
         "split_hash": getattr(dataset, "split_hash", ""),
         "subset": ", ".join(sorted({song.subset or "all" for song in songs})),
         "songs": len(songs),
-        "songs_hash": hashlib.sha256(names.encode()).hexdigest()[:16],
-        "stems": list(stems),
+        "songs_hash": digest(names, 16),
+        "stems": list(job.stems),
         "sample_rate": songs[0].sample_rate,
-        "metrics": {metric: metrics_room.KNOWN[metric] for metric in metrics},
-        "frames": frames,
-        "ladder": list(ladder),
+        "metrics": {metric: metrics_room.KNOWN[metric] for metric in job.metrics},
+        "frames": job.frames,
+        "ladder": list(job.ladder),
         "aggregation": "median over songs, undefined values left out",
     }
 
 
-def _identity(separator, name, separation) -> dict:
+def _identity(job) -> dict:
     """What tells one model from another: its weights if it has any, else its name in the code."""
+    separator = job.separator
     kind = separator if isinstance(separator, type) or callable(separator) else type(separator)
     identity = {
-        "name": name,
+        "name": job.name,
         "code": getattr(kind, "__qualname__", type(kind).__qualname__),
-        "separation": separation or {},
+        "separation": job.separation or {},
         "passport": getattr(separator, "passport", None) or {},
     }
     if isinstance(separator, Estimates):
         identity["weights"] = separator.digest()
     if hasattr(separator, "state_dict"):
-        digest = hashlib.sha256()
+        weights = hashlib.sha256()
         for key, tensor in separator.state_dict().items():
-            digest.update(key.encode())
-            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-        identity["weights"] = digest.hexdigest()[:16]
+            weights.update(key.encode())
+            weights.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+        identity["weights"] = weights.hexdigest()[:16]
         identity["parameters"] = sum(p.numel() for p in separator.parameters())
-    return identity
+    return identity if job.scheme is None else identity | {"scheme": job.scheme.name}
 
 
-def _frame(results, part: str) -> pd.DataFrame:
-    rows = [row for result in results for row in result.get(part, ())]
-    return pd.DataFrame(rows, columns=list(COLUMNS[part]))
-
-
-def _card(results, protocol, model, name, seed) -> dict:
+def _card(results, protocol, model, job, seed) -> dict:
     audio_s = sum(result["audio_seconds"] for result in results)
     systems = results[0]["seconds"]
     spent = {s: sum(result["seconds"].get(s, 0.0) for result in results) for s in systems}
-    return {
+    card = {
         "kind": "evaluation",
-        "name": name,
+        "name": job.name,
         "note": TOY_NOTE if protocol["rung"] in GENERATED else "",
         "protocol": protocol,
         "model": model,
@@ -358,3 +341,4 @@ def _card(results, protocol, model, name, seed) -> dict:
         "seconds": sum(spent.values()),
         "seconds_per_minute": {s: 60 * value / audio_s for s, value in spent.items()},
     }
+    return card if job.scheme is None else card | {"scheme": json.loads(job.scheme.to_json())}

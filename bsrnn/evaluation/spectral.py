@@ -1,9 +1,7 @@
 """Metrics of the community's leaderboards that look at spectra. Numpy and scipy only.
 
-Conventions:
-    s the reference, e the estimate, x the mixture, all (C, L); higher is better. |S|, |E|:
-    magnitudes of their short-time spectra. Four of the five are 100 / (1 + distance), 100 for equal
-    sounds; they do not see phases.
+s the reference, e the estimate, x the mixture, all (C, L); higher is better. |S|, |E|: magnitudes
+of their short-time spectra. Four of the five are 100 / (1 + distance) and do not see phases.
 
 References: l1_freq, bleedless, fullness and mr_stft as in github ZFTurbo/Music-Source-Separation-
 Training, utils/metrics.py at 2127d5e (mr_stft: Steinmetz and Reiss 2020, auraloss 0.4.0); log_wmse:
@@ -46,8 +44,7 @@ def bleedless(reference, estimate, sample_rate: int) -> float:
     512 mel bands, frames of 4096 samples every 1024, levels at most 80 dB below the highest. A
     silent estimate has no bleeding and gets 100; see `fullness`.
     """
-    difference = _level_difference(reference, estimate, sample_rate)
-    return _without(difference[difference > 0])
+    return _of_levels(reference, estimate, sample_rate, 1)
 
 
 def fullness(reference, estimate, sample_rate: int) -> float:
@@ -55,23 +52,20 @@ def fullness(reference, estimate, sample_rate: int) -> float:
 
     As `bleedless`. Bins that lack nothing do not count, so a little lack everywhere dilutes a hole.
     """
-    difference = _level_difference(reference, estimate, sample_rate)
-    return _without(-difference[difference < 0])
+    return _of_levels(reference, estimate, sample_rate, -1)
 
 
-def _without(distance_db) -> float:
-    return float(100 / (1 + (distance_db.mean() if distance_db.size else 0.0)))
-
-
-def _level_difference(reference, estimate, sample_rate) -> np.ndarray:
-    """Mel levels of the estimate minus those of the reference in dB: (C, T, mel bands)."""
+def _of_levels(reference, estimate, sample_rate, sign: int) -> float:
+    """100 / (1 + mean of what the estimate's mel levels have above (1) or below (-1) the others)"""
     pair = np.stack(checked_pair(reference, estimate))  # (2, C, L)
     filters = _mel(sample_rate, 4096, 512)  # (F, 512)
     blocks = [block @ filters for block in _magnitudes(pair, 1024, hann(4096), "constant")]
     levels = 20 * np.log10(np.maximum(np.concatenate(blocks, axis=2), 1e-10))  # (2, C, T, 512)
     highest = levels.max(axis=(1, 2, 3), keepdims=True)
     s, e = np.maximum(levels, highest - 80)
-    return e - s
+    excess_db = sign * (e - s)
+    excess_db = excess_db[excess_db > 0]
+    return float(100 / (1 + (excess_db.mean() if excess_db.size else 0.0)))
 
 
 def mr_stft(reference, estimate, sample_rate: int) -> float:
@@ -102,8 +96,8 @@ def mr_stft(reference, estimate, sample_rate: int) -> float:
 def log_wmse(reference, estimate, mixture, sample_rate: int) -> float:
     """-4 ln(|h * (e - s)|^2 / |h * x|^2 + 1e-8), mean over channels; h weighs as hearing does.
 
-    A silent reference has a value, too: what is left in it, against the mixture. An estimate that
-    is exact gets 73.7. Defined at 44.1 kHz only: UsageError at other rates.
+    A silent reference has a value, too. An exact estimate gets 73.7. UsageError at other rates than
+    44.1 kHz.
     """
     from scipy.fft import next_fast_len, rfft
 
@@ -184,8 +178,5 @@ def _shelf(edge_hz: float, gain_db: float, q: float) -> tuple:
 
 def _peak(centre_hz: float, gain_db: float, q: float) -> tuple:
     a, w = 10 ** (gain_db / 40), 2 * np.pi * centre_hz / _HEARING_HZ
-    c, slope = np.cos(w), np.sin(w) / (2 * q)
-    return (
-        np.array([1 + slope * a, -2 * c, 1 - slope * a]),
-        np.array([1 + slope / a, -2 * c, 1 - slope / a]),
-    )
+    c, slope = -2 * np.cos(w), np.sin(w) / (2 * q)
+    return [1 + slope * a, c, 1 - slope * a], [1 + slope / a, c, 1 - slope / a]

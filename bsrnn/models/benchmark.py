@@ -40,14 +40,15 @@ def options(separator) -> dict:
 
 
 def measure(
-    separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False, channels=None
-):
+    separators: dict, seconds=6.0, threads=(1, 2), repeats=5, progress=False, channels=None,
+    clock=time.perf_counter,
+):  # fmt: skip
     """Time separators on one mixture of `seconds`; a pandas frame, one row per thread count.
 
     separators: name -> a separator, or name -> {option: separator}, whose first option is what the
     others are compared with. A separator is anything with .sample_rate, .config or .channels, and
     a call (B, C, L) -> (B, S, C, L). Those on a GPU are measured there.
-    channels: of the mixture; None: 2, or what the network was made for.
+    channels: of the mixture; None: 2, or what the network was made for. clock: of the seconds.
 
     Columns: model, option, threads, input_s, median_s, fastest_s, ratio (time of the first option
     over this one's), real_time (median_s / input_s), gflops and of_peak (where `cost` knows the
@@ -70,13 +71,13 @@ def measure(
                 for count in threads:
                     torch.set_num_threads(count)
                     bar.set_description(f"{name}, {count} threads")
-                    rows += _rounds(name, ways, mixture, seconds, repeats, bar.update)
+                    rows += _rounds(name, ways, mixture, seconds, repeats, bar.update, clock)
         finally:
             torch.set_num_threads(before)
     return pd.DataFrame(rows)
 
 
-def _rounds(name, ways, mixture, seconds, repeats, tick) -> list[dict]:
+def _rounds(name, ways, mixture, seconds, repeats, tick, clock) -> list[dict]:
     """Rows of one group at the present number of threads."""
     outputs, memory = {}, {}
     for option, separator in ways.items():  # warms up, too
@@ -88,7 +89,7 @@ def _rounds(name, ways, mixture, seconds, repeats, tick) -> list[dict]:
     products = {"product": (torch.mm, *pair), "bf16 product": (torch.mm, *pair.bfloat16())}
     interleaved(products, 1)
     calls = {option: (separator, mixture) for option, separator in ways.items()}
-    spent = interleaved({**products, **calls}, repeats)
+    spent = interleaved({**products, **calls}, repeats, clock)
     tick(len(ways) * repeats)
     product_s, low_product_s = (statistics.median(spent[product]) for product in products)
     peak = 2 * PEAK_SIZE**3 / product_s / 1e9

@@ -219,14 +219,6 @@ def test_activity_avoids_silence_but_copes_with_it():
     assert 0.2 < np.mean(heard) < 0.5
 
 
-def test_activity_counts_chunks():
-    waveform = np.zeros((2, 1000), np.float32)
-    waveform[0, :400] = 0.1
-    assert mixing.activity(waveform) == pytest.approx(0.4)
-    assert mixing.activity(waveform * 1e-3) == 0
-    assert mixing.activity(waveform * np.nan) == 1  # so that a broken stem is met, not avoided
-
-
 def test_distinct_items_repeat():
     few = mixer(distinct=4)
     assert np.array_equal(few[1]["mixture"], few[5]["mixture"])

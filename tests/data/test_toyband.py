@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,13 +89,11 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
     assert all(more[name] == value for name, value in first.items() if name.endswith(".wav"))
     other = digest(toyband.make(tmp_path / "d", train=1, test=1, seconds=3.0, seed=6))
     assert not set(first.values()) & set(other.values())
-
-
-def test_scenes_same_seed_same_bytes(tmp_path):
-    options = {"train": 1, "valid": 0, "test": 0, "seconds": 4.0}
-    one = digest(toyband.scenes(tmp_path / "a", **options))
-    assert one == digest(toyband.scenes(tmp_path / "b", **options))
-    assert "tr/1001/mix.wav" in one
+    scenes = [
+        digest(toyband.scenes(tmp_path / name, train=1, valid=0, test=0, seconds=4.0))
+        for name in ("e", "f")
+    ]
+    assert scenes[0] == scenes[1] and "tr/1001/mix.wav" in scenes[0]
 
 
 def test_stems_are_silent_for_a_while_and_sound_for_longer(band):
@@ -155,19 +151,6 @@ def test_stems_overlap_so_that_masks_are_no_miracle(band):
         shared = np.abs(10 * np.log10(power["other"][10:200] / power["vocals"][10:200])) < 15
         assert shared.mean() > 0.3, "other and vocals share too few bins"
     assert 5 < np.median(found) < 13 and max(found) < 20, found
-
-
-def test_musdb_reads_the_set(band):
-    if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        pytest.skip("musdb needs ffmpeg and ffprobe on the PATH")
-    import musdb
-
-    tracks = list(musdb.DB(root=str(band), is_wav=True, subsets="test"))
-    assert [t.name for t in tracks] == [p.name for p in folders(band) if p.parent.name == "test"]
-    stems = load(Path(band) / "test" / tracks[0].name)
-    for name in STEMS:
-        np.testing.assert_allclose(tracks[0].targets[name].audio.T, stems[name], atol=1e-7)
-    np.testing.assert_allclose(tracks[0].audio.T, sum(stems.values()), atol=1e-6)
 
 
 def test_scene_levels_are_those_of_film(film):

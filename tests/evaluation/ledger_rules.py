@@ -1,11 +1,12 @@
 """What must hold in `data/published`: the vocabulary of each column, and the faults of a table."""
 
+import csv
 import re
 from pathlib import Path
 
 import pandas as pd
 
-from bsrnn.evaluation.ledger import NUMBERS, PROTOCOL, RESULT_COLUMNS, folder, text_table
+from bsrnn.evaluation.ledger import NUMBERS, PROTOCOL, RESULT_COLUMNS, folder
 
 # what each metric and test set means: data/README.md
 METRICS = ("usdr", "csdr", "csdr_2s", "usdr_batch", "si_sdr", "snr", "sdr")
@@ -102,5 +103,12 @@ def faults_of(name: str, rows: pd.DataFrame) -> list[str]:
 
 def faults(at=None) -> list[str]:
     """Every fault of the ledger in the folder `at`, as `name.csv row N: what`."""
-    paths = sorted(Path(at or folder()).glob("*.csv"))
-    return [fault for path in paths for fault in faults_of(path.stem, text_table(path))]
+    faults = []
+    for path in sorted(Path(at or folder()).glob("*.csv")):
+        header, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        faults += [
+            f"{path.name} row {number}: {len(cells)} cells, not {len(header)}"
+            for number, cells in enumerate(lines, 2)
+            if len(cells) != len(header)
+        ] or faults_of(path.stem, pd.DataFrame(lines, columns=header, dtype=str))
+    return faults

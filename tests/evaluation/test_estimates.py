@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from test_evaluation import RATE, STEMS, dataset, needs_ffmpeg
+from conftest import needs_ffmpeg
+from test_evaluation import RATE, STEMS, dataset
 
 from bsrnn import audio, cli, data, evaluation, metrics, plots
 from bsrnn.common import DataError

@@ -80,16 +80,6 @@ def test_parts_rest_and_outside_add_up_to_the_estimate(seed, count, length, name
         np.testing.assert_allclose(leak.parts[:, 0], leak.gains[:, 0] ** 2 * alone, rtol=1e-9)
 
 
-def test_a_mixing_matrix_is_found_in_every_band():
-    stems = noise(3, 3, 3000)
-    mixing = np.array([[1, 0.1, -0.3], [0.2, -2, 0], [0, 0, 0]])
-    estimates = np.tensordot(mixing, stems, axes=1)
-    leak = band_leakage(named(stems), named(estimates, "xyz"), bands.scheme("equal5", RATE, 64))
-    np.testing.assert_allclose(leak.gains, np.broadcast_to(mixing[..., None], (3, 3, 5)), atol=1e-9)
-    assert (leak.rest <= 1e-12 * np.square(estimates).sum()).all()
-    assert leak.shares[1].argmax() == 1 and not leak.shares[2].any()
-
-
 def test_leakage_is_found_in_its_band_and_from_its_stem():
     t = np.arange(RATE) / RATE
     voice, bass = (np.sin(2 * np.pi * hz * t)[None] for hz in (1500, 300))

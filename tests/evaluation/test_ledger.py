@@ -76,8 +76,7 @@ def test_a_package_without_its_ledger_says_so(tmp_path, monkeypatch):
 def test_broken_files_are_one_line(copy):
     with open(copy / "dnr.csv", "a") as handle:
         handle.write("BandIt,too,short\n")
-    with pytest.raises(DataError, match=r"dnr.csv row 17: 3 cells, not 15"):
-        ledger.results(copy)
+    assert ledger_rules.faults(copy) == ["dnr.csv row 17: 3 cells, not 15"]
     (copy / "dnr.csv").write_text("system,value\nBandIt,1\n")
     assert "dnr.csv row 1: columns must be system,setting" in ledger_rules.faults(copy)[0]
 
@@ -96,14 +95,6 @@ def test_the_paper_s_numbers():
     table = ledger.results(file="musdb18_table")
     assert table["system"].nunique() == 25
     assert table["note"].str.contains(ledger_rules.UNEQUAL_AVERAGE).sum() == 4
-
-
-def test_complexity_is_exact_and_printed():
-    """The exact integers must round to BandIt's printed table."""
-    table = ledger.complexity()
-    assert (table["parameters"] / 1e6 - table["parameters_m"]).abs().max() < 0.0501
-    macs = table.dropna(subset="macs_6s")
-    assert len(macs) == 13 and (macs["macs_6s"] / 1e9 - macs["gmac_6s"]).abs().max() < 0.0501
 
 
 def test_leaderboard_refuses_mixtures():
