@@ -66,14 +66,13 @@ def write_notebook():
 
 @pytest.fixture
 def heard(monkeypatch):
-    """The sounds that were given to the A/B player, last call last."""
+    """The sounds that were given to players, last call last."""
     from bsrnn import listen
 
-    calls, real = [], listen.ab
-
-    def ab(sounds, *args, **kwargs):
-        calls.append(sounds)
-        return real(sounds, *args, **kwargs)
-
-    monkeypatch.setattr(listen, "ab", ab)
+    calls = []
+    for name in ("ab", "players"):
+        real = getattr(listen, name)
+        monkeypatch.setattr(
+            listen, name, lambda x, *a, real=real, **k: calls.append(x) or real(x, *a, **k)
+        )
     return calls

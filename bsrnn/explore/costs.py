@@ -3,7 +3,6 @@
 `cost_view` is the static twin of the widget `cost_calculator`. Lesson 11.
 """
 
-import textwrap
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from bsrnn.common import UsageError
 from bsrnn.explore.layers import TIME, by_part, swapped
-from bsrnn.explore.panel import Panel, choice, slider
+from bsrnn.explore.panel import Panel, choice, slider, told
 from bsrnn.models.cost import cost
 from bsrnn.plots import style
 from bsrnn.plots.models import draw_parts
@@ -49,7 +48,7 @@ def cost_view(base, scheme="v7", features=128, repeats=12, rnn="lstm", stems=1, 
     right.set(title="outputs of the layers, one mixture", xlabel="chunk (s)", ylabel="MB")
     right.set_xticks(TICKS_S, [f"{tick:g}" for tick in TICKS_S])
     right.xaxis.set_minor_locator(NullLocator())
-    return [style.describe(picture, words), textwrap.fill(words, 88), table]
+    return [*told(picture, words), table]
 
 
 def cost_calculator(base) -> Panel:

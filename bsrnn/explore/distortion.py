@@ -40,13 +40,12 @@ def distortion_view(
 
     sources: name -> (C, L); the mixture is their sum; the first 6 s are used. stem: default the
     last. The other arguments are those of `distort.distort`. The table has every metric of the
-    estimate, beside that of silence and of the mixture; the picture shows target, estimate and
-    error; the player switches between them at one gain. A silent stem gives a line of words.
+    estimate, beside that of silence and of the mixture. A silent stem gives a line of words.
 
     Raises UsageError for an unknown stem or kind, and where `distort.distort` does.
     """
-    song = _Song(sources, sample_rate, seed)
-    return song.view(stem or list(song.sources)[-1], kind, sdr_db, delay_ms)
+    view = _viewer(sources, sample_rate, seed)
+    return view(stem or list(sources)[-1], kind, sdr_db, delay_ms)
 
 
 def distortion_lab(sources: dict, sample_rate: int, stem=None, kind="leakage", seed=0) -> Panel:
@@ -58,14 +57,13 @@ def distortion_lab(sources: dict, sample_rate: int, stem=None, kind="leakage", s
     >>> lab.controls["sdr_db"].disabled, lab.controls["delay_ms"].disabled
     (True, False)
     """
-    song = _Song(sources, sample_rate, seed)
     knobs = {"sdr_db": distort.SCALED, "delay_ms": ("delay",)}
     return Panel(
-        song.view,
+        _viewer(sources, sample_rate, seed),
         "Distortion lab: one error, every metric",
         idle=lambda kind, **_: {knob for knob, kinds in knobs.items() if kind not in kinds},
         kind=choice("distortion", distort.KINDS, kind),
-        stem=choice("stem", song.sources, stem or list(song.sources)[-1]),
+        stem=choice("stem", sources, stem or list(sources)[-1]),
         sdr_db=slider("SDR (dB)", 10.0, 1.0, 40.0),
         delay_ms=widgets.FloatLogSlider(
             1.0, min=np.log10(DELAY_MS[0]), max=np.log10(DELAY_MS[1]), description="delay (ms)"
@@ -73,48 +71,45 @@ def distortion_lab(sources: dict, sample_rate: int, stem=None, kind="leakage", s
     )
 
 
-class _Song:
-    """Sources of one length; the scores of silence and mixture are kept."""
+def _viewer(sources: dict, sample_rate: int, seed: int):
+    """The function (stem, kind, sdr_db, delay_ms) -> what is shown; the ladder is kept."""
+    sources = excerpt(sources, round(MAX_S * sample_rate))
 
-    def __init__(self, sources: dict, sample_rate: int, seed: int):
-        self.sources = excerpt(sources, round(MAX_S * sample_rate))
-        self.mixture = sum(self.sources.values())  # (C, L)
-        self.sample_rate, self.seed = sample_rate, seed
-        self.ladder = lru_cache(maxsize=16)(self._ladder)
+    @lru_cache
+    def ladder(stem) -> dict:
+        rungs = {"silence": np.zeros_like(sources[stem]), "mixture": sum(sources.values())}
+        return {name: scores(sources[stem], x, sample_rate) for name, x in rungs.items()}
 
-    def _ladder(self, stem) -> dict:
-        target, rate = self.sources[stem], self.sample_rate
-        rungs = {"silence": np.zeros_like(target), "mixture": self.mixture}
-        return {name: scores(target, x, rate) for name, x in rungs.items()}
-
-    def view(self, stem, kind, sdr_db, delay_ms) -> list:
-        """As `distortion_view`."""
-        target = self.sources[choose(stem, self.sources, "stem")]
+    def view(stem, kind, sdr_db, delay_ms) -> list:
+        target = sources[choose(stem, sources, "stem")]
         choose(kind, distort.KINDS, "distortion")
         if not target.any():
             return [f"{stem} is silent here, so no SDR is defined: choose another stem."]
         try:
             estimate, setting = distort.distort(
-                kind, self.sources, stem, self.sample_rate, sdr_db, delay_ms, self.seed
+                kind, sources, stem, sample_rate, sdr_db, delay_ms, seed
             )
         except UsageError as reason:  # no rest that could leak: words, not a broken control
             return [f"{reason}."]
-        table = pd.DataFrame(
-            {"estimate": scores(target, estimate, self.sample_rate), **self.ladder(stem)}
-        )
-        sounds = {"target": target, "estimate": estimate, "error": estimate - target}
-        title = f"{stem}, {kind}: {setting}"
-        picture, axes = style.figure(title, 1, 4, width=10.5, height=3.1, width_ratios=(3, 3, 3, 4))
-        picture.set_layout_engine(None)  # fixed places: constrained layout would double the time
-        picture.subplots_adjust(left=0.07, right=0.85, bottom=0.16, top=0.82, wspace=0.12)
-        _draw_sounds(axes[:3], sounds, self.sample_rate)
-        _draw_scores(axes[3], table, style.stem_colour(stem))
-        values = ", ".join(f"{name} {_text(value)}" for name, value in table["estimate"].items())
-        style.describe(picture, f"{title}. {values}.")
+        table = pd.DataFrame({"estimate": scores(target, estimate, sample_rate), **ladder(stem)})
+        sounds = {"estimate": estimate, "target": target, "error": estimate - target}
+        picture = _picture(f"{stem}, {kind}: {setting}", sounds, sample_rate, table, stem)
         table.columns.name = "dB"
         shown = table.map(lambda value: "undefined" if np.isnan(value) else f"{value:.2f}")
-        played = {name: sounds[name] for name in ("estimate", "target", "error")}
-        return [picture, shown, listen.ab(played, self.sample_rate, max_s=HEARD_S)]
+        return [picture, shown, listen.ab(sounds, sample_rate, max_s=HEARD_S)]
+
+    return view
+
+
+def _picture(title, sounds, sample_rate, table, stem):
+    picture, axes = style.figure(title, 1, 4, width=10.5, height=3.1, width_ratios=(3, 3, 3, 4))
+    picture.set_layout_engine(None)  # fixed places: constrained layout would double the time
+    picture.subplots_adjust(left=0.07, right=0.85, bottom=0.16, top=0.82, wspace=0.12)
+    drawn = {name: sounds[name] for name in ("target", "estimate", "error")}
+    _draw_sounds(axes[:3], drawn, sample_rate)
+    _draw_scores(axes[3], table, style.stem_colour(stem))
+    values = ", ".join(f"{name} {_text(value)}" for name, value in table["estimate"].items())
+    return style.describe(picture, f"{title}. {values}.")
 
 
 def _draw_sounds(axes, sounds, sample_rate) -> None:

@@ -1,7 +1,7 @@
 """Step through `forward`: every tensor on the way of a mixture through a separator, as it is.
 
-`forward_trace` runs the network once and catches what its modules return (hooks: nothing is
-computed a second time), `forward_view` is the static twin of the widget `forward_steps`. Lesson 05.
+`forward_trace` runs the network once and catches what its modules return, `forward_view` is the
+static twin of the widget `forward_steps`. Lesson 05.
 
 Reference: Luo and Yu 2022, arXiv 2209.15174, section III.
 """
@@ -10,24 +10,35 @@ import textwrap
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
 
-from bsrnn import plots
 from bsrnn.audio.stft import stft
 from bsrnn.common import UsageError, choose
 from bsrnn.explore.panel import Panel, choice, slider
 from bsrnn.models import cpu
-from bsrnn.plots import style
+from bsrnn.plots import signals, style
+from bsrnn.plots.models import draw_mask
 
 MAX_S = 3.0  # of the mixture: keeps a change below a second, and a trace below 150 MB
-LAYERS = {  # module of a block: what it is called, the axis it runs along
-    "time": ("along time", "T"),
-    "band": ("across bands", "K"),
-    "tac": ("across channels", ""),
-    "attention": ("attention over frames", "T"),
-}
+FLOOR_DB = -75.0  # of spectra, below the loudest bin
+LAYERS = {  # module of a block: what it is called, the axis it runs along, what it did
+    "time": (
+        "along time", "T",
+        "The layer saw {rows_kept} sequences (B K) of {frames} frames; no band heard another.",
+    ),
+    "band": (
+        "across bands", "K",
+        "The layer saw {frames_kept} sequences (B T) of {bands} bands; no frame heard another.",
+    ),
+    "tac": ("across channels", "", "The channels of an item heard each other."),
+    "attention": (
+        "attention over frames", "T", "Every frame attended to every other with all its bands.",
+    ),
+}  # fmt: skip
+PLANE = "over bands and time", "", "A convolution over the plane of bands and frames."
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ def forward_trace(separator, mixture, stem: str | None = None) -> Trace:
     mixture = mixture[:, : round(MAX_S * config.sample_rate)]
     caught, estimate = _caught(cpu.plain(separator), mixture, stem)
     (spectrum, z), (_, mask) = caught.pop("split"), caught.pop("mask")
-    steps = [*_before(config, mixture, spectrum), _split_step(config, z)]
+    steps = [*_before(config, mixture, spectrum, z)]
     for name, pair in caught.items():
         steps.append(_layer_step(config, name, *(_block(name[1], x, z.shape) for x in pair)))
     steps += _after(config, stem, mask, estimate)
@@ -104,19 +115,12 @@ def forward_view(trace: Trace, step: int = 0, band: int = 0, feature: int = 0) -
         if not 0 <= number < count:
             raise UsageError(f"no {name} {number}: choose 0 to {count - 1}")
     here = trace.steps[step]
-    lo, hi = trace.scheme.ranges[band]
-    whole, close = here.value, None
-    if here.kind == "features":
-        whole, close = here.value[:, :, feature], here.value[band].T  # (K, T), (N, T)
-    elif here.kind != "waveform":
-        close = here.value[lo:hi]  # (W, T)
     letters, sizes = ", ".join(here.axes.split()), ", ".join(map(str, here.shape))
     title = f"{step}. {here.name}: ({letters}) = ({sizes})"
-    hz = trace.scheme.spans_hz[band]
-    picture = plots.tensor_step(
-        title, whole, close, here.kind, trace.seconds, trace.sample_rate, (band, *hz), feature
-    )
-    words = f"{here.words} {_look(here, close, band, feature)}"
+    columns = 1 if here.kind == "waveform" else 2
+    picture, axes = style.figure(title, 1, columns, width=9.5, height=3.1, squeeze=False)
+    draw = {"waveform": _draw_samples, "features": _draw_features}.get(here.kind, _draw_bins)
+    words = f"{here.words} {draw(picture, axes[0], trace, here, band, feature)}"
     style.describe(picture, f"{title}. {words}")
     return [picture, textwrap.fill(words, 88), trace.table(step)]
 
@@ -177,8 +181,8 @@ def _block(part, x, shape):
     return x.unflatten(0, (items, frames)).transpose(1, 2)
 
 
-def _before(config, mixture, seen):
-    """Mixture, its spectrogram, and what the split sees of it (B, C, F, T)."""
+def _before(config, mixture, seen, z):
+    """Mixture, its spectrogram, what the split sees (B, C, F, T) and returns (B, K, T, N)."""
     spectrum = stft(mixture, config.stft)  # (C, F, T)
     yield _step("mixture", "B C L", mixture[None], mixture, "waveform", "Samples of every channel.")
     yield _step(
@@ -191,32 +195,21 @@ def _before(config, mixture, seen):
     if config.split.standardise:
         words += " Mean and deviation of the whole excerpt are taken out."
     yield _step("what the split sees", "B C F T", seen, seen[0, 0], "spectrum", words)
-
-
-def _split_step(config, z):
-    bins, bands, size = config.stft.bins, z.shape[1], z.shape[3]
-    return _step(
+    yield _step(
         "band split", "B K T N", z, z[0], "features",
-        f"{bins} bins became {bands} bands: the real and imaginary parts of a band's bins are "
-        f"normalised and mapped to {size} features, by weights that only this band has.",
+        f"{config.stft.bins} bins became {z.shape[1]} bands: the real and imaginary parts of a "
+        f"band's bins are normalised and mapped to {z.shape[3]} features, by weights that only "
+        "this band has.",
     )  # fmt: skip
 
 
 def _layer_step(config, name, before, after):
     block, part = name
-    called, along = LAYERS[part]
+    plane = config.block.kind == "plane-conv"
+    called, along, words = PLANE if plane else LAYERS[part]
     items, bands, frames, _ = after.shape
-    words = {
-        "time": f"The layer saw {items * bands} sequences (B K) of {frames} frames; no band heard "
-        "another.",
-        "band": f"The layer saw {items * frames} sequences (B T) of {bands} bands; no frame heard "
-        "another.",
-        "tac": "The channels of an item heard each other.",
-        "attention": "Every frame attended to every other with all its bands.",
-    }[part]
-    if config.block.kind == "plane-conv":
-        called, along = "over bands and time", ""
-        words = "A convolution over the plane of bands and frames."
+    sizes = {"rows_kept": items * bands, "frames_kept": items * frames}
+    words = words.format(bands=bands, frames=frames, **sizes)
     added = float((after - before).norm() / before.norm().clamp(min=1e-12))
     words += f" What it added is {added:.0%} of the size of what came in."
     return _step(f"block {block}, {called}", "B K T N", after, after[0], "features", words, along)
@@ -245,20 +238,67 @@ def _step(name, axes, whole, value, kind, words, along=""):
     return Step(name, axes, tuple(whole.shape), value, kind, words, along)
 
 
-def _look(step, close, band, feature) -> str:
-    """One sentence on what is seen of a band."""
-    if step.kind == "waveform":
-        return "Samples have neither bands nor features."
-    if step.kind == "features":
-        chosen = close[feature]
-        low, high = chosen.min(), chosen.max()
-        return (
-            f"Feature {feature} of band {band} lies between {low:.2f} and {high:.2f}; "
-            f"all features of that band between {close.min():.2f} and {close.max():.2f}."
-        )
-    size = np.abs(close)
+def _draw_samples(_picture, axes, trace, step, _band, _feature) -> str:
+    """Each channel of (C, L); like the two below it returns a sentence on what is seen."""
+    for number, channel in enumerate(step.value):
+        look = {"color": style.PALETTE[number % len(style.PALETTE)], "alpha": 0.6}
+        label = f"channel {number}"
+        signals.draw_waveform(axes[0], channel[None], trace.sample_rate, label=label, **look)
+    axes[0].set(xlabel="time (s)", ylabel="amplitude", title="samples")
+    style.legend(axes[0], loc="upper right")
+    return "Samples have neither bands nor features."
+
+
+def _draw_bins(picture, axes, trace, step, band, _feature) -> str:
+    """All of (F, T), complex, left; the bins of one band right."""
+    (left, right), seconds = axes, trace.seconds
+    size = np.abs(step.value)  # (F, T)
+    close = size[slice(*trace.scheme.ranges[band])]  # (W, T)
     if step.kind == "mask":
-        return f"In band {band} its size is {size.mean():.2f} on average, {size.max():.2f} at most."
-    energy = np.square(np.abs(step.value)).sum()
-    share = np.square(size).sum() / energy if energy else 0.0
-    return f"Band {band} holds {len(close)} bins and {share:.1%} of the energy."
+        mesh = draw_mask(left, size, trace.sample_rate, seconds)
+        shown, label = close, "size of the mask"
+        words = f"In band {band} its size is {close.mean():.2f} on average, "
+        words += f"{close.max():.2f} at most."
+    else:
+        top = size.max() + 1e-12
+        pixels = signals.pooled(np.square(size / top), trace.sample_rate)
+        mesh = signals.draw_levels(left, *pixels, seconds, top_db=0, range_db=-FLOOR_DB)
+        shown, label = 20 * np.log10(close / top + 1e-12), "level (dB below the loudest bin)"
+        share = np.square(close).sum() / max(np.square(size).sum(), 1e-30)
+        words = f"Band {band} holds {len(close)} bins and {share:.1%} of the energy."
+    _draw_grid(right, shown, seconds, cmap=mesh.cmap, norm=mesh.norm)
+    low_hz, high_hz = trace.scheme.spans_hz[band]
+    for hz in (low_hz, high_hz):
+        left.axhline(max(hz, left.get_ylim()[0]), color="#00d0ff", lw=1.4)
+    left.set(title="all bins", xlabel="time (s)")
+    right.set(title=f"band {band}: {low_hz:.0f} to {high_hz:.0f} Hz", xlabel="time (s)")
+    right.set_ylabel("bin in the band")
+    picture.colorbar(mesh, ax=axes, label=label, pad=0.01)
+    return words
+
+
+def _draw_features(picture, axes, trace, step, band, feature) -> str:
+    """(K, T, N): one feature of every band left, every feature of one band right."""
+    whole, close = step.value[:, :, feature], step.value[band].T  # (K, T), (N, T)
+    limit = float(max(np.abs(whole).max(), np.abs(close).max(), 1e-9))
+    look = {"cmap": mpl.colormaps[style.DIVERGING].resampled(25), "vmin": -limit, "vmax": limit}
+    for ax, values, row in zip(axes, (whole, close), (band, feature), strict=True):
+        mesh = _draw_grid(ax, values, trace.seconds, **look)
+        for edge in (row - 0.5, row + 0.5):
+            ax.axhline(edge, color="black", lw=1.2)
+    axes[0].set(title=f"feature {feature} of every band", xlabel="time (s)", ylabel="band")
+    axes[1].set(title=f"every feature of band {band}", xlabel="time (s)", ylabel="feature")
+    picture.colorbar(mesh, ax=axes, label="value", pad=0.01)
+    chosen = close[feature]
+    return (
+        f"Feature {feature} of band {band} lies between {chosen.min():.2f} and {chosen.max():.2f}; "
+        f"all features of that band between {close.min():.2f} and {close.max():.2f}."
+    )
+
+
+def _draw_grid(axes, values, seconds, **look):
+    """(rows, T) as a picture with row 0 at the bottom."""
+    axes.grid(False)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    look |= {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    return axes.imshow(values, extent=(0, seconds, -0.5, len(values) - 0.5), **look)

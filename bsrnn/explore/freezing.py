@@ -4,18 +4,16 @@
 
 Conventions
     A part is *frozen* (copied from the base and kept), *trained* (copied and trained on) or
-    *replaced* (new random weights, trained). What does not fit is new whatever is asked for: split
-    and masks of another band scheme, and heads of stems that the base lacks.
-    One step costs, in multiply-accumulates, the forward pass of all parts once; twice more for a
-    part that learns (gradients of its weights and of its inputs); once more for a frozen part that
-    stands after a learning one, because gradients pass through it. What stands before the first
-    learning part needs no backward pass and keeps no activations.
-    Memory is counted in float32: 4 bytes for a weight, 4 for a gradient, 8 for the two moments that
-    Adam keeps of every weight that learns.
+    *replaced* (new random weights, trained). What does not fit the base is new in any case.
+    One step costs the MACs of the forward pass; twice more for a part that learns (gradients of its
+    weights and inputs); once more for a frozen part after a learning one, as gradients pass through
+    it. What stands before the first learning part keeps no activations.
+    Memory, in float32: 4 bytes for a weight, 4 for a gradient, 8 for the two moments of Adam.
 
 Reference: the part-wise transfer of Refined BSRNN (github sahandevs/BandSplit-RNN). Lesson 10.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -87,17 +85,15 @@ def freeze_plan(base, config, split="frozen", sequence="frozen", masks="frozen",
     wanted = {"split": split, "sequence": sequence, "masks": masks}
     for part, state in wanted.items():
         choose(state, STATES, f"state of {part}")
-    before, rows = _shapes(base), []
-    unlike = {_unit(name) for name, shape in _shapes(config).items() if before.get(name) != shape}
-    for name, shape in _shapes(config).items():
+    before, shapes, rows = _shapes(base), _shapes(config), []
+    unlike = {_unit(name) for name, shape in shapes.items() if before.get(name) != shape}
+    for name, shape in shapes.items():
         part = name.split(".")[0]
         state = wanted.get(part, "trained")
         state = "new" if state == "replaced" or _unit(name) in unlike else state
-        size = torch.Size(shape).numel()
-        rows.append(
-            {"tensor": name, "part": part, "shape": shape, "parameters": size, "state": state}
-        )
-    tensors = pandas.DataFrame(rows)
+        rows.append((name, part, shape, math.prod(shape), state))
+    columns = ["tensor", "part", "shape", "parameters", "state"]
+    tensors = pandas.DataFrame(rows, columns=columns)
     parts = cost.cost(config, seconds).parts
     forward = {name: tally.macs for name, tally in parts.items()}
     backward, kept, after = {}, 0, False
@@ -113,12 +109,11 @@ def freeze_plan(base, config, split="frozen", sequence="frozen", masks="frozen",
 def freeze_view(
     config, split="frozen", sequence="frozen", masks="replaced", scheme=None, stems=1, seconds=1.0
 ) -> list:
-    """Picture and table of tensors of one setting of the board: what `freeze_board` shows.
+    """[Picture, table of the layers] of one setting of the board: what `freeze_board` shows.
 
     config: ModelConfig of the base. split, sequence, masks: "frozen", "trained" or "replaced".
     scheme: bands of the network that is trained (default: those of the base). stems: how many heads
-    it has; the first are those of the base. Returns [Picture, DataFrame]: layers, their state, how
-    many tensors and weights they hold. Raises UsageError.
+    it has; the first are those of the base. Raises UsageError.
     """
     if not 1 <= stems <= len(_names(config)):
         raise UsageError(f"{stems} stems: choose 1 to {len(_names(config))}")
@@ -139,7 +134,6 @@ def freeze_board(config, seconds: float = 1.0) -> Panel:
     >>> sorted(freeze_board(presets()["tiny"]).controls)
     ['masks', 'scheme', 'sequence', 'split', 'stems']
     """
-
     scheme = config.scheme
     name = scheme if scheme in bands.names() else config.bands.name
     schemes = [(f"{name} (the base's)", scheme), *((other, other) for other in SCHEMES)]
@@ -180,17 +174,14 @@ def _table(plan) -> pandas.DataFrame:
 
 
 def _picture(plan, seconds):
-    picture, axes = style.figure(
-        "What learns, what it costs", 1, 3, width=10, height=3.2, width_ratios=(3, 3, 2)
-    )
+    title, size = "What learns, what it costs", {"width": 10, "height": 3.2}
+    picture, axes = style.figure(title, 1, 3, **size, width_ratios=(3, 3, 2))
     order = list(plan.forward)[::-1]
-    left = dict.fromkeys(order, 0.0)
+    sizes = plan.tensors.pivot_table("parameters", "part", "state", "sum", fill_value=0) / 1e3
+    sizes = sizes.reindex(order, columns=list(COLOURS), fill_value=0)
+    left = sizes.cumsum(axis=1) - sizes
     for state, colour in COLOURS.items():
-        rows = plan.tensors[plan.tensors["state"] == state]
-        sizes = rows.groupby("part")["parameters"].sum() / 1e3
-        values = [float(sizes.get(part, 0.0)) for part in order]
-        axes[0].barh(order, values, left=list(left.values()), color=colour, label=state)
-        left = {part: left[part] + value for part, value in zip(order, values, strict=True)}
+        axes[0].barh(order, sizes[state], left=left[state], color=colour, label=state)
     axes[0].set(title="weights", xlabel="parameters (thousands)")
     style.legend(axes[0])
     forward = [plan.forward[part] / 1e6 for part in order]

@@ -1583,6 +1583,9 @@ class Instrument {
       "aria-pressed": "false", title: "bring what is heard to the level of the mixture (O)",
     });
     this.boostWords = h("span", { class: "soft" });
+    this.muteButton = button("Mute band", () => this.toggle(this.active.band, "mute"), {
+      title: "mute the chosen band, or let it sound again (M)", // a finger has no Shift
+    });
     this.allButton = button("All bands", () => this.allBands());
     this.choices = {
       stem: select("stem", []),
@@ -1641,7 +1644,7 @@ class Instrument {
       h("div", { class: "row" }, button("Play the game", () => this.play()),
         button("Show greedy's", () => this._showGreedy())), this.score, this.scoreWords);
 
-    this.name = h("input", { value: "my-bands", spellcheck: "false", style: "width:11em" });
+    this.name = h("input", { value: "my-bands", spellcheck: "false", style: "width:7em" });
     this.chooser = h("input", {
       type: "file", multiple: true, accept: "audio/*,.json,.csv,.yaml,.yml,.txt", "aria-label": "files",
       onchange: () => { this.openFiles([...this.chooser.files]); this.chooser.value = ""; },
@@ -1672,7 +1675,8 @@ class Instrument {
       h("small", {}, "Band keys work where a scheme has the focus (Tab). By mouse: click a band to hear it, "
         + "shift-click to mute, press and drag to sweep, drag an edge, double-click to split."));
     this.root.replaceChildren(h("style", {}, STYLE),
-      h("div", { class: "row" }, this.playButton, this.time, this.hearing, this.boostButton, this.boostWords, this.allButton),
+      h("div", { class: "row" }, this.playButton, this.time, this.hearing, this.muteButton, this.allButton,
+        this.boostButton, this.boostWords),
       h("div", { class: "row" }, labelled("stem", stem), labelled("picture", show), labelled("axis", axis),
         ...(spec.grids.length > 1 ? [labelled("n_fft", n_fft)] : []), labelled("cost of", preset), this.addButton),
       this.heads, this.stage, legend, this.status,

@@ -1,12 +1,12 @@
 """The band instrument: schemes side by side over a spectrogram, to see, hear, design and keep.
 
-One JavaScript module, `instrument.js`, computes and draws everything in the browser; here it gets
-what it must not know by itself: the sound, the tables of schemes, the price of a band and of a bin,
-the words about validity. Three hosts: `BandInstrument` in Jupyter and Colab, `fragment` in any
-page, `page` as one HTML file that needs neither kernel nor network. Lesson 04.
+`instrument.js` computes and draws everything in the browser; here it gets the sound, the tables of
+schemes, the price of a band and of a bin, the words about validity. Three hosts: `BandInstrument`
+in Jupyter and Colab, `fragment` in any page, `page` as one HTML file. Lesson 04.
 """
 
 import base64
+import contextlib
 import json
 import zlib
 from dataclasses import replace
@@ -136,11 +136,11 @@ def fragment(song, schemes=("v7", "bs-roformer"), n_ffts=N_FFTS, **settings) -> 
 
 def _sound(song) -> tuple:
     """({stem: (C, L)}, sample rate in Hz) of at most MAX_S."""
-    sources, rate = song if isinstance(song, tuple) else (None, song.sample_rate)
-    samples = round(MAX_S * rate)
-    if sources is None:
-        sources = song.sources(0, min(song.samples, samples))
-    return {name: x[:2] for name, x in excerpt(sources, samples).items()}, rate
+    if not isinstance(song, tuple):
+        stop = min(song.samples, round(MAX_S * song.sample_rate))
+        song = song.sources(0, stop), song.sample_rate
+    sources, rate = song
+    return {name: x[:2] for name, x in excerpt(sources, round(MAX_S * rate)).items()}, rate
 
 
 def _schemes(schemes, rate, n_fft) -> list:
@@ -176,27 +176,28 @@ def _spec(song, schemes, n_ffts, settings) -> dict:
 @lru_cache(maxsize=8)
 def _grid(rate: int, n_fft: int) -> dict:
     """Everything that belongs to one n_fft: schemes, designs to begin with, prices."""
-    schemes = filter(None, (_fitting(name, rate, n_fft) for name in bands.names()))
+    schemes = _fitting(bands.names(), rate, n_fft)
+    starts = {}
+    for family in STARTS:
+        made = _fitting([f"{family}{k}" for k in COUNTS], rate, n_fft)
+        cuts = {name.removeprefix(family): touching(scheme) for name, scheme in made.items()}
+        starts[family] = {k: x for k, x in cuts.items() if len(x) == int(k) + 1}
     return {
         "n_fft": n_fft,
         "seconds": MAX_S,
-        "schemes": [_row(scheme) for scheme in schemes],
-        "starts": {
-            family: {
-                k: cuts for k in COUNTS
-                if (scheme := _fitting(f"{family}{k}", rate, n_fft))
-                and len(cuts := touching(scheme)) == k + 1
-            } for family in STARTS
-        },
+        "schemes": [_row(scheme) for scheme in schemes.values()],
+        "starts": starts,
         "cost": {name: _prices(name, rate, n_fft) for name in MODELS},
-    }  # fmt: skip
+    }
 
 
-def _fitting(name, rate, n_fft):
-    try:
-        return bands.scheme(name, rate, n_fft)
-    except UsageError:  # this one has no bands on this grid
-        return None
+def _fitting(names, rate, n_fft) -> dict:
+    """name -> scheme, of those that have bands on this grid."""
+    made = {}
+    for name in names:
+        with contextlib.suppress(UsageError):
+            made[name] = bands.scheme(name, rate, n_fft)
+    return made
 
 
 def _row(scheme) -> dict:

@@ -13,7 +13,6 @@ References: Luo et al. 2016, arXiv 1701.04128 (effective receptive fields by gra
 Su et al. 2021, arXiv 2104.09864 (rotary positions).
 """
 
-import textwrap
 from dataclasses import replace
 from functools import partial
 
@@ -22,16 +21,8 @@ import pandas as pd
 import torch
 
 from bsrnn.common import UsageError, choose
-from bsrnn.explore.panel import Panel, choice, slider
-from bsrnn.models import places
-from bsrnn.models.blocks import (
-    ConvBlock,
-    DilatedBlock,
-    MixedBlock,
-    RNNBlock,
-    RoformerBlock,
-    TransformerBlock,
-)
+from bsrnn.explore.panel import Panel, choice, slider, told
+from bsrnn.models import blocks, places
 from bsrnn.models.cost import cost
 from bsrnn.plots import style
 from bsrnn.plots.models import draw_influence, draw_parts
@@ -62,24 +53,19 @@ def swapped(base, time="lstm", band="same", features=None, repeats=None, norm=No
     if features % 8:
         raise UsageError(f"{features} features: choose a multiple of 8, for 4 heads of even size")
     norm = choose(norm or getattr(base.block.time, "norm", "group"), NORMS, "norm of the blocks")
-    block = _layer(time, features, norm)
+    kinds = {
+        "lstm": blocks.RNNBlock("lstm", norm=norm),
+        "gru": blocks.RNNBlock("gru", norm=norm),
+        "conv": blocks.ConvBlock(norm=norm),
+        "dilated": blocks.DilatedBlock(),
+        "transformer": blocks.TransformerBlock(),
+        "roformer": blocks.RoformerBlock(4, features // 4),
+    }
+    block = kinds[time]
     if band not in ("same", time):
-        block = MixedBlock(block, None if band == "none" else _layer(band, features, norm))
+        block = blocks.MixedBlock(block, kinds.get(band))  # "none" is no layer
     repeats = base.repeats if repeats is None else repeats
     return replace(base, block=block, features=features, repeats=repeats)
-
-
-def _layer(kind: str, features: int, norm: str):
-    """Settings of a layer: 2N units in each direction, or 4 heads that share the N features."""
-    kinds = {
-        "lstm": RNNBlock("lstm", norm=norm),
-        "gru": RNNBlock("gru", norm=norm),
-        "conv": ConvBlock(norm=norm),
-        "dilated": DilatedBlock(),
-        "transformer": TransformerBlock(),
-        "roformer": RoformerBlock(4, features // 4),
-    }
-    return kinds[kind]
 
 
 def influence(config, bands=BANDS, frames=FRAMES, seed=0) -> np.ndarray:
@@ -134,19 +120,17 @@ def layers_view(
     mesh = draw_influence(axes[1], values, (BANDS // 2, FRAMES // 2))
     axes[1].set_title("what one output hears (cross)")
     picture.colorbar(mesh, ax=axes[1], label="influence (dB)", pad=0.01)
-    return [style.describe(picture, words), textwrap.fill(words, 88), table]
+    return [*told(picture, words), table]
 
 
 def by_part(total) -> pd.DataFrame:
     """Parameters, MACs and bytes of activations of a `cost`: a row per part, the last for all."""
-    columns = {
-        "parameters": "parameters",
-        "macs": "MACs",
-        "activation_bytes": "bytes of activations",
+    columns = ("parameters", "MACs", "bytes of activations")
+    rows = {
+        name: (part.parameters, part.macs, part.activation_bytes)
+        for name, part in {**total.parts, "all": total}.items()
     }
-    parts = {**total.parts, "all": total}
-    rows = {name: [getattr(part, field) for field in columns] for name, part in parts.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(columns.values()))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def layer_swapper(base) -> Panel:
@@ -171,17 +155,13 @@ def _words(config, total, values, seconds) -> str:
     bands, frames = len(config.bands), config.stft.frames(round(seconds * config.sample_rate))
     sequence, heard = total.parts["sequence"], reach(values)
     share = sequence.parameters / total.parameters
-    words = (
-        f"{time.name} along time sees {items * bands} sequences (B K) of {frames} frames, "
-        f"{band.name if band else 'none'} across bands {items * frames} sequences (B T) of {bands} "
-        f"bands, {config.features} features each. "
-    )
-    if band is None:
-        words = (
-            f"{time.name} along time sees {items * bands} sequences (B K) of {frames} frames, "
-            f"{config.features} features each; no layer joins bands. "
-        )
-    return words + (
+    across, rest = "", "; no layer joins bands"
+    if band is not None:
+        across = f" {band.name} across bands {items * frames} sequences (B T) of {bands} bands,"
+        rest = ""
+    return (
+        f"{time.name} along time sees {items * bands} sequences (B K) of {frames} frames,{across} "
+        f"{config.features} features each{rest}. "
         f"{total.parameters / 1e6:.3f} million parameters, {share:.0%} of them in the sequence; "
         f"{total.macs / 1e9:.2f} GMAC and {total.activation_bytes / 1e6:.0f} MB of activations "
         f"for {seconds:g} s. Of {FRAMES} frames and {BANDS} bands an output hears "

@@ -51,13 +51,12 @@ class Listening:
 
 
 def loss_view(run, listening: Listening, step=None, hear="estimate", smoothing: int = 1) -> list:
-    """Picture and players of one setting of the board: what `loss_board` shows.
+    """[Picture, Sounds] of one setting of the board: what `loss_board` shows.
 
     run: folder of `training.fit`, or its history (a frame with the columns step and loss).
-    step: one of `listening.steps`, default the last. hear: "estimate", "target", "error" (estimate
-    minus target) or "everything"; the mixture is always there and sets the common gain.
-    smoothing: the loss curve is the mean over so many rows of the log, the row and those before.
-    Returns [Picture, Sounds]. Raises UsageError (setting), DataError (folder without a log).
+    step: one of `listening.steps`, default the last. hear: one of `HEAR`, beside the mixture, which
+    sets the common gain. smoothing: the loss is the mean over a row of the log and those before.
+    Raises UsageError (setting), DataError (folder without a log).
     """
     history = _history(run)
     choose(hear, HEAR, "sound to hear")
@@ -75,24 +74,22 @@ def loss_view(run, listening: Listening, step=None, hear="estimate", smoothing: 
     kept["everything"] = kept["target"] | kept["estimate"]
     shown = "estimate" if hear == "everything" else hear
     picture, axes = style.figure(f"Step {step}", 2, 2, width=9.6, height=4.8)
-    words = [
-        _draw_loss(axes[0, 0], history, smoothing),
-        _draw_sdr(axes[1, 0], history, listening, step),
-    ]
+    words = [_draw_loss(axes[0, 0], history, smoothing)]
+    words.append(_draw_sdr(axes[1, 0], history, listening, step))
     for ax in axes[:, 0]:
         ax.axvline(step, color=style.PALETTE[1], lw=1.2, ls="--")
     rate = listening.sample_rate
     top_db = signals.levels_grid(listening.mixture, rate)[0].max()
-    below = next(iter(kept[shown].items()))
-    for ax, (label, sound) in zip(axes[:, 1], (*kept["target"].items(), below), strict=True):
+    drawn = (*kept["target"].items(), *kept[shown].items())
+    for ax, (label, sound) in zip(axes[:, 1], drawn, strict=True):
         mesh = signals.draw_spectrogram(ax, sound, rate, top_db=top_db)
         ax.set_title(label)
     axes[1, 1].set_xlabel("time (s)")
     picture.colorbar(mesh, ax=axes[:, 1], label=signals.LEVEL, pad=0.01)
     words.append(f"Spectrograms: the target above, {label} below.")
-    style.describe(picture, " ".join(words))
     sounds = {"mixture": listening.mixture} | kept[hear]
-    return [picture, listen.players(sounds, rate, max_s=MAX_S)]
+    played = listen.players(sounds, rate, max_s=MAX_S)
+    return [style.describe(picture, " ".join(words)), played]
 
 
 def loss_board(run, listening: Listening) -> Panel:

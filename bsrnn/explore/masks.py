@@ -3,7 +3,7 @@
 `mask_view` is the static twin: the same picture, table and players for fixed settings. Lesson 03.
 """
 
-from functools import lru_cache
+from functools import partial
 
 import ipywidgets as widgets
 import numpy as np
@@ -53,14 +53,31 @@ def mask_view(
 
     sources: name -> (C, L); the mixture is their sum; the first 6 s are used. stem: default the
     last. The table holds the SDR of the estimate between that of the mixture and that of the best
-    real mask of this STFT, and what the mask does to each part: how much weaker it makes the stem
-    and the rest (dB), for masks between 0 and 1. One player switches
-    between estimate and target.
-
+    real mask of this STFT, and how much weaker a mask between 0 and 1 makes the stem and the rest.
     Raises UsageError for an unknown stem or kind, and for an exponent that is not above 0.
     """
-    song = _Song(sources, sample_rate)
-    return song.view(stem or list(sources)[-1], kind, threshold_db, exponent, n_fft)
+    sources = excerpt(sources, round(MAX_S * sample_rate))
+    stem = choose(stem or list(sources)[-1], sources, "stem")
+    target, mixture = sources[stem], sum(sources.values())  # (C, L)
+    spectra = [_spectrum(sound, n_fft) for sound in (target, mixture)]  # (C, F, T)
+    mask = knob_mask(kind, *spectra, threshold_db, exponent)
+    best = knob_mask("phase_sensitive", *spectra)
+    estimate, ideal = (_sound(x * spectra[1], n_fft, target.shape[-1]) for x in (mask, best))
+    sounds = {"mixture": mixture, "this mask": estimate, "best real mask": ideal}
+    sdr_db = {name: metrics.usdr(target, sound) for name, sound in sounds.items()}
+    rows = {f"SDR of {name} (dB)": _text(value) for name, value in sdr_db.items()}
+    name = NAMES[kind]
+    if kind in KNOBS:
+        rows["stem weakened by (dB)"] = _text(_drop(mask, spectra[0]))
+        rows["rest weakened by (dB)"] = _text(_drop(mask, spectra[1] - spectra[0]))
+        knob = {"binary": f"{threshold_db:+.0f} dB", "ratio": f"exponent {exponent:.2f}"}
+        name = f"{kind} ({knob[kind]})"
+    title = f"Ideal {name} mask of {stem}, n_fft {n_fft}"
+    seconds = mixture.shape[-1] / sample_rate
+    picture = plots.masks({"first channel": mask}, sample_rate, seconds, title)
+    words = f"{title}: SDR {_text(sdr_db['this mask'])}. {picture.description}"
+    played = listen.ab({"estimate": estimate, "target": target}, sample_rate, max_s=MAX_S)
+    return [style.describe(picture, words), pd.DataFrame({stem: rows}), played]
 
 
 def mask_threshold(sources: dict, sample_rate: int, stem=None) -> Panel:
@@ -72,13 +89,13 @@ def mask_threshold(sources: dict, sample_rate: int, stem=None) -> Panel:
     >>> panel.controls["exponent"].disabled, panel.controls["threshold_db"].disabled
     (True, False)
     """
-    song = _Song(sources, sample_rate)
+    sources = excerpt(sources, round(MAX_S * sample_rate))
     return Panel(
-        song.view,
+        partial(mask_view, sources, sample_rate),
         "Mask: kind, knob, window",
         idle=lambda kind, **_: {knob for owner, knob in KNOBS.items() if owner != kind},
         kind=choice("mask", [(words, name) for name, words in NAMES.items()], "binary"),
-        stem=choice("stem", song.sources, stem or list(song.sources)[-1]),
+        stem=choice("stem", sources, stem or list(sources)[-1]),
         n_fft=choice("n_fft", N_FFTS, 4096),
         threshold_db=slider("threshold (dB)", 0.0, -30.0, 30.0),
         exponent=widgets.FloatLogSlider(
@@ -87,59 +104,17 @@ def mask_threshold(sources: dict, sample_rate: int, stem=None) -> Panel:
     )
 
 
-class _Song:
-    """Sources of one length and their spectra, the latest few kept."""
+def _spectrum(sound, n_fft) -> torch.Tensor:
+    """(C, F, T) of a sound (C, L), with zeros behind what is too short."""
+    config, sound = StftConfig(n_fft, n_fft // 4), torch.from_numpy(sound)
+    missing = max(0, config.shortest - sound.shape[-1])
+    return stft(torch.nn.functional.pad(sound, (0, missing)), config)
 
-    def __init__(self, sources: dict, sample_rate: int):
-        self.sources = excerpt(sources, round(MAX_S * sample_rate))
-        self.mixture = sum(self.sources.values())  # (C, L)
-        self.sample_rate = sample_rate
-        self.spectrum = lru_cache(maxsize=4)(self._spectrum)
-        self.best_db = lru_cache(maxsize=64)(self._best_db)
 
-    def _spectrum(self, stem, n_fft) -> torch.Tensor:
-        """(C, F, T) of a stem, of the mixture for stem None; zeros behind what is too short."""
-        config = StftConfig(n_fft, n_fft // 4)
-        sound = torch.from_numpy(self.mixture if stem is None else self.sources[stem])
-        missing = max(0, config.shortest - sound.shape[-1])
-        return stft(torch.nn.functional.pad(sound, (0, missing)), config)
-
-    def _best_db(self, stem, n_fft) -> float:
-        """SDR of the phase-sensitive mask, the best real one."""
-        stem_spectrum, total = self.spectrum(stem, n_fft), self.spectrum(None, n_fft)
-        mask = knob_mask("phase_sensitive", stem_spectrum, total)
-        return metrics.usdr(self.sources[stem], self.sound(mask, n_fft))
-
-    def sound(self, mask, n_fft) -> np.ndarray:
-        """The mixture through a mask (C, F, T): (C, L)."""
-        config, length = StftConfig(n_fft, n_fft // 4), self.mixture.shape[-1]
-        spectrum = mask * self.spectrum(None, n_fft)
-        return istft(spectrum, config, max(length, config.shortest))[..., :length].numpy()
-
-    def view(self, stem, kind, threshold_db, exponent, n_fft) -> list:
-        """As `mask_view`."""
-        choose(stem, self.sources, "stem")
-        stem_spectrum, total = self.spectrum(stem, n_fft), self.spectrum(None, n_fft)
-        mask = knob_mask(kind, stem_spectrum, total, threshold_db, exponent)
-        target, estimate = self.sources[stem], self.sound(mask, n_fft)
-        sdr = {
-            "mixture": metrics.usdr(target, self.mixture),
-            "this mask": metrics.usdr(target, estimate),
-            "best real mask": self.best_db(stem, n_fft),
-        }
-        rows = {f"SDR of {name} (dB)": _text(value) for name, value in sdr.items()}
-        if kind in KNOBS:
-            rest = total - stem_spectrum
-            rows["stem weakened by (dB)"] = _text(_drop(mask, stem_spectrum))
-            rows["rest weakened by (dB)"] = _text(_drop(mask, rest))
-        table = pd.DataFrame({stem: rows})
-        name = _setting(kind, threshold_db, exponent)
-        seconds = self.mixture.shape[-1] / self.sample_rate
-        title = f"Ideal {name} mask of {stem}, n_fft {n_fft}"
-        picture = plots.masks({"first channel": mask}, self.sample_rate, seconds, title)
-        style.describe(picture, f"{title}: SDR {_text(sdr['this mask'])}. {picture.description}")
-        sounds = {"estimate": estimate, "target": target}
-        return [picture, table, listen.ab(sounds, self.sample_rate, max_s=MAX_S)]
+def _sound(spectrum, n_fft, length) -> np.ndarray:
+    """The first `length` samples of a spectrum (C, F, T): (C, L)."""
+    config = StftConfig(n_fft, n_fft // 4)
+    return istft(spectrum, config, max(length, config.shortest))[..., :length].numpy()
 
 
 def _drop(mask, spectrum) -> float:
@@ -150,9 +125,3 @@ def _drop(mask, spectrum) -> float:
 
 def _text(value_db) -> str:
     return "undefined (silent stem)" if np.isnan(value_db) else f"{value_db:.2f}"
-
-
-def _setting(kind, threshold_db, exponent) -> str:
-    if kind == "binary":
-        return f"binary ({threshold_db:+.0f} dB)"
-    return f"ratio (exponent {exponent:.2f})" if kind == "ratio" else NAMES[kind]

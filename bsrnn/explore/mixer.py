@@ -35,6 +35,14 @@ def faded(stems: dict, gains_db: dict, mute=(), solo=()) -> dict:
     }
 
 
+def checked(stems: dict, gains_db, mute, solo, samples: int | None = None) -> tuple:
+    """`excerpt` of the stems, and the gains as a dict; raises UsageError for an unknown stem."""
+    stems, gains_db = excerpt(stems, samples), dict(gains_db or {})
+    for name in (*gains_db, *mute, *solo):
+        choose(name, stems, "stem")
+    return stems, gains_db
+
+
 def stem_mix(
     stems: dict, sample_rate: int, gains_db=None, mute=(), solo=(), view="spectrogram", scheme=None
 ) -> list:
@@ -47,14 +55,17 @@ def stem_mix(
     both. Raises UsageError for an unknown stem or view, or stems of different shapes.
     """
     choose(view, VIEWS, "view")
-    stems, gains_db = excerpt(stems), dict(gains_db or {})
-    for name in (*gains_db, *mute, *solo):
-        choose(name, stems, "stem")
+    stems, gains_db = checked(stems, gains_db, mute, solo)
     heard = faded(stems, gains_db, mute, solo)
     full = sum(stems.values())  # (C, L)
     mix = sum(heard.values()) if heard else np.zeros_like(full)
-    draw = {"spectrogram": _spectrogram, "spectra": _spectra, "bands": _bands}[view]
-    picture = draw(heard, mix, full, sample_rate, scheme)
+    if view == "spectra":
+        title = "Spectra of what is on"
+        picture = plots.spectra({**heard, "mixture": mix}, sample_rate, title)
+    elif view == "bands":
+        picture = _bands(heard, mix, sample_rate, scheme)
+    else:
+        picture = _spectrogram(heard, mix, full, sample_rate)
     words = ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in heard)
     style.describe(picture, f"On: {words or 'nothing'}. {picture.description}")
     sounds = listen.players({"your mix": mix, "all stems": full}, sample_rate, max_s=MAX_S)
@@ -101,7 +112,7 @@ def setting(stems, values) -> dict:
     return {"gains_db": gains_db, "mute": mute, "solo": solo}
 
 
-def _spectrogram(heard, mix, full, sample_rate, _scheme):
+def _spectrogram(heard, mix, full, sample_rate):
     top_db = signals.levels_grid(full, sample_rate)[0].max()
     picture, axes = style.figure(f"Your mix: {' + '.join(heard) or 'nothing'}", height=3.2)
     mesh = signals.draw_spectrogram(axes, mix, sample_rate, top_db=top_db)
@@ -112,11 +123,7 @@ def _spectrogram(heard, mix, full, sample_rate, _scheme):
     return style.describe(picture, f"Spectrogram of the mix on a log axis; level: {words}.")
 
 
-def _spectra(heard, mix, _full, sample_rate, _scheme):
-    return plots.spectra({**heard, "mixture": mix}, sample_rate, "Spectra of what is on")
-
-
-def _bands(heard, mix, _full, sample_rate, scheme):
+def _bands(heard, mix, sample_rate, scheme):
     scheme = scheme or bands.scheme("v7", sample_rate)
     config = StftConfig(n_fft=scheme.n_fft, hop=scheme.n_fft // 4)
     energies = {

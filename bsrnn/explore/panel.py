@@ -8,12 +8,14 @@ papermill, or the learner.
 """
 
 import contextlib
+import textwrap
 
 import ipywidgets as widgets
 import numpy as np
 
 from bsrnn.common import UsageError, choose
 from bsrnn.plots.page import mime
+from bsrnn.plots.style import describe
 
 
 def choice(words: str, options, value=None, **look):
@@ -125,6 +127,11 @@ class Panel(widgets.VBox):
         self.output.outputs = tuple(
             {"output_type": "display_data", "data": mime(item), "metadata": {}} for item in shown
         )
+
+
+def told(picture, words: str) -> list:
+    """The picture with its words as alt text, and the words in lines."""
+    return [describe(picture, words), textwrap.fill(words, 88)]
 
 
 def excerpt(stems: dict, samples: int | None = None) -> dict:

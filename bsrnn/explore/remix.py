@@ -41,11 +41,8 @@ def remix_view(
     """
     choose(view, VIEWS, "view")
     choose(state, STATES, "state")
-    stems, gains_db = excerpt(stems, round(MAX_S * sample_rate)), dict(gains_db or {})
-    for name in (*gains_db, *mute, *solo):
-        choose(name, stems, "stem")
-    usual = [name for name in (*VOICES, *stems) if name in stems]
-    voice = voice or usual[0]
+    stems, gains_db = mixer.checked(stems, gains_db, mute, solo, round(MAX_S * sample_rate))
+    voice = voice or next(name for name in (*VOICES, *stems) if name in stems)
     before = sum(stems.values())  # (C, L)
     heard = mixer.faded(stems, gains_db, mute, solo)
     on = ", ".join(f"{name} {gains_db.get(name, 0.0):+.0f} dB" for name in heard) or "nothing"
@@ -64,12 +61,8 @@ def remix_view(
     if view == "waveforms":
         picture = plots.waveforms(drawn, sample_rate, title)
     else:
-        levels = {
-            name: tuple(loudness.integrated(side[name], sample_rate) for side in (stems, heard))
-            for name in stems
-        }
-        levels["mix"] = first.mix_lufs, last.mix_lufs
-        picture = _curves(drawn, sample_rate, levels, title, start_s)
+        sides = {**stems, "mix": before}, {**heard, "mix": after}
+        picture = _curves(drawn, sides, sample_rate, title, start_s)
     rows = {
         "integrated loudness (LUFS)": (first.mix_lufs, last.mix_lufs),
         f"{voice} above the rest (LU)": (first.ratio_lu, last.ratio_lu),
@@ -85,8 +78,12 @@ def remix_view(
     return [picture, textwrap.fill(words, 88), table, played]
 
 
-def _curves(drawn, sample_rate, levels, title, start_s):
+def _curves(drawn, sides, sample_rate, title, start_s):
     """Short-term loudness over time; momentary where the scene is too short for it."""
+    levels = {
+        name: tuple(loudness.integrated(side[name], sample_rate) for side in sides)
+        for name in drawn
+    }
     length_s = drawn["mix"].shape[1] / sample_rate
     window_s = loudness.SHORT_TERM_S if length_s > loudness.SHORT_TERM_S else loudness.BLOCK_S
     curves = {name: loudness.over_time(x, sample_rate, window_s) for name, x in drawn.items()}
@@ -138,8 +135,8 @@ def _words(first, last, master_db, matched, voice) -> str:
     words = f"{last.mix_lufs:.1f} LUFS, {change:+.1f} LU beside the untouched mix"
     words += f" (master gain {master_db:+.1f} dB). "
     if np.isfinite(last.ratio_lu):
-        words += f"The {voice} lies {last.ratio_lu:+.1f} LU from the rest, before "
-        words += f"{first.ratio_lu:+.1f}. "
+        lies = f"lies {last.ratio_lu:+.1f} LU from the rest, before {first.ratio_lu:+.1f}. "
+        words += f"The {voice} {lies}"
     words += f"Peak {last.peak_dbfs:.1f} dBFS. "
     if last.peak_dbfs > 0:
         words += f"WARNING: it clips, by {last.peak_dbfs:.1f} dB: choose a lower loudness. "

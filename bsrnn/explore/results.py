@@ -3,13 +3,13 @@
 `results_view` is the static twin of the widget `result_explorer`. Lesson 13.
 """
 
-import textwrap
+from functools import partial
 
 import pandas as pd
 
 from bsrnn.common import choose
 from bsrnn.evaluation import COSTS, LADDER, pareto, student_interval
-from bsrnn.explore.panel import Panel, choice
+from bsrnn.explore.panel import Panel, choice, told
 from bsrnn.plots import style
 from bsrnn.plots.results import METRICS
 
@@ -26,24 +26,23 @@ def results_view(board, metric="", stem="", cost="", group="") -> list:
     """
     metric, stem = metric or board.plan.metric, stem or board.plan.stem
     cost = choose(cost or board.costs[0], board.costs, "cost")
-    choose(group or "arm", _groups(board), "group")
+    group = choose(group or "arm", _groups(board), "group")
     choose(metric, board.frame["metric"].unique(), "metric")
     choose(stem, board.frame["stem"].unique(), "stem")
     rows = board.frame[(board.frame["metric"] == metric) & (board.frame["stem"] == stem)]
     ladder = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
     cells = rows[~rows["system"].isin(LADDER)]
     cells = cells.assign(**{cost: cells[cost] / COSTS[cost].unit})
-    table = _table(cells, group or "arm", cost)
+    table = _table(cells, group, cost)
     unit = METRICS[metric]
-    picture = _picture(cells, table, ladder, group or "arm", cost, f"{unit} of {stem} (dB)")
+    picture = _picture(cells, table, ladder, group, cost, f"{unit} of {stem} (dB)")
     if board.note:
         picture.suptitle(board.note, fontsize=9)
-    words = _words(table, ladder, unit, stem, group or "arm", board)
-    style.describe(picture, words)
+    words = _words(table, ladder, unit, stem, group, board)
     table = table.round(3).rename(columns={cost: COSTS[cost].words})
     if cost == "parameters":
         table[cost] = table[cost].map("{:,.0f}".format)
-    return [picture, textwrap.fill(words, 88), table]
+    return [*told(picture, words), table]
 
 
 def result_explorer(board) -> Panel:
@@ -51,16 +50,13 @@ def result_explorer(board) -> Panel:
 
     board: a `bsrnn.experiments.Leaderboard`.
     """
-
-    plan, stems = board.plan, list(board.frame["stem"].unique())
     metrics = [(METRICS[name], name) for name in board.frame["metric"].unique()]
-    costs = [(COSTS[name].words, name) for name in board.costs]
     return Panel(
-        lambda **values: results_view(board, **values),
+        partial(results_view, board),
         "Result explorer",
-        metric=choice("metric", metrics, plan.metric),
-        stem=choice("stem", stems, plan.stem),
-        cost=choice("cost", costs),
+        metric=choice("metric", metrics, board.plan.metric),
+        stem=choice("stem", board.frame["stem"].unique(), board.plan.stem),
+        cost=choice("cost", [(COSTS[name].words, name) for name in board.costs]),
         group=choice("group by", _groups(board)),
     )
 

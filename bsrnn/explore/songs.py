@@ -34,21 +34,18 @@ class SongStems(NamedTuple):
 
 
 class Links:
-    """Download links that hold their files; plain text says their names and sizes."""
+    """Download links that hold their files name -> bytes; plain text says names and sizes."""
 
     def __init__(self, files: dict, kind: str):
         self.text = "\n".join(f"{name}: {len(data) / 1e6:.1f} MB" for name, data in files.items())
-        rows = []
+        self.html = ""
         for name, data in files.items():
             name, content = html.escape(name), base64.b64encode(data).decode()
-            rows.append(
-                f'<li><a download="{name}" href="data:audio/{kind};base64,{content}">{name}</a> '
-                f"({len(data) / 1e6:.1f} MB)</li>"
-            )
-        self.html = f"<ul>{''.join(rows)}</ul>"
+            link = f'<a download="{name}" href="data:audio/{kind};base64,{content}">{name}</a>'
+            self.html += f"<li>{link} ({len(data) / 1e6:.1f} MB)</li>"
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"text/html": self.html, "text/plain": self.text}
+    def _repr_html_(self):
+        return f"<ul>{self.html}</ul>"
 
     def __repr__(self):
         return self.text
@@ -71,10 +68,9 @@ def song_stems(source, separator, max_s: float = MAX_S, progress=False) -> SongS
         mixture, _ = audio.read(source, samples=round(max_s * rate))
     mixture = mixture[:, : round(max_s * rate)]  # (C, L)
     stems = separation.separate(separator, mixture, rate, progress=progress)
-    rest = mixture - sum(stems.values())
     words = (
         f"{mixture.shape[-1] / rate:.1f} of {samples / rate:.1f} s, {len(mixture)} channel(s), "
-        f"{rate} Hz; stems: {', '.join(stems)}; {_below(rest, mixture)}"
+        f"{rate} Hz; stems: {', '.join(stems)}; {_below(mixture - sum(stems.values()), mixture)}"
     )
     if rate != separator.sample_rate:
         words += f"; resampled to {separator.sample_rate} Hz and back"
@@ -101,16 +97,14 @@ def song_view(
     """
     choose(download, DOWNLOADS, "download")
     choose(suffix, FORMATS, "format")
-    first = round(start_s * song.sample_rate)
-    heard_s = round(mixer.MAX_S * song.sample_rate)
-    length = next(iter(song.stems.values())).shape[-1]
-    first = max(0, min(first, length - heard_s))
-    part = {name: x[:, first : first + heard_s] for name, x in song.stems.items()}  # (C, <= 6 s)
+    whole = np.zeros_like(next(iter(song.stems.values())))  # (C, L)
+    heard = round(mixer.MAX_S * song.sample_rate)
+    first = max(0, min(round(start_s * song.sample_rate), whole.shape[-1] - heard))
+    part = {name: x[:, first : first + heard] for name, x in song.stems.items()}  # (C, <= 6 s)
     shown = mixer.stem_mix(part, song.sample_rate, gains_db, mute, solo, view)
     if download == "nothing":
         return [song.words, *shown]
-    mix = sum(mixer.faded(song.stems, gains_db or {}, mute, solo).values())  # (C, L), 0 if none
-    sounds = {"mix": mix + np.zeros_like(next(iter(song.stems.values())))}
+    sounds = {"mix": sum(mixer.faded(song.stems, gains_db or {}, mute, solo).values(), whole)}
     sounds |= song.stems if download == "mix and stems" else {}
     files = {f"{name}.{suffix}": _file(x, song, suffix) for name, x in sounds.items()}
     loud = [name for name, x in sounds.items() if suffix == "flac" and np.abs(x).max() > 1]
@@ -143,10 +137,8 @@ def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
 
     models: name -> separator. examples: name -> (waveform (C, L), sample rate) or path: songs to
     choose without an upload. max_s: of a song at most. A file that cannot be separated is reported
-    in one line where the picture would be. Links are made only when a download is chosen.
-
-    Upload suits files of some MB: Jupyter refuses messages above 10 MB or so, and loses the
-    connection. For larger ones give the path of a file that the kernel can read.
+    in one line where the picture would be. Upload suits files of some MB: Jupyter loses the
+    connection on messages above 10 MB or so. For larger ones give a path that the kernel can read.
     """
     if not models or not examples:
         raise UsageError("nothing to choose: give models and examples, a dict of at least one each")
@@ -183,13 +175,13 @@ def song_desk(models: dict, examples: dict, max_s: float = MAX_S) -> Panel:
             return f"{song} was not separated. {error}"
         length_s = next(iter(made.stems.values())).shape[-1] / made.sample_rate
         plain["start_s"].disabled = length_s <= mixer.MAX_S  # all of it is heard
-        setting = mixer.setting(made.stems, values)
+        faded = mixer.setting(made.stems, values)
         return song_view(
-            made, **setting, start_s=start_s, view=show, download=download, suffix=suffix
+            made, **faded, start_s=start_s, view=show, download=download, suffix=suffix
         )
 
-    rows_of_all = [list(plain), *rows, status]
-    return Panel(view, "Your own song", prepare, rows=rows_of_all, **plain, **faders)
+    lines = [list(plain), *rows, status]
+    return Panel(view, "Your own song", prepare, rows=lines, **plain, **faders)
 
 
 def _controls(songs, models, max_s) -> dict:

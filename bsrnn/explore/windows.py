@@ -21,6 +21,7 @@ MAX_S = 4.0  # of the sound: keeps every change below a second
 N_FFTS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 SHARES = tuple(map(Fraction, ("1/8", "1/4", "1/3", "1/2", "3/4", "1", "5/4")))  # hop / n_fft
 TOP_HZ = 8000.0  # of the spectrogram
+POINTS = 32  # of the spectrum of a window, per bin
 _COSINES = {  # a0 - a1 cos(x) + a2 cos(2x), x = 2 pi n / N: periodic windows
     "rectangular": (1.0,),
     "hann": (0.5, 0.5),
@@ -61,28 +62,27 @@ def overlap_sum(values: np.ndarray, hop: int) -> np.ndarray:
     return padded.reshape(-1, hop).sum(axis=0)
 
 
-def leakage(values: np.ndarray, points: int = 32) -> tuple[np.ndarray, np.ndarray, float, float]:
+def leakage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Spectrum of a window (n_fft,) and two numbers: (bins, level_db, main_lobe, side_lobe_db).
 
-    `bins` are distances from the tone in bins, `points` per bin; `level_db` is 0 at the tone.
-    `main_lobe`: width between the first zeros, in bins; `side_lobe_db`: the loudest beyond them.
+    `bins` are distances from the tone in bins; `level_db` is 0 at the tone. `main_lobe`: width
+    between the first zeros, in bins; `side_lobe_db`: the loudest beyond them.
     """
-    magnitude = np.abs(np.fft.rfft(values, points * len(values)))
-    half = min(len(magnitude), 32 * points)
+    magnitude = np.abs(np.fft.rfft(values, POINTS * len(values)))
+    half = min(len(magnitude), 32 * POINTS)
     level_db = 20 * np.log10(np.maximum(magnitude[:half] / magnitude[0], 1e-9))
     rises = np.flatnonzero(np.diff(level_db) > 0)
     edge = rises[0] if len(rises) else half - 1
     side_lobe_db = float(level_db[edge:].max())
-    return np.arange(half) / points, level_db, 2 * edge / points, side_lobe_db
+    return np.arange(half) / POINTS, level_db, 2 * edge / POINTS, side_lobe_db
 
 
 def round_trip(waveform: np.ndarray, values: np.ndarray, hop: int) -> dict[str, np.ndarray]:
     """Frames, window, FFT, inverse FFT, window, overlap-add of a waveform (C, L), in float64.
 
-    Returns "spectrum" (C, F, T), "divided" (C, L), divided by the sum of the squared windows
-    where there is any, and "plain" (C, L), divided by the mean of that sum only. Zeros in front and
-    behind let every sample be in as many frames as in the middle of a long signal; frames of
-    "spectrum" are those with their centre on the sound, the first one on its first sample.
+    Returns "spectrum" (C, F, T) of the frames whose centre is on the sound, "divided" (C, L),
+    divided by the sum of the squared windows where there is any, and "plain" (C, L), divided by the
+    mean of that sum only. Zeros around let every sample be in as many frames as in the middle.
     """
     n_fft, samples = len(values), waveform.shape[-1]
     first = -(-n_fft // (2 * hop))  # frames with their centre before the sound
@@ -111,12 +111,10 @@ def window_view(
 ) -> list:
     """What `window_lab` shows: [Picture, table, Sounds].
 
-    waveform (C, L), of which the first 4 s are used; hop in samples, default n_fft / 4. The picture
-    has the window, its spectrum, the sum of the squared windows and the spectrogram of the sound;
-    the table the numbers, with the reconstruction error in dB below the sound, both for dividing
-    by that sum and for adding only. One player switches between the latter and the original.
-
-    Raises UsageError for an unknown window and for a hop below 1.
+    waveform (C, L), of which the first 4 s are used; hop in samples, default n_fft / 4. Errors of
+    the reconstruction are in dB below the sound, for dividing by the sum of the squared windows and
+    for adding only, which is what one hears beside the original. Raises UsageError for an unknown
+    window and for a hop below 1.
     """
     sound = np.asarray(waveform, np.float64)
     if sound.ndim != 2 or not sound.shape[-1]:

@@ -20,7 +20,6 @@ from .models import (
     draw_mask as draw_mask,
     influence as influence,
     masks as masks,
-    tensor_step as tensor_step,
     tensors as tensors,
 )
 from .page import report_page as report_page
@@ -35,14 +34,12 @@ from .results import (
 )
 from .schemes import (
     band_owners as band_owners,
-    bands_over_spectrogram as bands_over_spectrogram,
     bound_curves as bound_curves,
     cost_per_band as cost_per_band,
     coverage as coverage,
     energy_per_band as energy_per_band,
     face_to_face as face_to_face,
     gallery as gallery,
-    leakage as leakage,
 )
 from .signals import (
     levels as levels,

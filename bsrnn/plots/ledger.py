@@ -21,13 +21,11 @@ _HQ = "MUSDB18-HQ test"
 
 
 def sdr_over_years(rows):
-    """Published averages of one metric over the year of publication; a point is a published value.
+    """Published averages of one metric over the year of publication, a point for each.
 
-    rows: `ledger.results` rows of one metric and aggregation, stem "average"; of several quoted
-    values of a system the best is drawn. MUSDB18 and MUSDB18-HQ may stand together (the same
-    songs; the average of BSRNN differs by 0.01 dB), told apart by hollow and filled points. The
-    dotted line is the best value without extra data so far. Raises UsageError if metric,
-    aggregation or stem differ.
+    rows: `ledger.results` rows of one metric and aggregation, stem "average" (else UsageError); of
+    several quoted values of a system the best is drawn. Hollow points: MUSDB18, not MUSDB18-HQ
+    (the same songs). The dotted line is the best value without extra data so far.
     """
     _alike(rows, "metric", "aggregation", "stem")
     rows = rows[rows["year"].notna()].assign(hq=rows["test_set"] == _HQ)
@@ -36,17 +34,14 @@ def sdr_over_years(rows):
     title = f"{_metric_words(rows)} of music separation over the years (mean of four stems)"
     picture, axes = figure(title, width=10, height=5)
     for row in rows.itertuples():
-        colour = _DATA[row.extra_data]
-        face = colour if row.hq else "none"
-        axes.scatter(row.year + _shift(row), row.value_db, s=34, ec=colour, fc=face, zorder=4)
+        _point(axes, row.year + _shift(row), row, hollow=not row.hq)
     best = rows[rows["extra_data"] == "no"].groupby("year")["value_db"].max().cummax()
     axes.step(best.index.astype(int), best, where="post", color=PALETTE[0], lw=1, ls=":", zorder=0)
     _name_points(axes, rows)
     years = range(int(rows["year"].min()), int(rows["year"].max()) + 1)
     axes.set_xticks(list(years))
     axes.set_xlim(years[0] - 0.5, years[-1] + 1.3)
-    axes.set_xlabel("year of publication")
-    axes.set_ylabel(f"{_metric_words(rows)} (dB)")
+    axes.set(xlabel="year of publication", ylabel=f"{_metric_words(rows)} (dB)")
     marks = _marks(rows, "hollow: compressed test songs, or not stated which")
     legend(axes, handles=marks, loc="lower right")
     top = rows[rows["extra_data"] == "no"].iloc[0]
@@ -58,15 +53,14 @@ def sdr_over_years(rows):
     )
 
 
-def leaderboard(table, title=None):
-    """Bars of `ledger.leaderboard`, best on top; colour: extra data (those that do not tell stand
-    below), hatch: chosen on the test set.
+def leaderboard(table):
+    """Bars of `ledger.leaderboard`, best on top; colour: extra data, hatch: chosen on the test set.
 
     A star marks a second-hand value; the size stands behind the name where it is known.
     """
     stem = table["stem"].iloc[0].replace("average", "mean of all stems")
     words = f"{_metric_words(table)}, {stem}, {table['test_set'].iloc[0]}"
-    picture, axes = figure(title or words, height=1.1 + 0.2 * len(table))
+    picture, axes = figure(words, height=1.1 + 0.2 * len(table))
     names = []
     for place, row in enumerate(table.itertuples()):
         hatch = "///" if row.selected_on_test == "yes" else None
@@ -90,21 +84,18 @@ def leaderboard(table, title=None):
         chosen = {"facecolor": "#cccccc", "edgecolor": "white", "hatch": "///"}
         patches.append(Patch(**chosen, label="checkpoint chosen on the test songs"))
     picture.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
-    first, last = table.iloc[0], table.iloc[-1]
-    return describe(
-        picture,
-        f"{words}: {len(table)} values from {first['system']} ({first['value_db']:.2f} dB) down to "
-        f"{last['system']} ({last['value_db']:.2f} dB).",
-    )
+    ends = [
+        f"{row['system']} ({row['value_db']:.2f} dB)" for _, row in table.iloc[[0, -1]].iterrows()
+    ]
+    return describe(picture, f"{words}: {len(table)} values from {' down to '.join(ends)}.")
 
 
-def sdr_over_cost(rows, title=None):
+def sdr_over_cost(rows):
     """Published SDR against the parameters of all networks that a system needs, and its Pareto
     front (stepped line: no smaller system of these is better).
 
-    rows: `ledger.results` rows of one stem, metric, aggregation and test set with `parameters_m`;
-    rows without it are left out, of several settings of a system each is drawn. Raises UsageError
-    if the rows mix protocols or none has a size.
+    rows: `ledger.results` rows of one stem and protocol; those without `parameters_m` are left out.
+    Raises UsageError if the rows mix protocols or none has a size.
     """
     _alike(rows, *PROTOCOL, "stem")
     rows = rows[rows["parameters_m"].notna()].sort_values("parameters_m", ignore_index=True)
@@ -117,10 +108,7 @@ def sdr_over_cost(rows, title=None):
     axes.step(front["parameters_m"], front["value_db"], where="post", color="#555555", lw=1, ls=":")
     names = set()
     for row in rows.itertuples():
-        face = _DATA[row.extra_data] if row.per_stem_models != "yes" else "none"
-        axes.scatter(
-            row.parameters_m, row.value_db, s=34, ec=_DATA[row.extra_data], fc=face, zorder=4
-        )
+        _point(axes, row.parameters_m, row, hollow=row.per_stem_models == "yes")
         if row.system not in names:
             axes.annotate(row.system, (row.parameters_m, row.value_db), (5, -9), fontsize=7,
                           textcoords="offset points")  # fmt: skip
@@ -170,6 +158,11 @@ def save_published(out_dir, pictures=None) -> list[Path]:
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures = pictures or published()
     return [picture.save(out_dir / f"{name}.png") for name, picture in pictures.items()]
+
+
+def _point(axes, x, row, hollow) -> None:
+    colour = _DATA[row.extra_data]
+    axes.scatter(x, row.value_db, s=34, ec=colour, fc="none" if hollow else colour, zorder=4)
 
 
 def _alike(rows, *columns) -> None:

@@ -1,4 +1,4 @@
-"""Figures of what happens inside a network: tensors, one step, masks, who hears whom.
+"""Figures of what happens inside a network: tensors, masks, who hears whom, what parts cost.
 
 Arrays in, Figure out, with words. A mask is grey, its values outside [0, 1] have colours. Axis
 letters as everywhere: B S C L F T K W N. Lessons 03, 05 and 14.
@@ -12,9 +12,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import Polygon
 
 from bsrnn.common import UsageError
-from bsrnn.plots import signals, style
+from bsrnn.plots import style
 
-FLOOR_DB = -75.0  # of spectra, below the loudest bin
 INFLUENCE_DB = -120.0  # weakest influence that is drawn; exactly none stays white
 _WIDTH, _HEIGHT, _DEPTH = ("T", "L"), ("F", "K", "W"), ("N",)
 _CHOSEN = style.PALETTE[1]
@@ -91,72 +90,6 @@ def _arrow(axes, left, width, height, along):
         axes.annotate("", xy=end, xytext=start, arrowprops=look)
 
 
-def tensor_step(title, whole, close, kind, seconds, sample_rate=44100, band=None, feature=None):
-    """One tensor: all of it on the left, one band of it on the right.
-
-    kind "waveform": whole (C, L), nothing else. "spectrum": whole (F, T) complex, close (W, T) the
-    bins of a band. "mask": the same, drawn as gains. "features": whole (K, T) one feature of every
-    band, close (N, T) every feature of one band. band: (number, low_hz, high_hz), outlined;
-    feature: its number, marked. Draws; the words are the caller's.
-    """
-    columns = 1 if kind == "waveform" else 2
-    picture, axes = style.figure(title, 1, columns, width=9.5, height=3.1, squeeze=False)
-    left, right = axes[0, 0], axes[0, -1]
-    if kind == "waveform":
-        for channel, colour in zip(whole, style.PALETTE * len(whole), strict=False):
-            look = {"color": colour, "alpha": 0.6}
-            label = f"channel {len(left.collections)}"
-            signals.draw_waveform(left, channel[None], sample_rate, label=label, **look)
-        left.set(xlabel="time (s)", ylabel="amplitude", title="samples")
-        style.legend(left, loc="upper right")
-        return picture
-    number, low_hz, high_hz = band
-    if kind == "features":
-        _draw_features(picture, left, right, whole, close, seconds, number, feature)
-        return picture
-    if kind == "mask":
-        mesh = draw_mask(left, np.abs(whole), sample_rate, seconds)
-        _draw_grid(right, np.abs(close), seconds, cmap=mesh.cmap, norm=mesh.norm)
-        label = "size of the mask"
-    else:
-        top = np.abs(whole).max() + 1e-12
-        pixels = signals.pooled(np.square(np.abs(whole) / top), sample_rate)
-        mesh = signals.draw_levels(left, *pixels, seconds, top_db=0, range_db=-FLOOR_DB)
-        level_db = 20 * np.log10(np.abs(close) / top + 1e-12)
-        _draw_grid(right, level_db, seconds, cmap=mesh.cmap, norm=mesh.norm)
-        label = "level (dB below the loudest bin)"
-    for hz in (low_hz, high_hz):
-        left.axhline(max(hz, left.get_ylim()[0]), color="#00d0ff", lw=1.4)
-    left.set(title="all bins", xlabel="time (s)")
-    right.set(title=f"band {number}: {low_hz:.0f} to {high_hz:.0f} Hz", xlabel="time (s)")
-    right.set_ylabel("bin in the band")
-    picture.colorbar(mesh, ax=axes, label=label, pad=0.01)
-    return picture
-
-
-def _draw_grid(axes, values, seconds, **look):
-    """(rows, T) as a picture with row 0 at the bottom."""
-    extent = (0, seconds, -0.5, len(values) - 0.5)
-    axes.grid(False)
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    return axes.imshow(values, origin="lower", aspect="auto", extent=extent,
-                       interpolation="nearest", **look)  # fmt: skip
-
-
-def _draw_features(picture, left, right, whole, close, seconds, number, feature):
-    """Two signed heat maps on one colour scale."""
-    limit = float(max(np.abs(whole).max(), np.abs(close).max(), 1e-9))
-    look = {"cmap": mpl.colormaps[style.DIVERGING].resampled(25), "vmin": -limit, "vmax": limit}
-    mesh = _draw_grid(left, whole, seconds, **look)
-    _draw_grid(right, close, seconds, **look)
-    for axes, row in ((left, number), (right, feature)):
-        for edge in (row - 0.5, row + 0.5):
-            axes.axhline(edge, color="black", lw=1.2)
-    left.set(title=f"feature {feature} of every band", xlabel="time (s)", ylabel="band")
-    right.set(title=f"every feature of band {number}", xlabel="time (s)", ylabel="feature")
-    picture.colorbar(mesh, ax=[left, right], label="value", pad=0.01)
-
-
 def influence(maps, at, title="Which inputs reach one output?"):
     """Heat maps (K, T) of how strongly each input position reaches the output `at` = (band,
     frame), in dB below the strongest; a position without any influence is white.
@@ -218,14 +151,10 @@ def draw_parts(axes, table):
     axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.25), ncols=3, fontsize=9)
 
 
-# ---------------------------------------------------------------------------- masks
-
-
 def draw_mask(axes, mask, sample_rate: int, seconds: float):
-    """Draw a real mask (F, T) into `axes`: black 0, white 1, orange above 1.05, blue below
-    -0.05.
+    """Draw a real mask (F, T) into `axes`: black 0, white 1, orange above, blue below; the mesh.
 
-    Points are picked, not averaged, so that a mask of zeros and ones stays one. Returns the mesh.
+    Points are picked, not averaged, so that a mask of zeros and ones stays one.
     """
     bins, frames = mask.shape
     top_hz = sample_rate / 2
@@ -253,23 +182,21 @@ def masks(masks: dict, sample_rate: int, seconds: float, title="Masks"):
     """
     if not masks:
         raise UsageError("no masks to draw: give a dict label -> mask (F, T)")
-    shown = {label: _real(label, mask) for label, mask in masks.items()}
-    rows = -(-len(shown) // 3)
-    picture, grid = style.grid(title, shown, 3, height=0.9 + 0.6 * (rows == 1), row_height=1.9)
+    height = 1.5 if len(masks) <= 3 else 0.9
+    picture, grid = style.grid(title, masks, 3, height=height, row_height=1.9)
     words = []
-    for axes, (label, mask) in zip(grid, shown.items(), strict=True):
+    for axes, (label, mask) in zip(grid, masks.items(), strict=True):
+        mask = _real(label, mask)
         mesh = draw_mask(axes, mask, sample_rate, seconds)
         axes.set_xlabel("time (s)")
         axes.label_outer()
-        words.append(f"{label}: {_outside(mask)}")
+        above, below = np.mean(mask > 1 + MARGIN), np.mean(mask < -MARGIN)
+        outside = f"{above:.0%} orange, {below:.0%} blue"
+        words.append(f"{label}: {outside if above or below else f'mean {mask.mean():.2f}'}")
     bar = picture.colorbar(mesh, ax=picture.axes, label="mask value", pad=0.01, extend="both")
     bar.set_ticks([0, 0.5, 1])
-    return style.describe(
-        picture,
-        f"Masks over time and frequency, black 0, white 1, orange above {1 + MARGIN}, blue below "
-        f"{-MARGIN}. "
-        f"{'; '.join(words)}.",
-    )
+    colours = f"black 0, white 1, orange above {1 + MARGIN}, blue below {-MARGIN}"
+    return style.describe(picture, f"Masks over time and frequency, {colours}. {'; '.join(words)}.")
 
 
 def _real(label, mask) -> np.ndarray:
@@ -279,10 +206,3 @@ def _real(label, mask) -> np.ndarray:
     if mask.ndim != 2 or not np.isfinite(mask).all():
         raise UsageError(f"mask {label!r} {mask.shape}: give finite values (F, T) or (C, F, T)")
     return np.abs(mask) if np.iscomplexobj(mask) else mask
-
-
-def _outside(mask) -> str:
-    above, below = np.mean(mask > 1 + MARGIN), np.mean(mask < -MARGIN)
-    if not above and not below:
-        return f"mean {mask.mean():.2f}"
-    return f"{above:.0%} orange, {below:.0%} blue"

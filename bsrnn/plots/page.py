@@ -20,10 +20,8 @@ _PAGE = Path(__file__).with_name("page.html")
 def report_page(report, path, dataset=None, separator=None) -> Path:
     """Write `report` (an `evaluation.Report`) as a self-contained page to `path`, in one step.
 
-    The ladder, every song, the protocol, error per band and leakage where the report has them;
-    with `dataset` and `separator` (as `evaluate` took them)
-    also error per band and sound of the worst and the best song of each stem.
-    Raises UsageError as `track_view`, OSError if `path` cannot be written.
+    With `dataset` and `separator` (as `evaluate` took them) the worst and the best song of each
+    stem are seen and heard. Raises UsageError as `track_view`, OSError if `path` cannot be written.
     """
     from jinja2 import Environment
 

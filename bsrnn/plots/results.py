@@ -31,11 +31,9 @@ def ladder(report, metric: str = "usdr"):
             colour = GREY if system in LADDER else stem_colour(stem)
             ax.plot([low, high], [y, y], color=colour, linewidth=2)
             ax.plot(median, y, "o", color=colour, markersize=6)
-            ax.annotate(
-                f"{median:.1f}", (median, y), (0, 5), textcoords="offset points",
-                ha="center", va="bottom", fontsize=7,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the line at 0
-            )  # fmt: skip
+            look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 7}
+            look["bbox"] = {"fc": "white", "ec": "none", "pad": 0.5}  # over the line at 0
+            ax.annotate(f"{median:.1f}", (median, y), (0, 5), **look)
             words.append(f"{stem} {system} {median:.1f} dB")
         ax.margins(x=0.12)
     return describe(picture, f"Median {unit} per stem and system: {', '.join(words)}.")
@@ -64,13 +62,9 @@ def per_song(report, metric: str = "usdr"):
 
 def _panels(report, title, unit, row_height) -> tuple:
     """A figure and its panels by stem; systems are the rows, 0 dB is a line."""
-    picture, axes = figure(
-        _title(title, report),
-        columns=len(report.stems),
-        height=1.3 + row_height * len(report.systems),
-        sharey=True,
-        squeeze=False,
-    )
+    title, height = _title(title, report), 1.3 + row_height * len(report.systems)
+    columns = len(report.stems)
+    picture, axes = figure(title, 1, columns, height=height, sharey=True, squeeze=False)
     for ax, stem in zip(axes[0], report.stems, strict=True):
         ax.axvline(0, color=GREY, linewidth=0.8)
         _label(ax, stem, f"{unit} (dB)")
@@ -97,13 +91,8 @@ def paired(report, first, second, other=None, metric: str = "usdr"):
     """Gain of `second` over `first` song by song, sorted, with the median and its interval."""
     table = paired_table(report, first, second, other, metric).set_index("stem")
     a, b = report.pivot(metric), (other or report).pivot(metric)
-    picture, axes = figure(
-        _title(f"{second} against {first}, song by song", report),
-        columns=len(table),
-        height=3.2,
-        sharey=True,
-        squeeze=False,
-    )
+    title = _title(f"{second} against {first}, song by song", report)
+    picture, axes = figure(title, 1, len(table), height=3.2, sharey=True, squeeze=False)
     for ax, (stem, row) in zip(axes[0], table.iterrows(), strict=True):
         gain = np.sort((b[second, stem] - a[first, stem]).dropna().to_numpy())
         colour = stem_colour(stem)
@@ -160,41 +149,28 @@ def error_per_band(scheme, errors: dict, title: str = "Where the error sits"):
 
 def training_curves(history, title: str = "Training"):
     """Loss and validation SDR over steps, from `FitResult.history` (column step, loss, valid_usdr,
-    valid_usdr_<stem>). A dict label -> history draws several runs in the same panels."""
-    runs = history if isinstance(history, dict) else {"": history}
-    measured = any("valid_usdr" in run and run["valid_usdr"].notna().any() for run in runs.values())
-    picture, axes = figure(title, columns=1 + measured, squeeze=False)
-    words = []
-    for number, (label, run) in enumerate(runs.items()):
-        colour = PALETTE[number % len(PALETTE)]
-        loss = run.dropna(subset=["loss"])
-        axes[0][0].plot(loss["step"], loss["loss"], color=colour, label=label or "training loss")
-        words.append(f"{label} loss from {loss['loss'].iloc[0]:.3g} to {loss['loss'].iloc[-1]:.3g}")
-        if not measured:
-            continue
-        columns = [c for c in run if c.startswith("valid_usdr_")] or ["valid_usdr"]
-        if len(runs) > 1:
-            columns = ["valid_usdr"]
-        for column in [c for c in columns if c in run]:
-            stem = column.removeprefix("valid_usdr").strip("_")
-            known = run.dropna(subset=[column])
-            axes[0][1].plot(
-                known["step"], known[column], "o-", markersize=3,
-                color=stem_colour(stem) if stem and not label else colour,
-                label=" ".join(part for part in (label, stem) if part) or "validation",
-            )  # fmt: skip
-            if len(known):
-                words.append(
-                    f"{label} {stem} validation SDR ends at {known[column].iloc[-1]:.1f} dB"
-                )
-    _label(axes[0][0], "training loss", "step", "loss")
-    if measured:
-        axes[0][1].axhline(0, color=GREY, linewidth=0.8)
-        _label(axes[0][1], "validation", "step", "uSDR (dB)")
-        legend(axes[0][1])
-    if len(runs) > 1:
-        legend(axes[0][0])
-    return describe(picture, "; ".join(" ".join(part.split()) for part in words) + ".")
+    valid_usdr_<stem>)."""
+    measured = "valid_usdr" in history and history["valid_usdr"].notna().any()
+    picture, panels = figure(title, columns=1 + measured, squeeze=False)
+    loss = history.dropna(subset=["loss"])
+    panels[0][0].plot(loss["step"], loss["loss"], color=PALETTE[0], label="training loss")
+    _label(panels[0][0], "training loss", "step", "loss")
+    words = [f"loss from {loss['loss'].iloc[0]:.3g} to {loss['loss'].iloc[-1]:.3g}"]
+    if not measured:
+        return describe(picture, f"{words[0]}.")
+    ax = panels[0][1]
+    for column in [c for c in history if c.startswith("valid_usdr_")] or ["valid_usdr"]:
+        stem = column.removeprefix("valid_usdr").strip("_")
+        known = history.dropna(subset=[column])
+        look = {"color": stem_colour(stem) if stem else PALETTE[0], "ms": 3}
+        ax.plot(known["step"], known[column], "o-", label=stem or "validation", **look)
+        if len(known):
+            ends = f"validation SDR ends at {known[column].iloc[-1]:.1f} dB"
+            words.append(f"{stem} {ends}".strip())
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    _label(ax, "validation", "step", "uSDR (dB)")
+    legend(ax)
+    return describe(picture, f"{'; '.join(words)}.")
 
 
 def transfer_curves(runs: dict, title: str = "Transfer learning", ax=None):

@@ -7,25 +7,15 @@ axis counts semitones (MIDI numbers, A4 = 440 Hz = 69), with octaves marked from
 import numpy as np
 import pandas as pd
 from matplotlib.collections import PolyCollection
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from bsrnn.common import UsageError, choose
-from bsrnn.plots import signals
-from bsrnn.plots.style import (
-    PALETTE,
-    describe,
-    figure,
-    hz_text,
-    legend,
-    log_hz_axis,
-    stem_colour,
-)
+from bsrnn.plots import style
+from bsrnn.plots.style import PALETTE, describe, figure, legend, stem_colour
 
 AXES = ("linear", "log", "piano")
 PAIR = (PALETTE[0], PALETTE[1])
 LINES = ("-", "--", "-.", ":")
-LEAK_FLOOR_DB = -40.0
 _MARKS = "osD^v<>pPX"
 _FINE = "#222222"
 
@@ -46,14 +36,16 @@ def frequency_axis(panels, axis, *schemes):
     scheme = max(schemes, key=lambda s: s.n_fft / s.sample_rate)
     low, high = at(scheme.spans_hz, scheme, axis)[[0, -1], [0, 1]]
     if axis == "log":
-        log_hz_axis(panels[-1].xaxis, low, high)
+        style.log_hz_axis(panels[-1].xaxis, low, high)
         return
     panels[-1].set_xlim(low, high)
     panels[-1].set_xlabel("frequency (kHz)")
     if axis == "piano":
         octaves = [m for m in range(0, 144, 12) if low <= m <= high]  # C-1, C0, ... C10
         short_hz = [float(f"{440 * 2 ** ((m - 69) / 12):.3g}") for m in octaves]
-        names = [f"C{m // 12 - 1}\n{hz_text(hz)}" for m, hz in zip(octaves, short_hz, strict=True)]
+        names = [
+            f"C{m // 12 - 1}\n{style.hz_text(hz)}" for m, hz in zip(octaves, short_hz, strict=True)
+        ]
         panels[-1].set_xticks(octaves, names)
         panels[-1].set_xlabel("note, and its frequency (Hz)")
 
@@ -103,17 +95,14 @@ def plain_log(axis):
 
 def coverage(scheme):
     """Overlap of a scheme: weights of every band, and how many bands hold each bin."""
-    picture, (top, below) = figure(
-        f"{scheme.name}: weights and coverage of {scheme.bins} bins", rows=2, height=4.0,
-        sharex=True, height_ratios=[1.5, 1],
-    )  # fmt: skip
+    title = f"{scheme.name}: weights and coverage of {scheme.bins} bins"
+    picture, (top, below) = figure(title, 2, height=4.0, sharex=True, height_ratios=[1.5, 1])
     hz = np.arange(scheme.bins) * scheme.sample_rate / scheme.n_fft
     x = at(hz, scheme, "log")  # (F,)
     for k, (lo, hi) in enumerate(scheme.ranges):
         weight = scheme.matrix[k, lo:hi]  # (W,)
         mark = "o" if hi - lo == 1 else None
-        colour = PALETTE[k % 2 + 2 * (k % 4 > 1)]
-        top.plot(x[lo:hi], weight, color=colour, lw=0.9, marker=mark, ms=2)
+        top.plot(x[lo:hi], weight, color=PALETTE[k % 4], lw=0.9, marker=mark, ms=2)
     top.set_ylim(0, 1.08)
     top.set_ylabel("weight in the band")
     count = scheme.coverage
@@ -131,28 +120,6 @@ def coverage(scheme):
         picture,
         f"{words_of(scheme)}: weight of each bin in its bands above, number of bands per bin below "
         f"(up to {count.max()}, on average {count.mean():.2f}, {gap}).",
-    )
-
-
-def bands_over_spectrogram(scheme, spectrum_db, hop_s=None, floor_db=-80.0, ax=None):
-    """The borders of a scheme over a spectrogram (F, T) in dB; `hop_s` seconds between frames.
-
-    Without `hop_s` time is in frames.
-    """
-    power = 10 ** (np.asarray(spectrum_db) / 10)  # (F, T)
-    picture, axes = figure(f"{words_of(scheme)}, over a spectrogram", height=4.0, ax=ax)
-    level_db, edges_hz = signals.pooled(power, scheme.sample_rate)
-    end = power.shape[1] * (hop_s or 1)
-    mesh = signals.draw_levels(axes, level_db, edges_hz, end, range_db=-floor_db)
-    picture.colorbar(mesh, ax=axes, label="level (dB)", pad=0.01)
-    for lo, _ in scheme.ranges[1:]:
-        border_hz = (lo - 0.5) * scheme.sample_rate / scheme.n_fft
-        axes.axhline(border_hz, color="white", lw=0.5, alpha=0.4)
-    axes.set_xlabel("time (s)" if hop_s else "time (frames)")
-    return describe(
-        picture,
-        f"Spectrogram from {level_db.max() + floor_db:.0f} to {level_db.max():.0f} dB with the "
-        f"lower border of each band as a white line. {words_of(scheme)}.",
     )
 
 
@@ -193,10 +160,8 @@ def band_owners(scheme, energies, title=None):
     if scheme.overlapping:  # borders halfway between the centres of neighbours
         centre = spans.mean(axis=1)
         edges[1:-1] = (centre[1:] + centre[:-1]) / 2
-    picture, (top, below) = figure(
-        title or f"Who owns each of the {len(scheme)} bands of {scheme.name}?", rows=2,
-        height=4.2, sharex=True, height_ratios=[2.2, 1],
-    )  # fmt: skip
+    title = title or f"Who owns each of the {len(scheme)} bands of {scheme.name}?"
+    picture, (top, below) = figure(title, 2, height=4.2, sharex=True, height_ratios=[2.2, 1])
     floor = np.zeros(len(scheme))
     for name, part in zip(names, share, strict=True):
         look = {"color": stem_colour(name), "label": name, "ec": "white", "lw": 0.4}
@@ -221,44 +186,11 @@ def band_owners(scheme, energies, title=None):
     )
 
 
-def leakage(scheme, leak):
-    """What the estimates hold in each band: the stems' parts and the rest, one panel per estimate.
-
-    leak: a `leakage.BandLeakage` of the scheme. In dB of the estimate's energy in the band; 0 dB is
-    all of it. Parts below -40 dB, and negative ones, are not drawn. Lesson 04.
-    """
-    picture, panels = figure(
-        f"What is in the bands of each estimate? ({words_of(scheme)})", rows=len(leak.estimates),
-        height=1.2 + 1.8 * len(leak.estimates), sharex=True, sharey=True, squeeze=False,
-    )  # fmt: skip
-    clauses = []
-    for number, (panel, label) in enumerate(zip(panels[:, 0], leak.estimates, strict=True)):
-        energy = np.where(leak.energy[number] > 0, leak.energy[number], 1)  # (K,)
-        named = dict(zip(leak.stems, leak.parts[number], strict=True))
-        for order, (stem, part) in enumerate([*named.items(), ("rest", leak.rest[number])]):
-            share = part / energy  # (K,)
-            seen = share > 10 ** (LEAK_FLOOR_DB / 10)
-            level = 10 * np.log10(np.where(seen, share, np.nan))
-            colour = "#999999" if stem == "rest" else stem_colour(stem)
-            draw_steps(panel, scheme, "log", level, colour, stem, LINES[order % 4])
-        panel.set_title(label, fontsize=9)
-        panel.set_ylabel("in the band (dB)")
-        shares = dict(zip((*leak.stems, "the rest"), leak.shares[number], strict=True))
-        ranked = sorted(shares.items(), key=lambda item: -item[1])
-        clauses.append(f"{label}: " + ", ".join(f"{stem} {part:.0%}" for stem, part in ranked))
-    panels[0, 0].set_ylim(LEAK_FLOOR_DB, 3)
-    frequency_axis(panels[:, 0], "log", scheme)
-    drawn = panels[0, 0].get_legend_handles_labels()
-    picture.legend(*drawn, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    return describe(picture, f"Energy of each estimate by its stems. {'; '.join(clauses)}.")
-
-
 def cost_per_band(scheme, parameters, macs):
     """Parameters and MACs of each band (two arrays (K,)): what a scheme spends, and where."""
     parameters, macs = np.asarray(parameters, float), np.asarray(macs, float)
-    picture, panels = figure(
-        f"{scheme.name}: cost of each of {len(scheme)} bands", rows=2, height=4.0, sharex=True
-    )
+    title = f"{scheme.name}: cost of each of {len(scheme)} bands"
+    picture, panels = figure(title, 2, height=4.0, sharex=True)
     rows = ((parameters, "parameters", "parameters"), (macs, "multiply-accumulates", "MACs"))
     for panel, (values, label, short), colour in zip(panels, rows, PAIR, strict=True):
         unit, word = (1e6, "M") if values.max() >= 1e6 else (1e3, "k")
@@ -285,10 +217,8 @@ def gallery(schemes, axis="piano", ax=None):
     """
     if not schemes:
         raise UsageError("no schemes to draw: give a list of BandSchemes")
-    picture, axes = figure(
-        f"{len(schemes)} ways to cut {schemes[0].sample_rate / 2000:g} kHz",
-        height=1.1 + 0.27 * len(schemes), ax=ax,
-    )  # fmt: skip
+    title = f"{len(schemes)} ways to cut {schemes[0].sample_rate / 2000:g} kHz"
+    picture, axes = figure(title, height=1.1 + 0.27 * len(schemes), ax=ax)
     for row, scheme in enumerate(schemes):
         draw_bands(axes, scheme, axis, PALETTE[row % 2], -row - 0.86, 0.86)
     axes.set_ylim(-len(schemes) - 0.1, 0.1)
@@ -301,21 +231,14 @@ def gallery(schemes, axis="piano", ax=None):
     return describe(picture, f"Bands of {len(schemes)} schemes over a {axis} axis. {clauses}.")
 
 
-def face_to_face(
-    scheme_a, scheme_b, share_a, share_b, stem, axis="log", hear="A", band=None, muted=(),
-    edge_hz=None,
-):  # fmt: skip
+def face_to_face(scheme_a, scheme_b, share_a, share_b, stem, axis="log"):
     """Two schemes on one frequency axis: bands, bins per band, and the stem's energy per band.
 
-    share_a, share_b: the part of the stem's energy in each band, (K,), summing to one. Of scheme
-    `hear` ("A" or "B") the band `band` is framed and the bands `muted` are crossed out. A dotted
-    line stands at `edge_hz`.
+    share_a, share_b: the part of the stem's energy in each band, (K,), summing to one.
     """
     pair, shares = (scheme_a, scheme_b), (np.asarray(share_a), np.asarray(share_b))
-    picture, panels = figure(
-        f"{scheme_a.name} ({len(scheme_a)} bands) and {scheme_b.name} ({len(scheme_b)} bands)",
-        rows=3, height=4.6, sharex=True, height_ratios=[1, 1.2, 1.4],
-    )  # fmt: skip
+    title = f"{scheme_a.name} ({len(scheme_a)} bands) and {scheme_b.name} ({len(scheme_b)} bands)"
+    picture, panels = figure(title, 3, height=4.6, sharex=True, height_ratios=[1, 1.2, 1.4])
     top, middle, below = panels
     clauses = []
     for base, scheme, share, colour, line in zip(
@@ -328,13 +251,6 @@ def face_to_face(
         (low, high), most = scheme.spans_hz[int(share.argmax())], share.max()
         where = f"{most:.0%} of {stem} in its band from {low:.0f} to {high:.0f} Hz"
         clauses.append(f"{words_of(scheme)}, {where if most > 0 else f'{stem} silent'}")
-    row = "AB".index(hear)
-    marks = [(k, {"hatch": "xxxx", "lw": 0}) for k in muted]
-    marks += [] if band is None else [(band, {"lw": 2})]
-    for k, how in marks:
-        low, high = at(pair[row].spans_hz[k], pair[row], axis)
-        box = Rectangle((low, 1.08 * (1 - row)), high - low, 1, fill=False, ec=_FINE, **how)
-        top.add_patch(box)
     top.set_ylim(0, 2.08)
     same = scheme_a.name == scheme_b.name
     top.set_yticks([1.58, 0.5], ["A", "B"] if same else [scheme_a.name, scheme_b.name])
@@ -346,11 +262,7 @@ def face_to_face(
     below.set_ylabel(f"{stem} in the band (dB)")
     frequency_axis(panels, axis, *pair)
     legend(middle, loc="best")
-    for panel in panels if edge_hz is not None else ():
-        panel.axvline(at(edge_hz, scheme_a, axis), color=_FINE, ls=":", lw=1.5)
-    framed = "" if band is None else f" Framed: band {band} of {pair[row].name}."
-    framed += "" if edge_hz is None else f" Dotted: {edge_hz:g} Hz."
-    return describe(picture, f"Two schemes over a {axis} axis. {'; '.join(clauses)}.{framed}")
+    return describe(picture, f"Two schemes over a {axis} axis. {'; '.join(clauses)}.")
 
 
 def bound_curves(rows, title="Band oracle and number of bands"):
@@ -363,19 +275,16 @@ def bound_curves(rows, title="Band oracle and number of bands"):
     if rows.empty or rows["stem"].nunique() != 1:
         raise UsageError("bound_curves draws one stem: give rows of one stem")
     wide = "gmac" in rows and rows["gmac"].notna().all()
-    picture, panels = figure(
-        title, columns=1 + wide, width=9.0 if wide else 6.0, height=4.2, sharey=True, squeeze=False
-    )
+    size = {"columns": 1 + wide, "width": 9.0 if wide else 6.0, "height": 4.2}
+    picture, panels = figure(title, **size, sharey=True, squeeze=False)
     places = (("bands", "number of bands"), ("gmac", "cost (GMAC for 6 s)"))
     for panel, (column, label) in zip(panels[0], places, strict=False):
         sizes = rows.groupby("family", sort=False)
         for number, (name, part) in enumerate(item for item in sizes if len(item[1]) > 1):
-            part = part.sort_values(column)
-            panel.plot(
-                part[column], part["sdr_db"], marker=_MARKS[number % len(_MARKS)], ms=3.5, lw=1.3,
-                color=PALETTE[number % len(PALETTE)], ls=("-", "--")[number // len(PALETTE) % 2],
-                label=name,
-            )  # fmt: skip
+            part, row = part.sort_values(column), number // len(PALETTE)
+            look = {"marker": _MARKS[number % len(_MARKS)], "ms": 3.5, "lw": 1.3}
+            look |= {"color": PALETTE[number % len(PALETTE)], "ls": LINES[row % 2]}
+            panel.plot(part[column], part["sdr_db"], label=name, **look)
         for name, part in (item for item in sizes if len(item[1]) == 1):
             x, y = part[column].iloc[0], part["sdr_db"].iloc[0]
             panel.plot(x, y, "*", color=_FINE, ms=6, zorder=10)
@@ -391,8 +300,7 @@ def bound_curves(rows, title="Band oracle and number of bands"):
     panels[0, 0].set_ylabel(f"bound on {rows['stem'].iloc[0]} (dB)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside right upper", fontsize=9, frameon=False)
-    best = rows.loc[rows["sdr_db"].idxmax()]
-    worst = rows.loc[rows["sdr_db"].idxmin()]
+    worst, best = (rows.loc[rows["sdr_db"].agg(end)] for end in ("idxmin", "idxmax"))
     return describe(
         picture,
         f"Band oracle of {rows['stem'].iloc[0]} for {rows['family'].nunique()} families and "

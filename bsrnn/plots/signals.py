@@ -31,15 +31,14 @@ def _checked(sounds: dict) -> dict:
     """Float arrays (C, L), or one line that says what is wrong."""
     if not sounds:
         raise UsageError("no sounds to draw: give a dict label -> waveform (C, L)")
-    arrays = {
-        label: audio.sound(sound, str(label)).astype(np.float32, copy=False)
-        for label, sound in sounds.items()
-    }
-    for label, sound in arrays.items():
+    arrays = {}
+    for label, given in sounds.items():
+        sound = audio.sound(given, str(label)).astype(np.float32, copy=False)
         if sound.ndim != 2 or sound.shape[1] < 2:
             raise UsageError(f"{label} has shape {sound.shape}: give a waveform (C, L)")
         if not np.isfinite(sound).all():
             raise UsageError(f"{label} holds NaN or infinite samples: replace them before drawing")
+        arrays[label] = sound
     return arrays
 
 
@@ -71,9 +70,8 @@ def waveforms(sounds: dict, sample_rate: int, title="Waveforms"):
     'Waveforms over 1.0 s: bass silent.'
     """
     sounds = _checked(sounds)
-    picture, axes = style.figure(
-        title, len(sounds), height=0.8 + 0.85 * len(sounds), sharex=True, sharey=True, squeeze=False
-    )
+    share = {"sharex": True, "sharey": True, "squeeze": False}
+    picture, axes = style.figure(title, len(sounds), height=0.8 + 0.85 * len(sounds), **share)
     top = max(np.abs(sound).max() for sound in sounds.values()) or 1.0
     words = []
     for axis, (label, sound) in zip(axes[:, 0], sounds.items(), strict=True):
@@ -81,9 +79,8 @@ def waveforms(sounds: dict, sample_rate: int, title="Waveforms"):
         axis.set_ylabel(label)
         axis.set_ylim(-1.05 * top, 1.05 * top)
         peak = np.abs(sound).max()
-        words.append(
-            f"{label} peaks at {20 * np.log10(peak):.1f} dBFS" if peak else f"{label} silent"
-        )
+        told = f"peaks at {20 * np.log10(peak):.1f} dBFS" if peak else "silent"
+        words.append(f"{label} {told}")
     axes[-1, 0].set_xlabel("time (s); height: amplitude, one scale for all rows")
     seconds = max(sound.shape[1] for sound in sounds.values()) / sample_rate
     return style.describe(picture, f"Waveforms over {seconds:.1f} s: {', '.join(words)}.")
@@ -254,19 +251,16 @@ def spectrograms(
 def levels(sounds: dict, sample_rate: int, title="Levels over time"):
     """RMS level of each sound over time; the bars below show where it sounds, gaps are silence."""
     sounds = _checked(sounds)
-    picture, (top, bottom) = style.figure(
-        title, 2, height=3.4 + 0.14 * len(sounds), sharex=True, height_ratios=(3, 1)
-    )
+    size = {"height": 3.4 + 0.14 * len(sounds), "height_ratios": (3, 1)}
+    picture, (top, bottom) = style.figure(title, 2, **size, sharex=True)
     words = []
     for row, (label, sound) in enumerate(sounds.items()):
         level = rms_over_time(sound, sample_rate)
-        start = np.arange(len(level)) * WINDOW_S
-        colour = style.stem_colour(label)
-        top.plot(start + WINDOW_S / 2, np.maximum(level, SILENT_DB), color=colour, label=label)
+        start, look = np.arange(len(level)) * WINDOW_S, {"color": style.stem_colour(label)}
+        top.plot(start + WINDOW_S / 2, np.maximum(level, SILENT_DB), label=label, **look)
         active = level > SILENT_DB
-        bottom.broken_barh(
-            [(s, WINDOW_S) for s in start[active]], (row - 0.35, 0.7), color=colour, lw=0
-        )
+        spans = [(s, WINDOW_S) for s in start[active]]
+        bottom.broken_barh(spans, (row - 0.35, 0.7), lw=0, **look)
         words.append(f"{label} silent {100 * (1 - active.mean()):.0f} %")
     top.set_ylim(SILENT_DB, 0)
     top.set_ylabel("RMS level (dBFS)")
@@ -319,10 +313,9 @@ def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
     picture, axes = style.figure(title, width=4.6, height=3.6, ax=ax)
     mesh = axes.imshow(matrix, cmap=style.DIVERGING, vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(matrix):
-        axes.text(
-            column, row, f"{round(value, 2) + 0.0:.2f}",  # no -0.00
-            ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black",
-        )  # fmt: skip
+        look = {"ha": "center", "va": "center", "fontsize": 9}
+        look["color"] = "white" if abs(value) > 0.6 else "black"
+        axes.text(column, row, f"{round(value, 2) + 0.0:.2f}", **look)  # no -0.00
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.grid(False)
@@ -336,17 +329,13 @@ def stem_correlation(matrix, labels, title="Correlation of the stems", ax=None):
     )
 
 
-def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=None):
+def loudness_over_time(curves: dict, integrated: dict, title, window):
     """Loudness over time, and integrated loudness before and after a change.
 
     curves: name -> (times_s, lufs) as `bsrnn.loudness.over_time` gives them. integrated: name ->
     (before, after) in LUFS, -inf for silence; the last name is the mix. window: (start_s, stop_s)
-    to shade, such as what the players play.
+    that the players play, shaded.
     """
-    if not curves or not integrated:
-        raise UsageError(
-            "nothing to draw: give name -> (times_s, lufs) and name -> (before, after)"
-        )
     picture, (left, right) = style.figure(title, 1, 2, width=9, height=3.4, width_ratios=(5, 2))
     mix = list(integrated)[-1]
     top = max((float(np.max(y)) for _, y in curves.values()), default=FLOOR_LUFS)
@@ -354,9 +343,8 @@ def loudness_over_time(curves: dict, integrated: dict, title="Loudness", window=
         line = {"color": "#000000", "lw": 2} if name == mix else {"color": style.stem_colour(name)}
         left.plot(times_s, np.where(lufs > FLOOR_LUFS, lufs, np.nan), label=name, **line)
     left.set_xlim(0, max((x[0] + x[-1] for x, _ in curves.values() if len(x)), default=1.0))
-    if window:
-        left.axvspan(*window, color="#dddddd", alpha=0.6, lw=0, zorder=0)
-    left.set(xlabel="time (s); shaded: what the players play" if window else "time (s)")
+    left.axvspan(*window, color="#dddddd", alpha=0.6, lw=0, zorder=0)
+    left.set(xlabel="time (s); shaded: what the players play")
     left.set(ylabel="short-term loudness (LUFS)", ylim=(FLOOR_LUFS, max(top, -20) + 10))
     style.legend(left, loc="upper center", ncols=len(curves))
     words = []

@@ -1,13 +1,11 @@
 """House style of every figure: colours that colour-blind readers can tell apart, sizes, alt text.
 
 Conventions:
-    A plot function takes data and returns a `Picture`, a matplotlib Figure that never enters
-    pyplot's list of open figures. So nothing needs closing, nothing leaks in long sweeps, and a
-    notebook shows a figure exactly once: when it is the last value of a cell or is `display`ed.
-    No global rcParams are changed. A figure's words are `figure.description`; they also travel as
-    the `alt` metadata of the notebook output (nbconvert reads it) and inside the file.
-    Pictures of data are PNGs with two pixels to a pixel of the page; drawings (`picture.vector =
-    True`) are SVG. No text is smaller than 9 pt.
+    A plot function takes data and returns a `Picture`, which never enters pyplot's list of open
+    figures: nothing needs closing, and a notebook shows it once. No global rcParams are changed.
+    A figure's words are `figure.description`; they travel as the `alt` metadata of the notebook
+    output and inside the file. Data are PNGs with two pixels to a pixel of the page; drawings
+    (`picture.vector = True`) are SVG.
 
 Colours: Okabe and Ito, "Color Universal Design" (2008), jfly.uni-koeln.de/color. Lesson 01.
 """
@@ -120,10 +118,8 @@ class Picture(Figure):
 def figure(title, rows=1, columns=1, width=8.0, height=3.0, ax=None, **share):
     """An empty house-style figure: `(figure, axes)`.
 
-    `width` and `height` are those of the whole figure in inches; `share` goes to
-    `Figure.subplots` (`sharex`, `sharey`, `squeeze`, `width_ratios`, ...). `axes` is one Axes for
-    1 x 1, else an array as `subplots` gives it. With `ax`, an Axes to draw into, it is that one
-    and its figure.
+    `width` and `height` in inches are those of the whole figure; `share` goes to `Figure.subplots`.
+    `axes` is one Axes for 1 x 1, else an array. With `ax`, an Axes to draw into, it is that one.
 
     >>> picture, axes = figure("Two rows", rows=2, sharex=True)
     >>> len(axes)

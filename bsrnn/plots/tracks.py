@@ -52,10 +52,8 @@ def track_view(
     evaluated, as `evaluate` takes it (None: ladder alone), or a dict system -> separator.
     system: a system of the report (default: `tested`); metric: one of the report's. scheme: a
     BandScheme (default: the paper's V7). made: dict that keeps the last estimates between calls.
-    Returns [Picture, Sounds]: rank of the song, reference and error over time, SDR and share of
-    the error per band; reference, estimate and error on one timeline (the 4 s with most error).
-    A system that has no such stem gives a line of words instead. Raises UsageError for an unknown
-    song, stem, system or metric.
+    Returns [Picture, Sounds], heard are the 4 s with most error; a system that has no such stem
+    gives a line of words instead. Raises UsageError for an unknown song, stem, system or metric.
     """
     system = choose(system or tested(report), report.systems, "system")
     choose(stem, report.stems, "stem")
@@ -67,14 +65,15 @@ def track_view(
     rate, error = track.sample_rate, estimate - reference  # (C, L)
     scheme = scheme or bands.scheme("v7", rate)
     colour = style.stem_colour(stem)
-    picture, axes = style.figure(
-        f"{stem} of {system}: {song}", rows=2, columns=2, width=9.0, height=5.0
-    )
+    picture, axes = style.figure(f"{stem} of {system}: {song}", 2, 2, width=9.0, height=5.0)
     words = [
         _draw_rank(axes[0, 0], rank, song, results.METRICS[metric], colour),
         _draw_error(axes[0, 1], reference, error, rate, colour),
-        _draw_bands(axes[1], metrics.band_error(reference, estimate, scheme), scheme, colour),
     ]
+    lost = metrics.band_error(reference, estimate, scheme)
+    share, low_hz, high_hz = results.draw_band_error(axes[1], scheme, lost, colour)
+    where = f"{share:.0f} % of the error lies between {low_hz:.0f} and {high_hz:.0f} Hz"
+    words.append(where if share else "no error in any band")
     style.describe(picture, f"{stem} of {system} in {song}: {'; '.join(words)}.")
     sounds = {"reference": reference, "estimate": estimate, "error": error}
     return [picture, listen.ab(sounds, rate, max_s=MAX_S, start_s=worst_excerpt_s(error, rate))]
@@ -123,10 +122,3 @@ def _draw_error(ax, reference, error, sample_rate, colour) -> str:
     if not np.isfinite(level):
         return "reference silent"
     return f"error {rest - level:+.1f} dB beside the reference" if np.isfinite(rest) else "no error"
-
-
-def _draw_bands(axes, error, scheme, colour) -> str:
-    share, low_hz, high_hz = results.draw_band_error(axes, scheme, error, colour)
-    if not share:
-        return "no error in any band"
-    return f"{share:.0f} % of the error lies between {low_hz:.0f} and {high_hz:.0f} Hz"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsrnn import bands, plots
+from bsrnn import bands
 from bsrnn.common import UsageError
 from bsrnn.evaluation.leakage import band_leakage
 
@@ -107,18 +107,6 @@ def test_silent_equal_and_cancelling_stems():
     np.testing.assert_allclose(against.gains[0], 1, atol=1e-6)
     silent = band_leakage({"a": a}, {"e": 0 * a}, scheme)
     assert not silent.parts.any() and not silent.shares.any()
-
-
-def test_the_picture_says_what_leaks():
-    a, b = noise(1, 2, 3000)
-    for name in ("equal5", "mel8"):
-        scheme = bands.scheme(name, RATE, 64)
-        leak = band_leakage({"vocals": a, "drums": b}, {"vocals": a, "both": a + b}, scheme)
-        picture = plots.leakage(scheme, leak)
-        assert len(picture.axes) == 2 and picture.png()
-        assert "vocals: vocals 100%" in picture.description
-        (legend,) = picture.legends
-        assert [t.get_text() for t in legend.get_texts()] == ["vocals", "drums", "rest"]
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,6 @@ def test_counts_are_those_of_the_network_that_is_named():
     assert table.loc["all", "parameters"] == built == table["parameters"][:-1].sum()
     assert f"{built / 1e6:.2f} million parameters" in " ".join(words.split())
     assert picture.description == " ".join(words.split()) and picture.png()
-    for wrong in ({"stems": 0}, {"seconds": 0}, {"scheme": "v77"}, {"rnn": "lsmt"}):
-        with pytest.raises(UsageError):
-            explore.cost_view(BASE, **wrong)
 
 
 def test_the_front_holds_what_nothing_beats():

@@ -9,7 +9,7 @@ import torch  # noqa: E402
 
 from bsrnn import bands, explore, plots  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
-from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
+from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 from bsrnn.models.blocks import (  # noqa: E402
     MixedBlock,
     PlaneConvBlock,
@@ -93,18 +93,6 @@ def test_words_say_what_is_there(mixture):
     np.testing.assert_array_equal(close, trace.steps[4].value[5].T)  # (N, T) of the band
     silent = explore.forward_trace(separator(), 0 * mixture)
     assert "0.0% of the energy" in explore.forward_view(silent, 1)[0].description
-
-
-def test_bad_input_is_one_line(mixture):
-    model = separator()
-    with pytest.raises(UsageError, match=r"shape \(44100,\): give \(C, L\)"):
-        explore.forward_trace(model, mixture[0])
-    with pytest.raises(UsageError, match="did you mean vocals"):
-        explore.forward_trace(model, mixture, "vocal")
-    with pytest.raises(UsageError, match="give a single one"):
-        explore.forward_trace(SeparatorBag([model]), mixture)
-    with pytest.raises(UsageError, match="no band 23: choose 0 to 22"):
-        explore.forward_view(explore.forward_trace(model, mixture), band=23)
 
 
 def test_boxes_are_as_long_as_the_axes():

@@ -10,7 +10,6 @@ widgets = pytest.importorskip("ipywidgets")
 import torch  # noqa: E402
 
 from bsrnn import cost, explore  # noqa: E402
-from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.explore import freezing  # noqa: E402
 from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
 from bsrnn.training import transfer  # noqa: E402
@@ -80,12 +79,3 @@ def test_every_combination_of_states_has_words():
     for states in itertools.product(freezing.STATES, repeat=3):
         words = freezing._words(explore.freeze_plan(BASE, DRUMS, *states, seconds=0.1))
         assert "parameters" in words and "nan" not in words
-
-
-def test_bad_input_is_one_line():
-    with pytest.raises(UsageError, match="frozn"):
-        explore.freeze_view(BASE, split="frozn")
-    with pytest.raises(UsageError, match="v77"):
-        explore.freeze_view(BASE, scheme="v77")
-    with pytest.raises(UsageError, match="choose 1 to 4"):
-        explore.freeze_view(BASE, stems=5)

@@ -13,6 +13,7 @@ import browser
 import numpy as np
 import pytest
 import soundfile
+from hands import ACTIONS, OF, Hands
 
 import bsrnn
 from bsrnn import bands, cli, data, design, models
@@ -22,10 +23,8 @@ from bsrnn.common import UsageError
 from bsrnn.explore import instrument
 from bsrnn.models.cost import cost
 
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="chromium not installed")
+pytestmark = pytest.mark.skipif(bool(browser.MISSING), reason=f"needs {browser.MISSING}")
 RATE = 44100
-OF = "document.querySelector('.bsrnn-bands').instrument"
 
 
 @pytest.fixture(scope="module")
@@ -39,42 +38,29 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(file):
     """The page, ready: it must neither fail nor ask for anything outside."""
-    with playwright.sync_playwright() as engine:
-        running = engine.chromium.launch(executable_path=browser.CHROMIUM, args=browser.FLAGS)
-        context = running.new_context(viewport={"width": 1200, "height": 1000})
-        tab, problems = context.new_page(), []
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        tab.on("request", lambda r: problems.append(r.url) if r.url.startswith("http") else None)
+    with browser.chromium() as running:
+        tab = running.new_context(viewport={"width": 1200, "height": 1000}).new_page()
+        problems = browser.watched(tab)
         tab.set_default_timeout(240_000)
         tab.goto(file.as_uri())
         tab.wait_for_function(f"() => {OF}?.lanes?.length")
-        tab.evaluate(f"() => {{ window.first = {OF}.setting(); }}")
         yield tab
-        running.close()
         assert not problems
 
 
 @pytest.fixture
 def tab(opened):
     """The page as it was at first, and silent."""
-    opened.evaluate(
-        f"""async () => {{ const i = {OF}; i.playPause(false); i.past = []; i.game = null;
-            i.free.checked = false; i.restore(window.first);
-            for (const {{ scheme }} of i.lanes) await i.excerpt.solve(scheme); }}"""
-    )
-    settled(opened)
+    Hands(opened, "mouse").begin()
     return opened
 
 
 def settled(tab):
-    """Wait until what changed is drawn and can be heard."""
-    tab.wait_for_function(f"() => !{OF}._frame && {OF}._heardSince == null")
+    Hands(tab, "mouse").settled()
 
 
 def of(tab, words):
-    """The value of an expression about the instrument `i`."""
-    return tab.evaluate(f"() => {{ const i = {OF}; return {words}; }}")
+    return Hands(tab, "mouse").of(words)
 
 
 @pytest.fixture(scope="module")
@@ -195,101 +181,49 @@ def test_edges_in_hz_are_cut_as_in_the_package(tab, edges):
 # By mouse and by keyboard
 
 
-def point(tab, lane, hz, part=0.3):
-    """(x, y) on the window of a frequency in a lane."""
-    box = tab.locator(".stage").bounding_box()
-    place = of(tab, f"[i.place.lanes[{lane}].x, i.place.lanes[{lane}].width, i.place.y({hz})]")
-    return box["x"] + place[0] + part * place[1], box["y"] + place[2]
+@pytest.mark.parametrize("way", ["mouse", "keys"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_everything_can_be_done_by_mouse_and_by_keys(opened, action, way):
+    Hands(opened, way).does(action)
 
 
-def test_mouse_hears_mutes_and_sweeps(tab):
-    v7 = bands.scheme("v7").spans_hz
-    low, high = (next(k for k, (_, hi) in enumerate(v7) if hi > hz) for hz in (450, 2900))
-    tab.mouse.click(*point(tab, 0, 450))
-    assert of(tab, "[...i.solo]") == [low] and of(tab, "i.player.playing")
-    assert f"band {low} of 41: 409 Hz to 517 Hz" in of(tab, "i.status.textContent")
-    tab.mouse.click(*point(tab, 0, 450))
+def test_a_band_that_is_heard_alone_has_its_weights(tab):
+    hands, spans_hz = Hands(tab, "mouse"), bands.scheme("v7").spans_hz
+    k = next(k for k, (_, hi) in enumerate(spans_hz) if hi > 2900)
+    hands.click(2900)
+    assert of(tab, "[...i.solo]") == [k]
+    assert f"band {k} of 41: " in of(tab, "i.status.textContent")
+    np.testing.assert_array_equal(of(tab, "[...i.gains()]"), bands.scheme("v7").matrix[k])
+    hands.click(2900)
     assert of(tab, "i.solo.size") == 0
-    tab.keyboard.down("Shift")
-    tab.mouse.click(*point(tab, 0, 450))
-    tab.keyboard.up("Shift")
-    assert of(tab, "[...i.muted]") == [low] and not of(tab, f"i.isOn({low})")
-    tab.mouse.move(*point(tab, 0, 450))
-    tab.mouse.down()
-    tab.mouse.move(*point(tab, 0, 2900), steps=4)
-    tab.mouse.up()
-    assert of(tab, "[...i.solo]") == [high]
-    settled(tab)
-    gains = bands.scheme("v7").matrix[high]
-    np.testing.assert_array_equal(of(tab, "[...i.gains()]"), gains)
+    hands.drag(409.13, 450)
+    edge = of(tab, "i.active.scheme.ranges[4][0]")
+    assert edge == round(450 * 2048 / RATE)
 
 
-def test_mouse_drags_splits_and_undoes(tab):
-    tab.mouse.move(*point(tab, 0, bands.scheme("v7").spans_hz[4][0]))
-    tab.mouse.down()
-    tab.mouse.move(*point(tab, 0, 450), steps=3)
-    tab.mouse.up()
-    moved = of(tab, "i.active.scheme")
-    assert moved["name"] == "v7-own" and len(moved["ranges"]) == 41
-    assert moved["ranges"][3][1] == moved["ranges"][4][0] == round(450 * 2048 / RATE)
-    tab.mouse.dblclick(*point(tab, 0, 60))
-    assert of(tab, "i.active.scheme.ranges.length") == 42
-    assert of(tab, "i.solo.size") == 0
-    for _ in range(2):
-        tab.get_by_role("button", name="Undo").click()
-    assert of(tab, "i.active.scheme.name") == "v7"
-    tab.get_by_role("button", name="Redo").click()
-    assert of(tab, "i.active.scheme.ranges") == moved["ranges"]
-
-
-KEYS = [
-    ("ArrowUp", "i.active.band", 5),
-    ("Enter", "[...i.solo]", [5]),
-    ("ArrowDown", "[...i.solo]", [4]),
-    ("Escape", "i.solo.size", 0),
-    ("m", "[...i.muted]", [4]),
-    ("m", "i.muted.size", 0),
-    ("s", "i.active.scheme.ranges.length", 42),
-    ("Delete", "i.active.scheme.ranges.length", 41),
-    ("z", "i.active.scheme.ranges.length", 42),
-    ("y", "i.active.scheme.ranges.length", 41),
-    ("Shift+ArrowUp", "i.active.scheme.ranges[4]", [19, 25]),
-    ("Alt+ArrowDown", "i.active.scheme.ranges[4]", [18, 25]),
-    ("End", "i.active.band", 40),
-    ("Home", "i.active.band", 0),
-    ("1", "i.state.hear", "mixture"),
-    ("4", "i.state.hear", "B"),
-    ("5", "i.state.hear", "rest"),
-    ("o", "i.state.boost", True),
-    ("Space", "i.player.playing", False),  # it began with the band that was heard
-    ("Space", "i.player.playing", True),
-]
-
-
-def test_every_key_does_what_the_list_says(tab):
-    for _ in range(40):  # reached by the Tab key alone, with a ring around it
+def test_the_tab_key_alone_reaches_a_scheme_and_arrows_choose_its_bands(tab):
+    for _ in range(40):
         tab.keyboard.press("Tab")
         if tab.evaluate("() => document.activeElement.className") == "lane":
             break
     assert of(tab, "getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    for key, words, value in KEYS:
+    for key, words, value in (
+        ("ArrowUp", "i.active.band", 5),
+        ("Shift+ArrowUp", "i.active.scheme.ranges[5]", [24, 29]),
+        ("Alt+ArrowDown", "i.active.scheme.ranges[5]", [23, 29]),
+    ):
         tab.keyboard.press(key)
         assert of(tab, words) == value, key
         settled(tab)
 
 
-def test_snapping_goes_to_semitones_and_to_edges_of_another(tab):
-    for choice, hz in (("semitones", [440 * 2 ** (n / 12) for n in range(-60, 68)]), ("B", None)):
-        tab.get_by_label("snap to").select_option(choice)
-        bins = (
-            [int(np.ceil(f * 2048 / RATE)) for f in hz]
-            if hz
-            else instrument.touching(bands.scheme("mel48"))
-        )
-        for key in ("Shift+ArrowUp", "Shift+ArrowDown", "Shift+ArrowDown"):
-            tab.locator(".lane").first.focus()
-            tab.keyboard.press(key)
-            assert of(tab, "i.active.scheme.ranges[i.active.band][1]") in bins
+def test_snapping_goes_to_edges_of_another_scheme(tab):
+    tab.get_by_label("snap to").select_option("B")
+    for key in ("Shift+ArrowUp", "Shift+ArrowDown", "Shift+ArrowDown"):
+        tab.locator(".lane").first.focus()
+        tab.keyboard.press(key)
+        edge = of(tab, "i.active.scheme.ranges[i.active.band][1]")
+        assert edge in instrument.touching(bands.scheme("mel48"))
 
 
 # Design, keep, open

@@ -105,12 +105,3 @@ def test_pictures_leave_what_is_not_heard_white():
     assert shown.mask.sum() == 14
     with pytest.raises(UsageError, match="no maps"):
         plots.influence({}, (0, 0))
-
-
-def test_bad_input_is_one_line():
-    with pytest.raises(UsageError, match="did you mean lstm"):
-        layers.swapped(BASE, "lsmt")
-    with pytest.raises(UsageError, match="layer across bands"):
-        layers.swapped(BASE, "lstm", "roformer")
-    with pytest.raises(UsageError, match="multiple of 8"):
-        layers.swapped(BASE, features=12)

@@ -6,8 +6,7 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import explore, listen  # noqa: E402
-from bsrnn.common import DataError, UsageError  # noqa: E402
+from bsrnn import explore  # noqa: E402
 from bsrnn.explore import losses  # noqa: E402
 
 RATE = 44100
@@ -56,9 +55,7 @@ def test_sdr_of_the_excerpt_at_every_step_beside_validation(listening, history):
     assert len(bare.axes[2].lines) == len(picture.axes[2].lines) - 1
 
 
-def test_what_is_heard_always_with_the_mixture(listening, history, monkeypatch):
-    calls, real = [], listen.players
-    monkeypatch.setattr(listen, "players", lambda s, *a, **k: calls.append(s) or real(s, *a, **k))
+def test_what_is_heard_always_with_the_mixture(listening, history, heard):
     labels = {
         "estimate": ["mixture", "estimate at step 40"],
         "target": ["mixture", "target: vocals"],
@@ -67,11 +64,11 @@ def test_what_is_heard_always_with_the_mixture(listening, history, monkeypatch):
     }
     for hear in losses.HEAR:
         explore.loss_view(history, listening, 40, hear)
-        assert list(calls[-1]) == labels[hear]
+        assert list(heard[-1]) == labels[hear]
     explore.loss_view(history, listening, 40, "error")
     noise = listening.mixture - listening.target
-    np.testing.assert_allclose(calls[-1]["error at step 40"], 0.5 * noise, atol=1e-6)
-    np.testing.assert_array_equal(calls[-1]["mixture"], listening.mixture)
+    np.testing.assert_allclose(heard[-1]["error at step 40"], 0.5 * noise, atol=1e-6)
+    np.testing.assert_array_equal(heard[-1]["mixture"], listening.mixture)
 
 
 def test_spectrograms_share_one_scale(listening, history):
@@ -96,24 +93,3 @@ def test_silence_is_shown_not_refused(history):
     quiet = explore.Listening(silence, silence, {1: silence}, RATE)
     picture, sounds = explore.loss_view(history, quiet)
     assert picture.png() and "estimate at step 1   1.00 s  silent" in str(sounds)
-
-
-def test_bad_input_is_one_line(listening, history, tmp_path):
-    with pytest.raises(DataError, match="no history.csv"):
-        explore.loss_board(tmp_path, listening)
-    with pytest.raises(UsageError, match="step and loss"):
-        explore.loss_view(history.drop(columns="loss"), listening)
-    with pytest.raises(UsageError, match="step and loss"):
-        explore.loss_view(history[:0], listening)
-    with pytest.raises(
-        UsageError, match=r"nothing was kept at step 7: choose one of \[0, 40, 80\]"
-    ):
-        explore.loss_view(history, listening, 7)
-    with pytest.raises(UsageError, match="estmate"):
-        explore.loss_view(history, listening, 40, "estmate")
-    with pytest.raises(UsageError, match="smoothing is 0"):
-        explore.loss_view(history, listening, 40, smoothing=0)
-    with pytest.raises(UsageError, match="cut all to one excerpt"):
-        explore.Listening(np.zeros((2, 9)), np.zeros((2, 9)), {1: np.zeros((2, 8))}, RATE)
-    with pytest.raises(UsageError, match="no estimates"):
-        explore.Listening(np.zeros((2, 9)), np.zeros((2, 9)), {}, RATE)

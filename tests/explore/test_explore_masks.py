@@ -85,17 +85,3 @@ def test_mask_is_drawn_at_its_place():
     assert corners[on][:, 0].min() == pytest.approx(5.0, abs=0.1)
     assert corners[on][:, 1].min() == pytest.approx(200 * RATE / 2048, rel=0.05)
     assert corners[on][:, 1].max() == pytest.approx(400 * RATE / 2048, rel=0.05)
-
-
-def test_bad_input_is_one_line(sources):
-    for call, words in (
-        (lambda: explore.mask_view(sources, RATE, "tune"), "tone"),
-        (lambda: explore.mask_view(sources, RATE, kind="binry"), "binary"),
-        (lambda: explore.mask_view(sources, RATE, exponent=0), "above 0"),
-        (lambda: explore.mask_threshold(sources, RATE, "tune"), "tone"),
-        (lambda: explore.mask_threshold({}, RATE), "no stems"),
-        (lambda: explore.mask_view({**sources, "x": np.zeros((2, 5))}, RATE), "one shape"),
-    ):
-        with pytest.raises(UsageError, match=words) as caught:
-            call()
-        assert "\n" not in str(caught.value)

@@ -5,8 +5,7 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import bands, explore, listen  # noqa: E402
-from bsrnn.common import UsageError  # noqa: E402
+from bsrnn import bands, explore  # noqa: E402
 from bsrnn.explore import mixer  # noqa: E402
 
 RATE = 44100
@@ -19,19 +18,6 @@ def stems():
     return {
         name: np.tile(0.1 * np.sin(2 * np.pi * hz * time_s), (2, 1)) for name, hz in tones.items()
     }
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    """The sounds that were given to the players, last call last."""
-    calls, real = [], listen.players
-
-    def players(sounds, *args, **kwargs):
-        calls.append(sounds)
-        return real(sounds, *args, **kwargs)
-
-    monkeypatch.setattr(listen, "players", players)
-    return calls
 
 
 def test_solo_mute_and_gain_make_the_mix(stems, heard):
@@ -81,14 +67,3 @@ def test_desk_takes_the_first_six_seconds(stems, heard):
     long = {name: np.tile(x, (1, 5)) for name, x in stems.items()}
     explore.stem_mixer(long, RATE)
     assert heard[-1]["all stems"].shape == (2, 6 * RATE)
-
-
-def test_bad_input_is_one_line(stems):
-    with pytest.raises(UsageError, match="vocls"):
-        explore.stem_mix(stems, RATE, mute=["vocls"])
-    with pytest.raises(UsageError, match="view"):
-        explore.stem_mix(stems, RATE, view="score")
-    with pytest.raises(UsageError, match="one shape"):
-        explore.stem_mix({**stems, "drums": np.zeros((2, 5))}, RATE)
-    with pytest.raises(UsageError, match="no stems"):
-        explore.stem_mixer({}, RATE)

@@ -6,7 +6,6 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import explore, loudness  # noqa: E402
-from bsrnn.common import UsageError  # noqa: E402
 
 RATE = 44100
 
@@ -100,29 +99,3 @@ def test_desk_takes_twenty_seconds_and_plays_six(stems, heard):
     assert "6.00 s" in desk.text
     short = explore.remix_desk({name: x[:, : 2 * RATE] for name, x in stems.items()}, RATE)
     assert short.controls["start_s"].disabled and "2.00 s" in short.text
-
-
-@pytest.mark.parametrize(
-    "how, words",
-    [
-        ({"gains_db": {"spech": 1}}, "did you mean speech"),
-        ({"voice": "dialog"}, "stem 'dialog'"),
-        ({"view": "score"}, "view"),
-        ({"state": "between"}, "state"),
-        ({"target": "loud"}, "number of LUFS"),
-        ({"target": float("nan")}, "number of LUFS"),
-    ],
-)
-def test_bad_input_is_one_line(stems, how, words):
-    with pytest.raises(UsageError, match=words) as caught:
-        explore.remix_view(stems, RATE, **how)
-    assert "\n" not in str(caught.value)
-
-
-def test_bad_stems_are_one_line(stems):
-    with pytest.raises(UsageError, match="one shape"):
-        explore.remix_desk({**stems, "sfx": np.zeros((1, 5))}, RATE)
-    with pytest.raises(UsageError, match="no stems"):
-        explore.remix_view({}, RATE)
-    with pytest.raises(UsageError, match="too short"):
-        explore.remix_view({"speech": np.zeros((1, 100))}, RATE)

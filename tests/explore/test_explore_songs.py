@@ -11,7 +11,6 @@ import pytest
 widgets = pytest.importorskip("ipywidgets")
 
 from bsrnn import audio, explore  # noqa: E402
-from bsrnn.common import DataError, UsageError  # noqa: E402
 from bsrnn.explore import mixer, songs  # noqa: E402
 
 RATE = 8000
@@ -188,17 +187,3 @@ def test_uploads_of_both_ipywidgets_versions():
     eight = ({"name": "a.wav", "size": 2, "content": memoryview(b"RI")},)
     assert songs.uploaded(seven) == songs.uploaded(eight) == {"a.wav": b"RI"}
     assert songs.uploaded(()) == songs.uploaded({}) == {}
-
-
-def test_wrong_arguments_are_one_line(song, models, tmp_path):
-    parts = explore.song_stems((song, RATE), models["halves"])
-    with pytest.raises(UsageError, match="download"):
-        explore.song_view(parts, download="all")
-    with pytest.raises(UsageError, match="format"):
-        explore.song_view(parts, suffix="mp4")
-    with pytest.raises(UsageError, match="above 0"):
-        explore.song_stems((song, RATE), models["halves"], max_s=0)
-    with pytest.raises(UsageError, match="at least one"):
-        explore.song_desk({}, {})
-    with pytest.raises(DataError, match="no such file"):
-        explore.song_stems(tmp_path / "none.wav", models["halves"])

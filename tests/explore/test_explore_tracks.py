@@ -7,7 +7,7 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-from bsrnn import bands, data, evaluation, explore, listen, metrics  # noqa: E402
+from bsrnn import bands, data, evaluation, explore, metrics  # noqa: E402
 from bsrnn.common import UsageError  # noqa: E402
 from bsrnn.data import toyband  # noqa: E402
 from bsrnn.explore import tracks as widget  # noqa: E402
@@ -30,19 +30,6 @@ def evaluated(tmp_path_factory):
     ), songs
 
 
-@pytest.fixture
-def heard(monkeypatch):
-    """The sounds and options that were given to the A/B player, last call last."""
-    calls, real = [], listen.ab
-
-    def ab(sounds, rate, **options):
-        calls.append((sounds, options))
-        return real(sounds, rate, **options)
-
-    monkeypatch.setattr(listen, "ab", ab)
-    return calls
-
-
 def test_worst_song_comes_first_and_undefined_last(evaluated):
     report, songs = evaluated
     rank = tracks.ranked(report, "vocals", "half")
@@ -60,7 +47,7 @@ def test_view_shows_and_plays_what_was_scored(evaluated, heard):
     name = tracks.ranked(report, "bass", "half").index[0]
     picture, sounds = explore.track_view(report, songs, half, name, "bass")
     reference, mixture = songs[name].read("bass"), songs[name].mixture()
-    shown = heard[-1][0]
+    shown = heard[-1]
     np.testing.assert_array_equal(shown["reference"], reference)
     np.testing.assert_allclose(shown["estimate"], 0.5 * mixture, atol=1e-7)
     np.testing.assert_allclose(shown["error"], shown["estimate"] - reference, atol=1e-7)

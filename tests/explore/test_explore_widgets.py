@@ -1,7 +1,7 @@
-"""Every widget: every control over its range changes what is shown, in time, without an error."""
+"""Widgets in the kernel: every control over its range changes what is shown, errors are words."""
 
+import ast
 import time
-from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -9,129 +9,35 @@ import pytest
 
 widgets = pytest.importorskip("ipywidgets")
 
-import torch  # noqa: E402
 from test_explore_results import made  # noqa: E402
+from widget_table import WIDGETS  # noqa: E402
 
-from bsrnn import data, distort, evaluation, explore  # noqa: E402
-from bsrnn.data import toyband  # noqa: E402
-from bsrnn.explore import masks  # noqa: E402
-from bsrnn.models import BandSplitSeparator, presets  # noqa: E402
+from bsrnn import distort, explore  # noqa: E402
+from bsrnn.common import DataError, UsageError  # noqa: E402
+from bsrnn.explore import Panel, layers, masks  # noqa: E402
+from bsrnn.explore.songs import SongStems  # noqa: E402
+from bsrnn.models import BandSplitSeparator, SeparatorBag, presets  # noqa: E402
+from bsrnn.plots import style  # noqa: E402
 
-RATE = 44100
-TINY = presets()["tiny"].replace(features=8, hidden=8, repeats=1, mask_hidden=8)
 SECONDS = 5  # a guard of five times what a change may take on two idle cores, in CPU seconds
+TINY = presets()["tiny"]
 
 
-def stems(seconds=1.5, rate=RATE, channels=2):
-    """Two pulsing tones and a noise, name -> (C, L)."""
-    time_s = np.arange(round(seconds * rate)) / rate
-    pulse = np.sin(2 * np.pi * 2 * time_s) > -0.5
-    noise = np.random.default_rng(0).standard_normal(len(time_s))
-    parts = {
-        "bass": 0.2 * np.sin(2 * np.pi * 110 * time_s),
-        "drums": 0.05 * noise,
-        "vocals": 0.1 * pulse * np.sin(2 * np.pi * 1000 * time_s),
-    }
-    gains = np.array([1.0, 0.7])[:channels, None]
-    return {name: (gains * x).astype(np.float32) for name, x in parts.items()}
-
-
-class Halves:
-    """Every stem is an equal part of the mixture."""
-
-    sample_rate = 8000
-
-    def __init__(self, *names):
-        self.stems = names
-
-    def __call__(self, mixture):
-        return torch.stack([mixture / len(self.stems)] * len(self.stems), dim=1)
-
-
-def losses(_folder):
-    target = stems()["vocals"]
-    rest = stems()["drums"]
-    estimates = {step: target + rest / (1 + step) for step in (0, 4, 8)}
-    history = pandas.DataFrame({"step": range(1, 9), "loss": 8.0 / np.arange(1, 9)})
-    return explore.loss_board(
-        history, explore.Listening(target + rest, target, estimates, RATE, "vocals")
-    )
-
-
-def songs(_folder):
-    long, short = (sum(stems(s, 8000).values()) for s in (9, 7))
-    models = {"two": Halves("vocals", "bass"), "three": Halves("vocals", "bass", "drums")}
-    return explore.song_desk(models, {"long": (long, 8000), "short": (short, 8000)}, 9.0)
-
-
-def tracks(folder):
-    def half(mixture, sample_rate):
-        return dict.fromkeys(("drums", "bass", "other", "vocals"), 0.5 * mixture)
-
-    test = data.open(toyband.make(folder / "set", train=0, test=2, seconds=2.0))
-    report = evaluation.evaluate(
-        half, test, ("drums", "vocals"), ladder=("mixture",), progress=False, name="half"
-    )
-    return explore.track_browser(report, test, half)
-
-
-MAKE = {
-    "costs": lambda _: explore.cost_calculator(presets()["tiny"]),
-    "distortion": lambda _: explore.distortion_lab(stems(rate=8000), 8000),
-    "forward": lambda _: explore.forward_steps(
-        BandSplitSeparator(replace(TINY, stems=("vocals", "drums"))).eval(), stems()["vocals"]
-    ),
-    "freezing": lambda _: explore.freeze_board(TINY),
-    "layers": lambda _: explore.layer_swapper(presets()["tiny"]),
-    "losses": losses,
-    "masks": lambda _: explore.mask_threshold(stems(), RATE, "vocals"),
-    "mixer": lambda _: explore.stem_mixer(stems(), RATE),
-    "remix": lambda _: explore.remix_desk(stems(9, 8000, 1), 8000),
-    "results": lambda folder: explore.result_explorer(made(folder)),
-    "songs": songs,
-    "tracks": tracks,
-    "windows": lambda _: explore.window_lab(stems()["vocals"], RATE),
-}
-CONTROLS = {
-    "costs": {"scheme", "features", "rnn", "repeats", "stems", "seconds"},
-    "distortion": {"kind", "stem", "sdr_db", "delay_ms"},
-    "forward": {"step", "band", "feature", "stem"},
-    "freezing": {"split", "sequence", "masks", "scheme", "stems"},
-    "layers": {"time", "band", "norm", "features", "repeats"},
-    "losses": {"step", "hear", "smoothing"},
-    "masks": {"kind", "stem", "n_fft", "threshold_db", "exponent"},
-    "results": {"metric", "stem", "cost", "group"},
-    "tracks": {"metric", "system", "stem", "song"},
-    "windows": {"kind", "n_fft", "share"},
-}
-# Outputs that change with every control of a widget; where nothing stands, the picture does.
-CHANGES = {"costs": (0, 1), "masks": (0, 2), "results": (0, 2), "windows": (0, 1)}
-# Of single controls; () is any of the outputs.
-CHANGES |= {
-    ("losses", "hear"): (1,),
-    ("songs", "suffix"): (3,),
-    ("remix", "matched"): (0, 3),
-    ("remix", "target"): (),
-}
-CHANGES |= {(name, None): () for name in ("songs", "tracks", "distortion", "forward")}
-FIRST = {  # what must be set before a control has an effect
-    ("distortion", "delay_ms"): {"kind": "delay"},
-    ("forward", "band"): {"step": 4},
-    ("forward", "feature"): {"step": 4},
-    ("masks", "exponent"): {"kind": "ratio"},
-    ("remix", "state"): {"gain vocals": 3.0},
-    ("remix", "matched"): {"gain vocals": 3.0},
-    ("remix", "target"): {"gain vocals": 3.0},
-    ("songs", "suffix"): {"download": "mix"},
-    ("songs", "drums"): {"model": "three"},  # all faders of the drums
-}
+def shown(name, folder, monkeypatch):
+    """The widget of a row, its cell run in `folder`."""
+    monkeypatch.chdir(folder)
+    if name == "results":
+        made(folder / "sweep")
+    *body, last = ast.parse(WIDGETS[name].cell).body
+    names = {}
+    exec(compile(ast.Module(body, []), name, "exec"), names)
+    return eval(compile(ast.Expression(last.value), name, "eval"), names)
 
 
 def values_of(control) -> list:
     """The range of a control: its options, or both ends and the value that it has."""
     if hasattr(control, "_options_full"):
-        options = [value for _, value in control._options_full]
-        return [*options, control.value]
+        return [*(value for _, value in control._options_full), control.value]
     if isinstance(control, widgets.Checkbox):
         return [True, False]
     if isinstance(control, widgets.FloatLogSlider):
@@ -139,17 +45,16 @@ def values_of(control) -> list:
     return [control.min, control.max, control.value]
 
 
-@pytest.mark.parametrize("name", MAKE)
-def test_every_control_over_its_range(name, tmp_path):
-    panel, spent = MAKE[name](tmp_path), {}
-    assert CONTROLS.get(name, set(panel.controls)) == set(panel.controls)
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_control_over_its_range(name, tmp_path, monkeypatch):
+    row, panel, spent = WIDGETS[name], shown(name, tmp_path, monkeypatch), {}
+    assert len(panel.controls) == row.controls
     for key, control in panel.controls.items():
         if key in ("upload", "path"):
             continue  # files: see test_explore_songs
         start = panel.values
-        panel.set(**FIRST.get((name, key), FIRST.get((name, key.split()[-1]), {})))
+        panel.set(**row.first.get(key, row.first.get(key.split()[-1], {})))
         assert not control.disabled, f"{key} has no effect"
-        changed = CHANGES.get((name, key), CHANGES.get((name, None), CHANGES.get(name, (0,))))
         for value in values_of(control):
             if value == control.value:
                 continue
@@ -158,7 +63,7 @@ def test_every_control_over_its_range(name, tmp_path):
             spent[key, value] = time.process_time() - began
             after = [item["data"] for item in panel.output.outputs]
             assert after != before, f"{key} = {value}: nothing changes"
-            for place in changed:
+            for place in row.outputs.get(key, row.outputs[""]):
                 assert after[place] != before[place], f"{key} = {value}: output {place} is dead"
             words = panel.text
             assert "Not possible" not in words and "not separated" not in words, words
@@ -169,8 +74,8 @@ def test_every_control_over_its_range(name, tmp_path):
     assert not slow, f"changes that take too long: {slow}"
 
 
-def test_knobs_without_effect_rest(tmp_path):
-    lab, mask = MAKE["distortion"](tmp_path), MAKE["masks"](tmp_path)
+def test_knobs_without_effect_rest(tmp_path, monkeypatch):
+    lab, mask = (shown(name, tmp_path, monkeypatch) for name in ("distortion", "masks"))
     for kind in distort.KINDS:
         lab.controls["kind"].value = kind
         assert lab.controls["sdr_db"].disabled == (kind not in distort.SCALED)
@@ -179,3 +84,91 @@ def test_knobs_without_effect_rest(tmp_path):
         mask.controls["kind"].value = kind
         assert mask.controls["threshold_db"].disabled == (kind != "binary")
         assert mask.controls["exponent"].disabled == (kind != "ratio")
+
+
+def test_a_control_changes_text_and_picture_and_errors_reach_whoever_moved_it():
+    def view(k):
+        picture, axes = style.figure("k")
+        axes.bar([0], [6 // (3 - k)])
+        return [style.describe(picture, f"A bar of {k}."), f"k is {k}"]
+
+    panel = Panel(view, "Bars", k=widgets.IntSlider(0, 0, 9, description="number"))
+    before = panel.output.outputs
+    panel.controls["k"].value = 5
+    after = panel.output.outputs
+    assert panel.text == "A bar of 5.\nk is 5"
+    assert before[0]["data"]["text/html"] != after[0]["data"]["text/html"]
+    assert 'alt="A bar of 5."' in after[0]["data"]["text/html"]
+    with pytest.raises(ZeroDivisionError):
+        panel.controls["k"].value = 3
+    with pytest.raises(UsageError, match="no description"):
+        Panel(str, "Silent", k=widgets.IntSlider())
+
+
+# What is refused, in one line
+
+RATE = 8000
+SOUNDS = {"bass": np.ones((1, RATE), np.float32), "vocals": np.ones((1, RATE), np.float32)}
+UNEVEN = {**SOUNDS, "drums": np.ones((1, 5), np.float32)}
+HEARD = explore.Listening(SOUNDS["bass"], SOUNDS["bass"], {0: SOUNDS["bass"]}, RATE)
+LOG = pandas.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
+SONG = SongStems(SOUNDS, RATE, "made")
+MODEL = BandSplitSeparator(TINY)
+MIXTURE = np.zeros((2, 4410), np.float32)
+REFUSED = [
+    ("no stems", explore.stem_mixer, {}, RATE),
+    ("no stems", explore.mask_threshold, {}, RATE),
+    ("no stems", explore.distortion_view, {}, RATE),
+    ("no stems", explore.remix_view, {}, RATE),
+    ("one shape", explore.stem_mix, UNEVEN, RATE),
+    ("one shape", explore.remix_desk, UNEVEN, RATE),
+    ("at least one stem", explore.cost_view, TINY, "v7", 16, 1, "lstm", 0),
+    ("more than 0 seconds", explore.cost_view, TINY, "v7", 16, 1, "lstm", 1, 0),
+    ("v77", explore.cost_view, TINY, "v77"),
+    ("did you mean lstm", explore.cost_view, TINY, "v7", 16, 1, "lsmt"),
+    ("layer across bands", layers.swapped, TINY, "lstm", "roformer"),
+    ("multiple of 8", layers.swapped, TINY, "lstm", "same", 12),
+    ("vocals", explore.distortion_view, SOUNDS, RATE, "vocls"),
+    ("unknown distortion", explore.distortion_lab, SOUNDS, RATE, None, "echo"),
+    (r"shape \(4410,\): give \(C, L\)", explore.forward_trace, MODEL, MIXTURE[0]),
+    ("did you mean vocals", explore.forward_trace, MODEL, MIXTURE, "vocal"),
+    ("give a single one", explore.forward_trace, SeparatorBag([MODEL]), MIXTURE),
+    ("frozn", explore.freeze_view, TINY, "frozn"),
+    ("v77", explore.freeze_view, TINY, "frozen", "frozen", "frozen", "v77"),
+    ("choose 1 to 4", explore.freeze_view, TINY, "frozen", "frozen", "frozen", "v7", 5),
+    ("no history.csv", explore.loss_board, "nowhere", HEARD),
+    ("step and loss", explore.loss_view, LOG.drop(columns="loss"), HEARD),
+    ("step and loss", explore.loss_view, LOG[:0], HEARD),
+    (r"nothing was kept at step 7: choose one of \[0\]", explore.loss_view, LOG, HEARD, 7),
+    ("estmate", explore.loss_view, LOG, HEARD, 0, "estmate"),
+    ("smoothing is 0", explore.loss_view, LOG, HEARD, 0, "error", 0),
+    ("cut all to one excerpt", explore.Listening, MIXTURE, MIXTURE, {1: MIXTURE[:, 1:]}, RATE),
+    ("no estimates", explore.Listening, MIXTURE, MIXTURE, {}, RATE),
+    ("vocals", explore.mask_view, SOUNDS, RATE, "vocls"),
+    ("vocals", explore.mask_threshold, SOUNDS, RATE, "vocls"),
+    ("binary", explore.mask_view, SOUNDS, RATE, "bass", "binry"),
+    ("above 0", explore.mask_view, SOUNDS, RATE, "bass", "ratio", 0.0, 0),
+    ("vocls", explore.stem_mix, SOUNDS, RATE, None, ["vocls"]),
+    ("view", explore.stem_mix, SOUNDS, RATE, None, (), (), "score"),
+    ("did you mean vocals", explore.remix_view, SOUNDS, RATE, {"vocls": 1}),
+    ("number of LUFS", explore.remix_view, SOUNDS, RATE, None, (), (), "loud"),
+    ("number of LUFS", explore.remix_view, SOUNDS, RATE, None, (), (), float("nan")),
+    ("state", explore.remix_view, SOUNDS, RATE, None, (), (), "as is", False, "between"),
+    ("too short", explore.remix_view, {"speech": np.zeros((1, 100))}, RATE),
+    ("download", explore.song_view, SONG, None, (), (), 0.0, "spectrogram", "all"),
+    ("format", explore.song_view, SONG, None, (), (), 0.0, "spectrogram", "mix", "mp4"),
+    ("above 0", explore.song_stems, (MIXTURE, RATE), MODEL, 0),
+    ("no such file", explore.song_stems, "none.wav", MODEL),
+    ("at least one", explore.song_desk, {}, {}),
+    ("hann", explore.window_view, MIXTURE, RATE, "han"),
+    ("at least 1", explore.window_view, MIXTURE, RATE, "hann", 2048, 0),
+    ("mono", explore.window_view, MIXTURE[0], RATE),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case[1].__name__}: {case[0]}")
+def test_what_cannot_be_is_one_line(case):
+    words, function, *arguments = case
+    with pytest.raises((UsageError, DataError), match=words) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)

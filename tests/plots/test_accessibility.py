@@ -44,7 +44,7 @@ def test_every_stored_picture_has_alt_words_and_a_summary_below(path):
 
 
 def test_every_widget_of_a_lesson_is_driven_by_keys_in_a_browser_test():
-    driven = (TESTS / "explore" / "test_browser.py").read_text()
+    driven = "".join(path.read_text() for path in (TESTS / "explore").glob("*.py"))
     for path in LESSONS:
         for cell in notebooks.read(path).cells:
             if "interactive" in tags(cell):
@@ -135,14 +135,10 @@ WIDE_PICTURES = """() => [...document.images].filter(i => !i.closest('table, .fo
 @pytest.fixture(scope="module")
 def telephone():
     """A chromium tab of 400 x 800 pixels."""
-    if browser.CHROMIUM is None:
-        pytest.skip("needs chromium on the PATH")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with sync_api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=flags)
-        yield chromium.new_page(viewport={"width": 400, "height": 800})
-        chromium.close()
+    if browser.MISSING:
+        pytest.skip(f"needs {browser.MISSING}")
+    with browser.chromium() as running:
+        yield running.new_page(viewport={"width": 400, "height": 800})
 
 
 def test_a_formula_that_cannot_be_drawn_stays_readable(tmp_path):

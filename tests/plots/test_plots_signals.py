@@ -77,14 +77,12 @@ def test_notebooks_get_one_png_with_alt_text(sounds):
 
 def test_figures_compose_in_the_axes_that_are_given(sounds):
     scheme = bands.scheme("equal8")
-    level_db = np.zeros((1025, 20))
     runs = {"a": [pandas.DataFrame({"step": [1, 2], "valid_usdr": [0.0, 1.0]})]}
     calls = {
         "Spectrum": lambda ax: plots.spectrogram(sounds["drums"], RATE, title="Spectrum", ax=ax),
         "Long": lambda ax: plots.spectra(sounds, RATE, "Long", ax=ax),
         "Stereo": lambda ax: plots.stereo(sounds, "Stereo", ax=ax),
         "Stems": lambda ax: plots.stem_correlation(np.eye(2), ["a", "b"], "Stems", ax=ax),
-        "over a spectrogram": lambda ax: plots.bands_over_spectrogram(scheme, level_db, ax=ax),
         "Energy per band": lambda ax: plots.energy_per_band(scheme, {"a": np.ones(8)}, ax=ax),
         "1 ways to cut": lambda ax: plots.gallery([scheme], ax=ax),
         "Transfer": lambda ax: plots.transfer_curves(runs, title="Transfer", ax=ax),
