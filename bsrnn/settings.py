@@ -260,6 +260,6 @@ def _like(config, name: str, value):
     place = locate(config, name)
     default = settings(config)[place]
     free = place.rpartition(".")[2] in getattr(config, "sizes", ())
-    if free or name in _groups(config, {name: value}):
+    if free or dataclasses.is_dataclass(default) or name in _groups(config, {name: value}):
         return value
     return typed(name, value, default)

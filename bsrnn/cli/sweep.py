@@ -29,8 +29,8 @@ def _run_arguments(own):
     parameter_arguments(own)
     own.epilog += (
         "\n\n-p NAME V1,V2 makes NAME an axis of the grid, so do 0..4 and `1e-4..1e-2 log 5`;\n"
-        "a single value is shared by all cells. NAME is a parameter of the notebook, or any\n"
-        "setting: model.features, train.lr, data.recipe ..."
+        "`;` parts values that hold commas; a single value is shared by all cells. NAME is a\n"
+        "parameter of the notebook, or any setting: model.features, train.lr, data.recipe ..."
     )
     own.add_argument("--question", default="", help="what the sweep is to answer")
     own.add_argument("--hypothesis", default="", help="what you expect; without: exploratory")

@@ -1,6 +1,5 @@
-"""Sweeps: one experiment is one run of a notebook; many of them, planned before they are run.
+"""Sweeps: one experiment is one run of a notebook; many, planned before they are run (lesson 13).
 
-    from bsrnn import experiments
     plan = experiments.Sweep(
         grid={"scheme": ["v7", "tet24"], "seed": [0, 1, 2]},
         fixed={"steps": 200},
@@ -9,20 +8,14 @@
         margin_db=0.2,
     )
     experiments.run(plan, "runs/bands", workers=2)     # again: only what has no card yet
-    experiments.leaderboard("runs/bands").table()      # interval, cost, the ladder
     experiments.leaderboard("runs/bands").gains()      # paired, and the verdict
 
-Conventions
-    A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The
-    notebook that runs a cell is `notebooks/sweep.ipynb`, or another with typed parameters and a
-    card. The folder of a sweep holds plan.json, written and hashed before anything runs,
-    and cells/<name>/results.json. A cell is finished when its card is there: the notebook writes it
-    last and in one step. Boards read cards, never notebooks.
+A *cell* is one point of the grid, an *arm* all cells that differ only in the seed. The notebook
+that runs a cell is `notebooks/sweep.ipynb`, or another with typed parameters and a card. The folder
+of a sweep holds plan.json, written and hashed before anything runs, and cells/<name>/results.json.
+A cell is finished when its card is there: the notebook writes it last and in one step.
 
-References
-    Nosek, Ebersole, DeHaven and Mellor 2018, The preregistration revolution, PNAS 115(11).
-    Student 1908, The probable error of a mean, Biometrika 6(1): intervals over few seeds.
-    Lesson 13.
+Nosek, Ebersole, DeHaven and Mellor 2018, The preregistration revolution, PNAS 115(11).
 """
 
 import lazy_loader

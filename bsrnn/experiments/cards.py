@@ -1,11 +1,9 @@
-"""From the cards of a sweep to a leaderboard: mean and interval over seeds, gains, cost.
+"""From the cards of a sweep to a leaderboard: interval over seeds, gains, cost (lesson 13).
 
-Conventions
-    The score of a cell is the median over songs in dB, per stem; stem "all" is the mean of them.
-    An interval over seeds is Student's: with two seeds it is wide, as it must be (a bootstrap of
-    two values is far too narrow). It speaks of other seeds on these songs. Intervals over songs
-    are bootstraps of the song-by-song gain, averaged over seeds: they speak of other songs.
-    Gains are paired: same seed, same songs. Lesson 13.
+The score of a cell is the median over songs in dB, per stem; stem "all" is the mean of them. An
+interval over seeds is Student's (Biometrika 6(1), 1908): wide for two seeds, as it must be. It
+speaks of other seeds on these songs; intervals over songs are bootstraps of the song-by-song gain,
+averaged over seeds: they speak of other songs. Gains are paired: same seed, same songs.
 """
 
 import dataclasses
@@ -23,22 +21,16 @@ from bsrnn.experiments.schema import CARD, read_card
 
 @dataclasses.dataclass(frozen=True)
 class Leaderboard:
-    """The finished cells of a sweep.
-
-    frame: a row per cell, system, stem and metric: the grid, `arm`, system, stem, metric, value_db,
-    and the costs of the cell. songs: the same per song, of the trained systems only.
-    protocol: what all cards were measured by. missing: parameters of cells without a card.
-    facts: what stands beside the plan, such as `history` and `test_seen`. made: a row for each
-    card: commit, dirty, host, and whether it was adopted.
-    """
+    """The finished cells of a sweep."""
 
     plan: Sweep
-    frame: pd.DataFrame
-    songs: pd.DataFrame
-    protocol: dict
-    missing: tuple
-    facts: dict
-    made: pd.DataFrame
+    frame: pd.DataFrame  # a row per cell, system, stem and metric: the grid, `arm`, system, stem,
+    # metric, value_db, and the costs of the cell
+    songs: pd.DataFrame  # the same per song, of the trained systems only
+    protocol: dict  # what all cards were measured by
+    missing: tuple  # parameters of cells without a card
+    facts: dict  # what stands beside the plan, such as `history` and `test_seen`
+    made: pd.DataFrame  # a row for each card: commit, dirty, host, adopted
 
     @property
     def note(self) -> str:
@@ -79,10 +71,11 @@ class Leaderboard:
         """`evaluation.leaderboard` of the arms over seeds, beside the ladder, with the mean of each
         known cost. metric, stem: the plan's if empty."""
         rows = self._rows(self.frame, metric, stem)
-        rungs = rows[rows["system"].isin(LADDER)].groupby("system", sort=False)["value_db"].first()
+        rung = rows["system"].isin(LADDER)
         values = self.scores(metric, stem)
-        once = {name: pd.Series(value, values.index[:1]) for name, value in rungs.items()}
-        costs = rows[~rows["system"].isin(LADDER)].groupby("arm")[self.costs].mean()
+        once = rows[rung].groupby("system", sort=False)["value_db"].first()
+        once = {name: pd.Series(value, values.index[:1]) for name, value in once.items()}
+        costs = rows[~rung].groupby("arm")[self.costs].mean()
         board = evaluation.leaderboard(values.assign(**once), costs.to_dict("index"), over="seeds")
         metric, stem = metric or self.plan.metric, stem or self.plan.stem
         board.index.name = f"{metric} of {stem} (dB)"
@@ -98,10 +91,10 @@ class Leaderboard:
     def gains(self, metric: str = "", stem: str = "") -> pd.DataFrame:
         """Paired gain of every arm over the baseline in dB, and the verdict of the plan's rule.
 
-        mean, low, high: over seeds, at the plan's level for all comparisons together. songs_low,
-        songs_high: 95 % bootstrap over songs of the median gain, p: Wilcoxon's signed-rank test
-        over songs, uncorrected. verdict: better, worse or undecided; "exploratory" without a
-        hypothesis and for other metrics and stems than the primary ones.
+        mean, low, high: over seeds, at the plan's level. songs_low, songs_high: 95 % bootstrap over
+        songs of the median gain, p: Wilcoxon's signed-rank test over songs, uncorrected. verdict:
+        better, worse or undecided; "exploratory" without a hypothesis and for other metrics and
+        stems than the primary ones.
         """
         scores = self.scores(metric, stem)
         base = self.plan.arm(self.plan.baseline)
@@ -111,11 +104,9 @@ class Leaderboard:
         for arm in scores.columns.drop(base):
             gain = (scores[arm] - scores[base]).dropna()
             low, high = student_interval(gain, self.plan.level)
-            songs = self._over_songs(arm, base, gain.index, metric, stem)
-            rows[arm] = {
-                "mean": gain.mean(), "low": low, "high": high, "seeds": len(gain), **songs,
-                "verdict": self._verdict(low, high, metric, stem),
-            }  # fmt: skip
+            rows[arm] = {"mean": gain.mean(), "low": low, "high": high, "seeds": len(gain)}
+            rows[arm] |= self._over_songs(arm, base, gain.index, metric, stem)
+            rows[arm]["verdict"] = self._verdict(low, high, metric, stem)
         table = pd.DataFrame.from_dict(rows, orient="index")
         table.index.name = f"gain over {base} (dB)"
         return table
@@ -136,11 +127,9 @@ class Leaderboard:
         mean = rows.groupby(keys, as_index=False)["value_db"].mean()
         protocol = self.protocol | {"stems": list(rows["stem"].unique())}
         both = Report(mean, {"name": "sweep", "protocol": protocol})
-        found = paired(both, base, arm, metric=metric or self.plan.metric).iloc[0]
-        return {
-            "songs": int(found["songs"]), "songs_low": found["low"], "songs_high": found["high"],
-            "p": found["p"],
-        }  # fmt: skip
+        test = paired(both, base, arm, metric=metric or self.plan.metric).iloc[0]
+        names = {"songs": "songs", "low": "songs_low", "high": "songs_high", "p": "p"}
+        return test[list(names)].rename(names).to_dict()
 
     def _verdict(self, low, high, metric, stem) -> str:
         secondary = metric not in ("", self.plan.metric) or stem not in ("", self.plan.stem)
@@ -157,45 +146,40 @@ def leaderboard(out, test: bool = False) -> Leaderboard:
     """The leaderboard of the sweep in folder `out`, from its plan and its cards.
 
     It ranks on validation songs; on test songs with `test`, which closes the plan (`see_test`), and
-    where the cards have no others.
-
-    Raises:
-        DataError: no plan, no finished cell, a damaged card. UsageError: cards of different
-            protocols (other songs, stems, rates) cannot stand in one table.
+    where the cards have no others. DataError where there is no plan or no finished cell, or a card
+    is damaged; UsageError for cards of different protocols (other songs, stems, rates).
     """
     if test:
         see_test(out)
     plan, facts = read_plan(out)
-    found, missing = {}, []
-    for cell in plan.cells():
-        path = cell_folder(plan, out, cell) / CARD
-        if path.is_file():
-            found[path] = cell
-        else:
-            missing.append(cell)
-    if not found:
+    cells = {cell_folder(plan, out, cell) / CARD: cell for cell in plan.cells()}
+    cards = {path: read_card(path) for path in cells if path.is_file()}
+    if not cards:
         raise DataError(f"no finished cell in {out}: run the sweep, look at its failures")
-    cards = {path: read_card(path) for path in found}
     rows = [row for card in cards.values() for row in card["metrics"]]
     valid = not test and any(row["subset"] == "valid" for row in rows)
-    reports = {path: _report(path, cards[path], "valid" if valid else "test") for path in found}
-    same_protocol(list(reports.values()))
+    reports = [_report(path, card, "valid" if valid else "test") for path, card in cards.items()]
+    same_protocol(reports)
     frames, songs = [], []
-    for path, cell in found.items():
+    for (path, card), report in zip(cards.items(), reports, strict=True):
+        cell = cells[path]
         own = {plan.repeat: 0} | {name: cell[name] for name in plan.grid} | {"arm": plan.arm(cell)}
-        costs = {name: cards[path].get("cost", {}).get(name) for name in COSTS}
-        rows = reports[path].frame[["song", "system", "stem", "metric", "value_db"]]
+        costs = {name: card["cost"].get(name) for name in COSTS}
+        rows = report.frame[["song", "system", "stem", "metric", "value_db"]]
         medians = rows.groupby(["system", "stem", "metric"], sort=False)["value_db"].median()
         frames.append(_with_all(medians.reset_index(), ["system", "metric"]).assign(**own, **costs))
         rows = rows[~rows["system"].isin(LADDER)]
         songs.append(_with_all(rows, ["song", "system", "metric"]).assign(**own))
-    frame = pd.concat(frames, ignore_index=True)
-    frame[list(COSTS)] = frame[list(COSTS)].astype(float)
-    protocol = next(iter(reports.values())).card["protocol"]
     made = [card["made"] | {"adopted": "adopted" in card} for card in cards.values()]
-    made = pd.DataFrame(made, columns=["commit", "dirty", "host", "adopted"])
-    songs = pd.concat(songs, ignore_index=True)
-    return Leaderboard(plan, frame, songs, protocol, tuple(missing), facts, made)
+    return Leaderboard(
+        plan=plan,
+        frame=pd.concat(frames, ignore_index=True).astype(dict.fromkeys(COSTS, float)),
+        songs=pd.concat(songs, ignore_index=True),
+        protocol=reports[0].card["protocol"],
+        missing=tuple(cell for path, cell in cells.items() if path not in cards),
+        facts=facts,
+        made=pd.DataFrame(made, columns=["commit", "dirty", "host", "adopted"]),
+    )
 
 
 def _with_all(rows: pd.DataFrame, keys: list) -> pd.DataFrame:

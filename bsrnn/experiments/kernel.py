@@ -6,13 +6,18 @@ may be lost, and the client would wait up to the cell's limit beside a kernel th
 
 import asyncio
 import contextlib
+import logging
+import os
 from asyncio import FIRST_COMPLETED
 
+import papermill
 import zmq
 from jupyter_client import AsyncKernelClient
 from jupyter_core.utils import run_sync
 from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 
+START_TIMEOUT_S = 180  # on a busy machine
 LOOK_S = 1  # how often it is looked whether a message lies unnoticed
 PATIENCE_S = 20  # after so long in one cell the kernel is asked whether it idles
 GRACE_S = 5  # the reply of a cell that has just ended may still be on its way
@@ -83,3 +88,57 @@ class WatchedClient(PapermillNotebookClient):
         with contextlib.closing(second.shell_channel):
             second.kernel_info()
             await second.shell_channel.get_msg()
+
+
+class WatchedEngine(Engine):
+    """The engine of papermill that tells an attempt (see runner.py) how far it came."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, attempt, limit_s, **options):
+        attempt.notebook, attempt.index = nb_man.nb, -1
+        start = nb_man.cell_start
+        attempt.watch.lesson(attempt.path.stem, len(nb_man.nb.cells))
+
+        def cell_start(cell, cell_index=None, **more):
+            attempt.index = cell_index
+            attempt.watch.cell(cell_index)
+            return start(cell, cell_index, **more)
+
+        nb_man.cell_start = cell_start
+        WatchedClient(
+            nb_man,
+            kernel_name=kernel_name,
+            startup_timeout=START_TIMEOUT_S,
+            timeout=limit_s,
+            iopub_timeout=limit_s,  # outputs may come late, on a busy machine
+            log=logging.getLogger("papermill"),
+            extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks are not the lesson's
+        ).execute()
+
+
+def _is_news(record) -> bool:
+    """False for the last task of nbclient, which a lost message or Ctrl-C leaves behind."""
+    left = ("DeadKernelError", "_async_poll_kernel_alive")
+    return not any(name in record.getMessage() for name in left)
+
+
+def execute(path, parameters: dict, limit_s: float, attempt) -> None:
+    """Run the notebook at `path` in its own folder; `attempt` holds it and knows how far it is."""
+    for name in ("papermill", "papermill.translators"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the attempt tells errors in one line
+    logging.getLogger("asyncio").addFilter(_is_news)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a line of noise per kernel
+    os.environ.setdefault("BSRNN_PREDICTIONS", os.devnull)  # nobody's answers are stored
+    papermill_engines.register("bsrnn", WatchedEngine)
+    papermill.execute_notebook(
+        str(path),
+        None,
+        parameters=parameters,
+        engine_name="bsrnn",
+        kernel_name="python3",
+        language="python",
+        cwd=str(path.parent),
+        progress_bar=False,
+        attempt=attempt,
+        limit_s=limit_s,
+    )

@@ -1,12 +1,14 @@
 """An executed lesson as one self-contained HTML page: no network, no CDN, nothing to install."""
 
 import base64
+import copy
 import html
 import io
 import re
 from pathlib import Path
 
 from bsrnn.common import write_text
+from bsrnn.experiments.notebooks import nbformat
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>A widget: open the lesson in Jupyter to use it.</em></p>"
@@ -19,11 +21,8 @@ _UNIT = re.compile(r"(?<=\d) (?=%|(?:dB|dBFS|Hz|kHz|ms)\b)")  # no line ends bet
 
 
 def write_page(notebook, path) -> Path:
-    """Write the executed `notebook` as one HTML file at `path`, atomically.
-
-    Pictures are embedded with their alt text, formulas are drawn as SVG, a widget shows what
-    its output first showed, and every script that would be fetched is left out.
-    """
+    """Write the executed `notebook` as one HTML file at `path`: pictures embedded with their alt
+    text, formulas drawn as SVG, of a widget what its output first showed, no scripts to fetch."""
     from jinja2 import FileSystemLoader
 
     loader = FileSystemLoader(Path(__file__).parent)
@@ -43,10 +42,6 @@ def rendered(notebook, loader, template: str, kind: str = "basic", name: str = "
 
 def still(notebook):
     """A copy of `notebook` that needs no kernel, no network and no typesetting script."""
-    import copy
-
-    from bsrnn.experiments.notebooks import nbformat
-
     lesson = nbformat.from_dict(copy.deepcopy(notebook))
     models = lesson.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
     for cell in lesson.cells:
@@ -70,8 +65,6 @@ def still(notebook):
 
 def _captured(model_id: str, models: dict, seen: set) -> list:
     """What the Output widgets inside the widget `model_id` show."""
-    from bsrnn.experiments.notebooks import nbformat
-
     if model_id in seen or model_id not in models:
         return []
     seen.add(model_id)

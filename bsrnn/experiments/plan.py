@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Annotated
 
 import filelock
-import numpy as np
 
 import bsrnn
-from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, write_text
+from bsrnn import settings
+from bsrnn.common import DataError, UsageError, choose, writable, write_text
 from bsrnn.evaluation.metrics import DEFINITIONS
 from bsrnn.evaluation.planning import WANTED, power
-from bsrnn.experiments import notebooks
-from bsrnn.experiments.notebooks import source_hash
-from bsrnn.settings import Json, checked, read_json
+from bsrnn.experiments import notebooks, runner, words
+from bsrnn.experiments.runner import find
+from bsrnn.settings import Json, read_json
 
 PLAN, LOCK = "plan.json", ".sweep.lock"  # a training in the same folder has a lock of its own
 MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep itself sets
@@ -27,9 +27,8 @@ MACHINERY = ("out_dir", "resume")  # parameters of a notebook that the sweep its
 
 @dataclasses.dataclass(frozen=True)
 class Sweep(Json):
-    """A grid of named parameters and what will be concluded from it.
-
-    Without a hypothesis it is exploratory: its board shows intervals and gives no verdict.
+    """A grid of named parameters and what will be concluded from it; without a hypothesis its board
+    shows intervals and gives no verdict.
 
     >>> plan = Sweep({"scheme": ["v7", "tet24"], "seed": [0, 1]})
     >>> [cell["scheme"] for cell in plan.cells()]
@@ -54,7 +53,7 @@ class Sweep(Json):
     notebook: str = "sweep"  # a notebook of `notebooks/`, or a path
 
     def __post_init__(self):
-        checked(self)
+        settings.checked(self)
         lists = all(isinstance(v, (list, tuple)) and len(v) for v in self.grid.values())
         if not self.grid or not lists:
             raise UsageError('the grid is empty: give lists such as {"scheme": ["v7", "tet24"]}')
@@ -62,10 +61,11 @@ class Sweep(Json):
         for name, values in self.grid.items():
             if len({json.dumps(value) for value in values}) < len(values):
                 raise UsageError(f"{name} has a value twice in the grid: give each once")
-        for name in (*self.grid, *self.fixed):
-            if name in MACHINERY or (name in self.grid and name in self.fixed):
-                why = "the sweep sets it" if name in MACHINERY else "it stands in grid and fixed"
-                raise UsageError(f"{name} cannot be planned ({why}): leave it out")
+            if name in self.fixed:
+                raise UsageError(f"{name} stands in grid and fixed: leave one out")
+        for name in MACHINERY:
+            if name in self.grid or name in self.fixed:
+                raise UsageError(f"{name} cannot be planned (the sweep sets it): leave it out")
         choose(self.metric, DEFINITIONS, "metric")
         first = {name: values[0] for name, values in self.grid.items() if name != self.repeat}
         for name, value in self.baseline.items():
@@ -115,93 +115,65 @@ class Sweep(Json):
         count = len(self.grid.get(self.repeat, [0]))
         if count < 2:
             return f"one {self.repeat} has no interval: it decides nothing"
-        gains = np.geomspace(0.05, 1e3, 400)  # in deviations of the paired gains
-        enough = (gain for gain in gains if power(gain, 1.0, count, 1 - self.level) >= WANTED)
+        gain = 0.05  # in deviations of the paired gains
+        while power(gain, 1.0, count, 1 - self.level) < WANTED:
+            gain *= 1.02
         return (
-            f"{count} {self.repeat}s show a true gain of {next(enough):.2g} deviations of the "
-            "paired gains 4 times in 5; of a smaller one they usually say undecided"
+            f"{count} {self.repeat}s show a true gain of {gain:.2g} deviations of the paired gains "
+            "4 times in 5; of a smaller one they usually say undecided"
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> "Sweep":
-        """Inverse of to_json; `leaf` is the earlier name of `notebook`."""
-        return super().from_json(text.replace('"leaf"', '"notebook"'))
 
     @property
     def digest(self) -> str:
         """Hash of everything above: two plans with one digest are one plan."""
         fields = dataclasses.asdict(self)
         fields["leaf"] = fields.pop("notebook")  # its name in earlier plans, whose hashes stay
-        text = json.dumps(fields, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _hash(fields, 16)
 
 
-def name_of(parameters: dict, names=()) -> str:
-    """Folder name of a cell: the values of `names` to read, a hash of all parameters to be sure.
-
-    >>> name_of({"scheme": "v7", "seed": 0}, ["scheme", "seed"])[:16]
-    'scheme=v7,seed=0'
-    """
-    words = ",".join(f"{name}={parameters[name]}" for name in names)
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9=,.+-]+', '_', words)[:80]}-{digest}"
+def _hash(values: dict, characters: int) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:characters]
 
 
 def cell_folder(plan: Sweep, out, parameters: dict) -> Path:
-    """Where the card of a cell lies."""
-    return Path(out).resolve() / "cells" / name_of(parameters, list(plan.grid))
+    """Where the card of a cell lies: its values of the grid to read, a hash of all to be sure.
 
-
-def find(name: str) -> Path:
-    """A notebook of `notebooks/` by its name, or by a path."""
-    path = Path(name) if str(name).endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb"
-    if not path.is_file():
-        raise UsageError(f"no notebook {path}: check the name")
-    return path.resolve()
+    >>> cell_folder(Sweep({"scheme": ["v7"], "seed": [0]}), ".", {"scheme": "v7", "seed": 0}).name
+    'scheme=v7,seed=0-b97e9709'
+    """
+    words = ",".join(f"{name}={parameters[name]}" for name in plan.grid)
+    name = f"{re.sub(r'[^A-Za-z0-9=,.+-]+', '_', words)[:80]}-{_hash(parameters, 8)}"
+    return Path(out).resolve() / "cells" / name
 
 
 def code_hash(path: Path) -> str:
     """Hash of the code of a notebook: cards of another code do not belong to this sweep."""
-
-    return source_hash(notebooks.read(path))
+    return notebooks.source_hash(notebooks.read(path))
 
 
 @contextlib.contextmanager
 def alone(out):
-    """Holds the folder `out`, of a sweep or a cell: meanwhile every other is refused there.
-
-    The lock is the operating system's: it ends with its process, however that ends.
-
-    Raises:
-        UsageError: another sweep is running there. DataError: it cannot be written.
-    """
+    """Holds the folder `out`, of a sweep or a cell: every other is refused there until the process
+    ends, however that ends. UsageError where another is at work, or nothing can be written."""
     try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(Path(out) / LOCK).acquire(timeout=0)
+        lock = filelock.FileLock(writable(out, "another folder") / LOCK).acquire(timeout=0)
     except filelock.Timeout:
         raise UsageError(
             f"another sweep is running in {out}: wait until it ends, or choose another folder"
         ) from None
-    except OSError as error:
-        raise DataError(f"cannot write {out} ({error.strerror}): choose another folder") from None
     with lock:
         yield
 
 
 def register(plan: Sweep, out) -> str:
-    """Write `plan` to `<out>/plan.json`, once; returns its digest.
-
-    Raises:
-        UsageError: another plan is registered there, or its notebook has changed since.
-        DataError: the file was edited, or cannot be written.
-    """
+    """Write `plan` to `<out>/plan.json`, once; returns its digest. UsageError where another plan is
+    registered, or its notebook has changed since."""
     path = Path(out) / PLAN
     code = code_hash(find(plan.notebook))
     if path.exists():
         known, facts = read_plan(out)
         if known.digest != plan.digest:
-            one, two = dataclasses.asdict(known), dataclasses.asdict(plan)
-            names = [name for name in one if one[name] != two[name]]
+            names = [name for name in vars(plan) if getattr(known, name) != getattr(plan, name)]
             raise UsageError(
                 f"{path} holds another plan ({', '.join(names)} differ): a registered plan stays "
                 "as it is, choose another folder for a new one, or --extend it by values"
@@ -211,39 +183,56 @@ def register(plan: Sweep, out) -> str:
                 f"the notebook {plan.notebook} has changed since {path} was registered: its "
                 "cards would not compare, choose another folder"
             )
-        return plan.digest
-    _write(out, plan, {"code_hash": code, "version": bsrnn.__version__, "registered": _now()})
+    else:
+        _write(out, plan, {"code_hash": code, "version": bsrnn.__version__, "registered": _now()})
     return plan.digest
 
 
 def _write(out, plan: Sweep, facts: dict) -> None:
     """`plan` as the one registered in `out`, with the facts beside it."""
-    path, known = Path(out) / PLAN, {"digest": plan.digest, "rule": plan.rule}
-    try:
-        text = json.dumps(facts | known | {"plan": dataclasses.asdict(plan)}, indent=1)
-        write_text(path, text + "\n")
-    except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}): choose another folder") from None
+    known = {"digest": plan.digest, "rule": plan.rule, "plan": dataclasses.asdict(plan)}
+    writable(out, "another folder")
+    write_text(Path(out) / PLAN, json.dumps(facts | known, indent=1) + "\n")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def checked(plan: Sweep) -> Sweep:
+    """The plan with every value of the type that the notebook says; UsageError where it does not
+    take a name, type or value, in any cell."""
+    path = find(plan.notebook)
+    try:
+        defaults = notebooks.parameters(notebooks.read(path))
+    except (ValueError, SyntaxError) as error:
+        raise UsageError(f"{path.name} cannot run in a sweep: {error}") from None
+    exact: dict[tuple, object] = {}  # (setting, its text) -> its typed value
+    for cell in plan.cells():
+        given = runner.resolve([path], cell)[path]
+        for name, value in words.checked(defaults | given).items():
+            exact[name, repr(cell.get(name))] = value
+
+    def kept(name, value):
+        if words.is_setting(name):
+            return exact[name, repr(value)]
+        return settings.typed(name, value, defaults[name])
+
+    grid = {name: [kept(name, value) for value in values] for name, values in plan.grid.items()}
+    fixed = {name: kept(name, value) for name, value in plan.fixed.items()}
+    baseline = {name: kept(name, value) for name, value in plan.baseline.items()}
+    return dataclasses.replace(plan, grid=grid, fixed=fixed, baseline=baseline)
+
+
 def extend(out, grid: dict) -> Sweep:
     """Add values to the axes of the plan registered in `out`; its `history` keeps what it was.
-
-    Raises:
-        UsageError: an axis that it has not, or its test songs were seen: a larger plan would
-            choose by them.
-    """
+    UsageError for another axis, and once its test songs were seen: it would choose by them."""
     known, facts = read_plan(out)
     for name in grid:
         choose(name, known.grid, "axis of the plan")
-    more = {name: [v for v in values if v not in known.grid[name]] for name, values in grid.items()}
-    plan = dataclasses.replace(
-        known, grid={name: [*old, *more.get(name, ())] for name, old in known.grid.items()}
-    )
+    typed = checked(dataclasses.replace(known, grid=known.grid | grid, baseline={})).grid
+    merged = {name: list(dict.fromkeys(known.grid[name] + typed[name])) for name in known.grid}
+    plan = dataclasses.replace(known, grid=merged)
     if plan == known:
         return known
     if "test_seen" in facts:
@@ -264,13 +253,12 @@ def see_test(out) -> None:
 
 
 def read_plan(out) -> tuple[Sweep, dict]:
-    """The plan registered in the folder `out` and the facts beside it (digest, code_hash, when)."""
+    """The plan registered in `out` and the facts beside it (digest, code_hash, when)."""
     path = Path(out) / PLAN
     if not path.is_file():
         raise DataError(f"no plan in {out}: run a sweep first")
     try:
         facts = read_json(path)
-        facts.setdefault("code_hash", facts.get("leaf_hash"))  # its earlier name
         plan = Sweep.from_json(json.dumps(facts["plan"]))
     except (ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): choose another folder") from None

@@ -2,12 +2,10 @@
 
 Unknown parameter names and values of the wrong type stop the run before it starts; a failing
 cell, a dead kernel, a hung cell and an error that a widget swallowed each fail their lesson
-by name. Executed notebooks and self-contained HTML pages land in the output folder.
+by name.
 """
 
 import dataclasses
-import logging
-import os
 import time
 from pathlib import Path
 
@@ -17,24 +15,22 @@ from bsrnn.settings import typed
 
 # Longest time for one cell, by the profile of the lesson; without a profile: that of `full`.
 LIMITS_S = {"smoke": 600, "small": 3600, "full": 12 * 3600}
-START_TIMEOUT_S = 180  # of a kernel, on a busy machine
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of one lesson: `error` is one line that names the cell, empty if it passed;
-    `note` says why it was run a second time, if it was."""
+    """What became of one lesson."""
 
     lesson: str
     seconds: float
-    error: str
+    error: str  # a line that names the cell; empty if it passed
     notebook: Path
     page: Path
-    note: str = ""
+    note: str = ""  # why it was run a second time, if it was
 
 
 class Watch:
-    """Told about the progress of a run; this one ignores it (see `progress.py` for the others)."""
+    """Told about the progress of a run; this one ignores it."""
 
     def start(self, lessons: list[Path]) -> None: ...
     def lesson(self, name: str, cells: int) -> None: ...
@@ -45,33 +41,33 @@ class Watch:
 
 def select(names=(), folder: Path | None = None) -> list[Path]:
     """Lessons by number ("04"), name ("04_band_schemes") or path, in lesson order; all if none.
-
-    Raises:
-        UsageError: a name that is no lesson, or a folder without any.
-    """
+    UsageError for a name that is no lesson, and a folder without any."""
     folder = Path(folder or NOTEBOOKS)
-    lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    paths = [Path(name).resolve() for name in names if str(name).endswith(".ipynb")]
-    for path in paths:
-        if not path.is_file():
-            raise UsageError(f"no notebook {path}: check the path")
+    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    known = {path.stem[:2]: path for path in lessons} | {path.stem: path for path in lessons}
+    paths = set()
+    for name in map(str, names):
+        if name.endswith(".ipynb"):
+            paths.add(find(name))
+        else:
+            number = name if name in known else name.zfill(2)
+            paths.add(known[choose(number, known, "lesson")])
     if not lessons and not paths:
         raise UsageError(f"no lessons in {folder}: name a folder that holds some")
-    numbers = {stem[:2]: stem for stem in lessons}
-    for name in names:
-        if not str(name).endswith(".ipynb"):
-            number = str(name).zfill(2)
-            stem = numbers.get(number, name)
-            paths.append(lessons[stem] if stem in lessons else choose(number, numbers, "lesson"))
-    return sorted(set(paths or lessons.values()), key=lambda path: path.name)
+    return sorted(paths or lessons, key=lambda path: path.name)
+
+
+def find(name: str) -> Path:
+    """A notebook of `notebooks/` by its name, or by a path."""
+    path = Path(name) if str(name).endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb"
+    if not path.is_file():
+        raise UsageError(f"no notebook {path}: check the path")
+    return path.resolve()
 
 
 def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
-    """The parameters of each lesson with their types checked against its parameters cell.
-
-    Raises:
-        UsageError: a name that one of the lessons does not know, or a value of the wrong type.
-    """
+    """The parameters of each lesson, typed; UsageError for a name that one of the lessons does not
+    know, or a value of the wrong type."""
     plan = {}
     for path in lessons:
         try:
@@ -96,17 +92,12 @@ def resolve(lessons: list[Path], given: dict) -> dict[Path, dict]:
 def run(lessons=(), parameters=None, out=None, timeout_s=None, watch=None, folder=None):
     """Execute lessons in order; one Result each. A failing lesson does not stop the others.
 
-    Args:
-        lessons: numbers, names or paths; none means all.
-        parameters: name -> value, text or typed; each must be known to every lesson.
-        out: folder for executed notebooks, pages and each lesson's own results
-            (`<out>/<lesson>/`); by default `runs/course` of the checkout or here.
-        timeout_s: longest time for one cell; by default that of the lesson's profile.
-        watch: a Watch told about the progress.
-        folder: where lessons are looked up, by default `notebooks` of the checkout.
+    lessons: numbers, names or paths; none means all. parameters: name -> value, text or typed, each
+    known to every lesson. out: folder for executed notebooks, pages and each lesson's own results
+    (`<out>/<lesson>/`), by default `runs/course`. timeout_s: longest time for one cell, by default
+    that of the lesson's profile. watch: a Watch. folder: of the lessons, by default `notebooks`.
 
-    Raises:
-        UsageError: before anything runs, for an unknown lesson, parameter or type.
+    UsageError before anything runs, for an unknown lesson, parameter or type.
     """
     watch = watch or Watch()
     given = dict(parameters or {})
@@ -119,10 +110,9 @@ def run(lessons=(), parameters=None, out=None, timeout_s=None, watch=None, folde
     results = []
     try:
         for path in paths:
-            own = {"out_dir": str(out / path.stem)} if "out_dir" not in given else {}
-            if "out_dir" not in notebooks.parameters(notebooks.read(path)):
-                own = {}
-            results.append(_run_one(path, {**plan[path], **own}, out, timeout_s, watch))
+            if "out_dir" in notebooks.parameters(notebooks.read(path)):
+                plan[path].setdefault("out_dir", str(out / path.stem))
+            results.append(_run_one(path, plan[path], out, timeout_s, watch))
             watch.done(results[-1])
     finally:
         watch.close()
@@ -138,9 +128,7 @@ def _run_one(path, parameters, out, timeout_s, watch) -> Result:
     seconds = time.monotonic() - began
     executed, page = out / path.name, out / f"{path.stem}.html"
     if notebook is not None:
-        from bsrnn.experiments.notebooks import nbformat
-
-        write_text(executed, nbformat.writes(notebook) + "\n")
+        write_text(executed, notebooks.nbformat.writes(notebook) + "\n")
         write_page(notebook, page)
     return Result(path.stem, seconds, error, executed, page, run_again(notebook))
 
@@ -153,7 +141,8 @@ def execute(path: Path, parameters: dict, timeout_s=None, watch=None):
     """
     from bsrnn.experiments.kernel import KernelFaultError
 
-    limit_s = timeout_s or _limit_s(path, parameters)
+    profile = (notebooks.parameters(notebooks.read(path)) | parameters).get("profile")
+    limit_s = timeout_s or LIMITS_S.get(profile, LIMITS_S["full"])
     run, note = _Attempt(path, watch or Watch()), ""
     while True:
         try:
@@ -172,11 +161,6 @@ def execute(path: Path, parameters: dict, timeout_s=None, watch=None):
 def run_again(notebook) -> str:
     """Why an executed notebook (or None) was run a second time; "" if it was not."""
     return notebook.metadata.get("run_again", "") if notebook else ""
-
-
-def _limit_s(path: Path, parameters: dict) -> int:
-    profile = (notebooks.parameters(notebooks.read(path)) | parameters).get("profile")
-    return LIMITS_S.get(profile, LIMITS_S["full"])
 
 
 class _Attempt:
@@ -198,29 +182,13 @@ class _Attempt:
 
     def __call__(self, parameters: dict, limit_s: float) -> str:
         """Run all cells from the start: the error line, or ""."""
-        import papermill
         from papermill.exceptions import PapermillExecutionError
 
-        from bsrnn.experiments.kernel import KernelFaultError
+        from bsrnn.experiments import kernel
 
-        for name in ("papermill", "papermill.translators"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told below, in one line
-        logging.getLogger("asyncio").addFilter(_is_news)
         try:
-            papermill.execute_notebook(
-                str(self.path),
-                None,
-                parameters=parameters,
-                engine_name=_engine(),
-                kernel_name="python3",
-                language="python",
-                cwd=str(self.path.parent),
-                progress_bar=False,
-                start_timeout=START_TIMEOUT_S,
-                execution_timeout=limit_s,
-                attempt=self,
-            )
-        except KernelFaultError:
+            kernel.execute(self.path, parameters, limit_s, self)
+        except kernel.KernelFaultError:
             raise
         except PapermillExecutionError as failure:
             cells = enumerate(self.notebook.cells)
@@ -234,12 +202,6 @@ class _Attempt:
             }
             return f"{self.at()}: {words.get(kind) or f'{kind}: {_line(str(failure))}'}"
         return ""
-
-
-def _is_news(record) -> bool:
-    """False for the last task of nbclient, which a lost message or Ctrl-C leaves behind."""
-    left = ("DeadKernelError", "_async_poll_kernel_alive")
-    return not any(name in record.getMessage() for name in left)
 
 
 def _silent_error(run: _Attempt) -> str:
@@ -266,40 +228,3 @@ def _errors(outputs) -> list:
 def _line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[0] if lines else "(no message)"
-
-
-def _engine() -> str:
-    """Name of the papermill engine that reports cells and watches the kernel."""
-    from papermill.engines import Engine, papermill_engines
-
-    from bsrnn.experiments.kernel import WatchedClient
-
-    class CourseEngine(Engine):
-        @classmethod
-        def execute_managed_notebook(
-            cls, nb_man, kernel_name, attempt, start_timeout, execution_timeout, **options
-        ):
-            attempt.notebook, attempt.index = nb_man.nb, -1
-            start = nb_man.cell_start
-            attempt.watch.lesson(attempt.path.stem, len(nb_man.nb.cells))
-
-            def cell_start(cell, cell_index=None, **more):
-                attempt.index = cell_index
-                attempt.watch.cell(cell_index)
-                return start(cell, cell_index, **more)
-
-            nb_man.cell_start = cell_start
-            WatchedClient(
-                nb_man,
-                kernel_name=kernel_name,
-                startup_timeout=start_timeout,
-                timeout=execution_timeout,
-                iopub_timeout=execution_timeout,  # outputs may come late, on a busy machine
-                log=logging.getLogger("papermill"),
-                extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks are not the lesson's
-            ).execute()
-
-    papermill_engines.register("bsrnn", CourseEngine)
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a line of noise per kernel
-    os.environ.setdefault("BSRNN_PREDICTIONS", os.devnull)  # nobody's answers are stored
-    return "bsrnn"

@@ -5,22 +5,22 @@ What is finished is not run again; what fails is named and stops nothing else.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
-import queue
 import shutil
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bsrnn.common import UsageError, choose, write_text
-from bsrnn.experiments import notebooks, runner, words
 from bsrnn.experiments import plan as plans
-from bsrnn.experiments.plan import Sweep, alone, cell_folder, code_hash, find, register
+from bsrnn.experiments import runner, words
+from bsrnn.experiments.plan import Sweep, cell_folder
 from bsrnn.experiments.schema import CARD, read_card
 from bsrnn.experiments.worker import Children, spawn, unfinished
-from bsrnn.settings import typed
 
 WAIT_S = 10  # for the answer of a scheduler
 PLACES = ("dataset", "device")  # parameters that another machine may have otherwise
@@ -28,14 +28,13 @@ PLACES = ("dataset", "device")  # parameters that another machine may have other
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one cell: state "kept" (finished before), "took" (a card made elsewhere),
-    "ran" or "failed"; `note` says why it ran twice, if it did."""
+    """What became of one cell."""
 
     parameters: dict
-    state: str
+    state: str  # "kept" (finished before), "took" (a card made elsewhere), "ran" or "failed"
     seconds: float = 0.0
     error: str = ""
-    note: str = ""
+    note: str = ""  # why it ran twice, if it did
 
     def line(self, names) -> str:
         """One line that shows the parameters `names`."""
@@ -61,17 +60,15 @@ def run(
     adopt: folder with cards made elsewhere, by papermill or on another machine: those of cells of
       this plan are taken, whatever their dataset's path and device.
 
-    Raises:
-        UsageError: before anything runs: a misspelt parameter, a wrong type or value, a changed
-            plan, no scheduler, another sweep that is running in `out`. DataError where it cannot
-            be written.
+    UsageError before anything runs: a misspelt parameter, a wrong type or value, a changed plan, no
+    scheduler, another sweep that is running in `out`, a folder that cannot be written.
     """
     gpus = _gpus()
     workers = workers or len(gpus) or os.cpu_count()
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise UsageError(f"{name} is {value}: give at least 1")
-    plan = checked(plan)
+    plan = plans.checked(plan)
     cells, foreign = plan.cells(), _foreign(adopt) if adopt else []
     jobs = _jobs(plan, out, threads, timeout_s)
     outcomes = {}
@@ -81,8 +78,8 @@ def run(
         if watch is not None:
             watch(outcomes[number])
 
-    with _client(scheduler) if scheduler else contextlib.nullcontext() as client, alone(out):
-        register(plan, out)
+    with _client(scheduler) if scheduler else contextlib.nullcontext() as client, plans.alone(out):
+        plans.register(plan, out)
         left = {}
         for number, job in enumerate(jobs):
             if not _lacks(job):
@@ -107,11 +104,12 @@ def _lacks(job: dict) -> str:
 
 def _jobs(plan: Sweep, out, threads: int, timeout_s=None) -> list[dict]:
     """What `spawn` is given for each cell of a checked plan."""
-    path = find(plan.notebook)
+    path = plans.find(plan.notebook)
+    code = plans.code_hash(path)
     return [
         {
             "notebook": str(path) if str(plan.notebook).endswith(".ipynb") else plan.notebook,
-            "code_hash": code_hash(path),
+            "code_hash": code,
             "parameters": runner.resolve([path], cell)[path],
             "folder": str(cell_folder(plan, out, cell)),
             "threads": threads,
@@ -132,42 +130,9 @@ def run_cell(out, number: int, threads: int = 1) -> Outcome:
     return Outcome(cell, "failed" if error else "ran", seconds, error, note)
 
 
-def checked(plan: Sweep) -> Sweep:
-    """The plan with every value of the type that the notebook says.
-
-    Raises:
-        UsageError: a name, type or value that it does not take, in any cell.
-    """
-    path = find(plan.notebook)
-    try:
-        defaults = notebooks.parameters(notebooks.read(path))
-    except (ValueError, SyntaxError) as error:
-        raise UsageError(f"{path.name} cannot run in a sweep: {error}") from None
-    exact: dict[tuple, object] = {}  # (setting, its text) -> its typed value
-    for cell in plan.cells():
-        given = runner.resolve([path], cell)[path]
-        for name, value in words.checked(defaults | given).items():
-            if name in cell:
-                exact[name, repr(cell[name])] = value
-
-    def kept(name, value):
-        if words.is_setting(name):
-            return exact[name, repr(value)]
-        return typed(name, value, defaults[name])
-
-    grid = {name: [kept(name, value) for value in values] for name, values in plan.grid.items()}
-    fixed = {name: kept(name, value) for name, value in plan.fixed.items()}
-    baseline = {name: kept(name, value) for name, value in plan.baseline.items()}
-    return dataclasses.replace(plan, grid=grid, fixed=fixed, baseline=baseline)
-
-
-def extend(out, grid: dict) -> Sweep:
-    """Add values to axes of the plan registered in `out`; see `plan.extend`."""
-    known, _ = plans.read_plan(out)
-    for name in grid:
-        choose(name, known.grid, "axis of the plan")
-    new = dataclasses.replace(known, grid=known.grid | grid, baseline={})
-    return plans.extend(out, {name: checked(new).grid[name] for name in grid})
+def _elsewhere(parameters: dict) -> dict:
+    """Those that mean the same on another machine."""
+    return {name: value for name, value in parameters.items() if name not in PLACES}
 
 
 def _foreign(folder) -> list[dict]:
@@ -178,7 +143,7 @@ def _foreign(folder) -> list[dict]:
     for path in sorted(Path(folder).rglob(CARD)):
         with contextlib.suppress(UsageError):
             card = read_card(path)
-            kept = {n: v for n, v in card["parameters"].items() if n not in PLACES}
+            kept = _elsewhere(card["parameters"])
             exact = words.folded(kept | words.checked(kept))
             cards.append(card | {"adopted": str(path), "parameters": exact})
     return cards
@@ -186,13 +151,12 @@ def _foreign(folder) -> list[dict]:
 
 def _adopted(cards: list[dict], job: dict) -> bool:
     """Whether one of `cards` is of this cell; it is then copied into the cell's folder."""
-    wanted = {n: v for n, v in job["parameters"].items() if n not in PLACES}
-    for card in cards:
-        if wanted.items() <= card["parameters"].items():
-            whole = card | {"parameters": card["parameters"] | job["parameters"]}
-            write_text(Path(job["folder"]) / CARD, json.dumps(whole, indent=1) + "\n")
-            return True
-    return False
+    wanted = _elsewhere(job["parameters"]).items()
+    card = next((card for card in cards if wanted <= card["parameters"].items()), None)
+    if card:
+        whole = card | {"parameters": card["parameters"] | job["parameters"]}
+        write_text(Path(job["folder"]) / CARD, json.dumps(whole, indent=1) + "\n")
+    return card is not None
 
 
 def _timed(job, children=None):
@@ -214,18 +178,16 @@ def _gpus() -> list[str]:
 def _here(jobs: dict, workers: int, gpus=()):
     """(number, seconds, error, note) of each job as it ends, one at a time on a GPU. Leaving early
     ends all that run."""
-    children, pool = Children(), ThreadPoolExecutor(max(1, min(workers, len(jobs))))
-    free: queue.SimpleQueue = queue.SimpleQueue()
-    for worker in range(workers):  # more workers than GPUs share them
-        free.put(gpus[worker % len(gpus)] if gpus else None)
+    children, mine = Children(), threading.local()
+    numbers = itertools.cycle(gpus or [None])  # more workers than GPUs share them
+
+    def begin():
+        mine.gpu = next(numbers)
 
     def work(job):
-        gpu = free.get()
-        try:
-            return _timed(job | {"gpu": gpu}, children)
-        finally:
-            free.put(gpu)
+        return _timed(job | {"gpu": mine.gpu}, children)
 
+    pool = ThreadPoolExecutor(workers, initializer=begin)
     try:
         futures = {pool.submit(work, job): number for number, job in jobs.items()}
         for future in as_completed(futures):

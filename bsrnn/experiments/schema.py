@@ -13,18 +13,17 @@
     made        object    `made`: commit, host, versions [{}]
 
 What stands in brackets is taken where a card says nothing; other fields are kept and not read.
-`course.write_card` writes one. Lesson 13.
+`course.write_card` writes one (lesson 13).
 """
 
-import json
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from bsrnn.common import ROOT, DataError
 from bsrnn.evaluation.metrics import DEFINITIONS
+from bsrnn.settings import read_json
 
 CARD = "results.json"
 ROW = {"metric": "usdr", "system": "model", "stem": "all", "song": "all songs", "subset": "test"}
@@ -32,17 +31,8 @@ OBJECTS = ("parameters", "protocol", "protocols", "cost", "made")
 
 
 def read_card(path) -> dict:
-    """The card at `path` with all fields above.
-
-    Raises:
-        DataError: there is none, or what is wrong in it.
-    """
-    try:
-        card = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run the sweep again") from None
+    """The card at `path` with all fields above; DataError says what is wrong in it."""
+    card = read_json(path)
     wrong = _fault(card)
     if wrong:
         raise DataError(f"{path} is no card: {wrong} (bsrnn.experiments.schema lists the fields)")
@@ -52,10 +42,8 @@ def read_card(path) -> dict:
 
 def _fault(card) -> str:
     """What is wrong with a card; "" if nothing is."""
-    if not isinstance(card, dict) or not isinstance(card.get("parameters"), dict):
-        return "parameters is no object"
     for name in OBJECTS:
-        if not isinstance(card.get(name, {}), dict):
+        if not isinstance(card.get(name, None if name == "parameters" else {}), dict):
             return f"{name} is no object"
     rows = card.get("metrics")
     if not isinstance(rows, list) or not rows:

@@ -1,14 +1,14 @@
-"""The words of an experiment: values, ranges and settings, the same in `train`, `sweep`, lessons
-and papermill, and checked before anything runs.
+"""The words of an experiment, the same in `train`, `sweep`, lessons and papermill (lesson 13).
 
     -p model.features 64,128          any setting of ModelConfig, also model.block.hidden, model.tac
     -p train.lr 1e-3,3e-4             of TrainConfig
     -p data.recipe paper,few-songs    how examples are mixed; data.gain_low and so on of a Recipe
     -p seed 0..4                      whole numbers, both ends belong to it
     -p train.lr "1e-4..1e-2 log 5"    five values of equal ratios; without `log`: equal steps
+    -p stems "vocals,bass;drums"      two values, one of which holds a comma; "vocals,bass;" is one
 
 A notebook takes them in one parameter, `settings: str = ""`, in the form that papermill also
-passes: `-p settings "model.features=64 train.lr=1e-3"`. Lesson 13.
+passes: `-p settings "model.features=64 train.lr=1e-3"`.
 """
 
 import json
@@ -31,12 +31,13 @@ _RANGE = re.compile(r"([-+.\deE]+)\.\.([-+.\deE]+)(?: +(log))?(?: +(\d+))?")
 def values(text: str) -> list:
     """The values that a text of the command line names: one, several, or a range.
 
-    >>> values("v7,tet24"), values("0..3"), values("1e-4..1e-2 log 3")
-    (['v7', 'tet24'], [0, 1, 2, 3], [0.0001, 0.001, 0.01])
+    >>> values("v7,tet24"), values("0..3"), values("1e-4..1e-2 log 3"), values("bass,drums;")
+    (['v7', 'tet24'], [0, 1, 2, 3], [0.0001, 0.001, 0.01], ['bass,drums'])
     """
     match = _RANGE.fullmatch(text.strip())
     if not match:
-        return [part.strip() for part in text.split(",")]
+        parts = text.strip().removesuffix(";").split(";" if ";" in text else ",")
+        return [part.strip() for part in parts]
     low, high, log, count = match.groups()
     try:
         if not count and not log:
@@ -80,19 +81,14 @@ def unfolded(text: str) -> dict:
 
 def settle(model, train, given: dict):
     """(ModelConfig, TrainConfig) with other settings, named as above; a name without a word in
-    front is looked for in both.
-
-    Raises:
-        UsageError: an unknown name, a wrong type, a value that a configuration refuses.
-    """
+    front is looked for in both. UsageError for an unknown name, a wrong type or value."""
     mine = {word: {} for word in WORDS}
     for name, value in given.items():
         word, _, rest = name.partition(".")
-        homes = {"model": model, "train": train}
         if is_setting(name):
             mine[word][rest] = value
             continue
-        homes = [word for word, config in homes.items() if locate(config, name)]
+        homes = [word for word, at in (("model", model), ("train", train)) if locate(at, name)]
         for word in homes or configured([model, train], {name: value}):
             mine[word][name] = value
     if "recipe" in mine["data"]:
@@ -105,10 +101,8 @@ def settle(model, train, given: dict):
 
 
 def configs(model="tiny", train="smoke", settings="", **named):
-    """(ModelConfig, TrainConfig) of a notebook's parameters.
-
-    model, train: names of presets. settings: the text of that parameter, which comes last.
-    named: single settings, such as scheme, stems (names), seed.
+    """(ModelConfig, TrainConfig) of a notebook's parameters. model, train: names of presets.
+    settings: the text of that parameter, which comes last. named: such as scheme, stems, seed.
 
     >>> configs("tiny", settings="train.lr=1e-2 model.features=8")[1].lr
     0.01

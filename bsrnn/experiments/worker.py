@@ -1,9 +1,7 @@
 """One cell of a sweep in its own process: it may crash, be killed or hang without harm to others.
 
-`spawn(job)` is the parent's end, here or on a machine of a cluster; the other is
-`python -m bsrnn.experiments.worker`.
-The process reads its job from its input and ends when that closes, so nothing goes on
-after its parent was killed; a Jupyter kernel ends when its parent does.
+`spawn(job)` is the parent's end, here or on a machine of a cluster. The process reads its job from
+its input and ends when that closes: nothing goes on after its parent was killed.
 """
 
 import contextlib
@@ -15,7 +13,8 @@ import threading
 from pathlib import Path
 
 from bsrnn.common import PACKAGE, DataError, write_text
-from bsrnn.experiments import notebooks
+from bsrnn.experiments import notebooks, runner
+from bsrnn.experiments.plan import MACHINERY, alone, code_hash, find
 from bsrnn.experiments.schema import CARD, read_card
 
 NOTEBOOK = "executed.ipynb"
@@ -29,30 +28,28 @@ class Children:
     def __init__(self):
         self._lock, self._running, self._closed = threading.Lock(), set(), False
 
-    def start(self, *command, **options):
-        """A new process, or None once `end` was called."""
+    @contextlib.contextmanager
+    def start(self, command, **options):
+        """A new process, waited for at the end; None once `end` was called."""
         with self._lock:
-            if self._closed:
-                return None
-            child = subprocess.Popen(*command, **options)
+            child = None if self._closed else subprocess.Popen(command, **options)
             self._running.add(child)
-            return child
-
-    def forget(self, child) -> None:
-        with self._lock:
+        try:
+            with contextlib.suppress(BrokenPipeError), child or contextlib.nullcontext():
+                yield child
+        finally:
             self._running.discard(child)
 
     def end(self) -> None:
         """End all and start no more."""
         with self._lock:
-            self._closed, running = True, list(self._running)
+            self._closed, running = True, self._running - {None}
         for child in running:
             child.terminate()  # nbclient shuts its kernel down first
         for child in running:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+            child.kill()
 
 
 def unfinished(folder, parameters: dict) -> str:
@@ -73,54 +70,41 @@ def spawn(job: dict, children: Children | None = None) -> tuple[str, str]:
 
     job: notebook (name or path), code_hash, parameters, folder, threads, timeout_s; gpu, or None.
     """
-    children = children or Children()
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, str(job["threads"]))
     if job.get("gpu") is not None:
         env["CUDA_VISIBLE_DEVICES"] = job["gpu"]
-    child = children.start(
+    answer = ""
+    with (children or Children()).start(
         [sys.executable, "-P", "-m", "bsrnn.experiments.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=env, start_new_session=True,  # Ctrl-C of a terminal goes to the sweep alone
-    )  # fmt: skip
-    if child is None:
-        return "not begun", ""
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(json.dumps(job) + "\n")
-            child.stdin.flush()
+    ) as child:  # fmt: skip
+        if child is None:
+            return "not begun", ""
+        child.stdin.write(json.dumps(job) + "\n")
+        child.stdin.flush()
         answer = child.stdout.readline()
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.close()
-        child.stdout.close()
-        code = child.wait()
-        children.forget(child)
-    if not answer.endswith("\n"):
-        end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"its process ended early ({end}): was there memory enough?", ""
-    answer = json.loads(answer)
-    return answer["error"], answer["note"]
+    if answer.endswith("\n"):
+        return tuple(json.loads(answer))
+    code = child.returncode
+    end = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"its process ended early ({end}): was there memory enough?", ""
 
 
 def perform(job: dict) -> tuple[str, str]:
     """What the process does: execute the notebook, keep it beside the card; see `spawn`."""
-    from bsrnn.experiments import runner
-    from bsrnn.experiments.notebooks import nbformat
-    from bsrnn.experiments.plan import MACHINERY, alone, code_hash, find
-
     path, folder = find(job["notebook"]), Path(job["folder"])
     if code_hash(path) != job["code_hash"]:
         error = f"{path} is another version than the sweep's: update the checkout of this machine"
         return error, ""
-    own = dict(zip(MACHINERY, (str(folder), True), strict=True))
-    known = notebooks.parameters(notebooks.read(path))
-    given = job["parameters"] | {name: value for name, value in own.items() if name in known}
+    known, own = notebooks.parameters(notebooks.read(path)), (str(folder), True)
+    given = job["parameters"] | {n: v for n, v in zip(MACHINERY, own, strict=True) if n in known}
     with alone(folder):  # one of a killed sweep may still be at work on another machine
         (folder / CARD).unlink(missing_ok=True)  # of other parameters, else this would not run
         notebook, error = runner.execute(path, given, job["timeout_s"])
         if notebook is not None:
-            write_text(folder / NOTEBOOK, nbformat.writes(notebook) + "\n")
+            write_text(folder / NOTEBOOK, notebooks.nbformat.writes(notebook) + "\n")
         error = error or unfinished(folder, job["parameters"])
         if error:
             (folder / CARD).unlink(missing_ok=True)  # what failed must not look finished
@@ -133,14 +117,14 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Read a job, answer with {"error": ..., "note": ...}."""
+    """Read a job, answer with [error, note]."""
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        error, note = perform(job)
+        answer = perform(job)
     except Exception as failure:
-        error, note = " ".join(f"{type(failure).__name__}: {failure}".split()), ""
-    print(json.dumps({"error": error, "note": note}), flush=True)
+        answer = " ".join(f"{type(failure).__name__}: {failure}".split()), ""
+    print(json.dumps(answer), flush=True)
     os._exit(0)  # the thread that waits for the parent would hold the interpreter back
 
 

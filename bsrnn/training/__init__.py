@@ -2,22 +2,16 @@
 
     result = fit(model_config, presets()["smoke"], bsrnn.data.open("toy"), "runs/first")
 
-The run folder holds
-    last.safetensors, best.safetensors   the separator, readable by `bsrnn.load`
-    state.pt                             everything a resume needs: weights, optimiser, step, log
-    history.csv, card.json               the log and what the run was
-and belongs to one run: another needs `resume` or `overwrite`.
+The run folder holds the separator (last.safetensors, best.safetensors: `bsrnn.load`), all that a
+resume needs (state.pt), the log (history.csv) and what the run was (card.json).
 
-Conventions
-    A *step* is one optimiser update on one batch. Batch (`bsrnn.data.mixing.RandomMixer`) and
-    learning rate (`TrainConfig.lr_at`) are functions of seed and step. So four steps equal two
-    steps, a kill and two more, bit for bit on the CPU with the same number of threads. The batch is
-    the same however many passes (`accumulate`) and processes (`devices`) share it.
-    Validation separates the *whole* validation songs through `bsrnn.separation.separate` and takes
-    the median uSDR over songs per stem, then the mean over stems. The test subset is never read.
+A *step* is one optimiser update on one batch. Batch (`bsrnn.data.mixing.RandomMixer`) and learning
+rate (`TrainConfig.lr_at`) are functions of seed and step: so four steps equal two steps, a kill and
+two more, bit for bit on the CPU with the same number of threads. The batch is the same however many
+passes (`accumulate`) and processes (`devices`) share it. Validation takes the median uSDR over
+whole songs per stem, then the mean over stems. The test subset is never read.
 
-References
-    Luo & Yu 2022 (arXiv 2209.15174), section IV-B: Adam, 1e-3, x0.98 every two epochs, clip at 5.
+Luo & Yu 2022 (arXiv 2209.15174), section IV-B: Adam, 1e-3, x0.98 every two epochs, clip at 5.
 """
 
 from bsrnn.training.check import overfit

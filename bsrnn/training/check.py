@@ -1,8 +1,7 @@
 """Overfit one batch: the check before any long job (lesson 07).
 
-A network that cannot learn two excerpts by heart will not learn music. One target that silently
-learns nothing is the field's most common training bug: a head without a gradient, stems in another
-order, a loss that averages it away. So every stem is judged on its own.
+One target that silently learns nothing is the field's most common training bug: a head without a
+gradient, stems in another order, a loss that averages it away. So every stem is judged on its own.
 """
 
 import copy
@@ -53,11 +52,8 @@ class Overfit:
 
 
 def overfit(model_config, train_config, dataset, device="auto") -> Overfit:
-    """Train a new separator on two examples and say how well each stem is learnt.
-
-    Up to 200 updates; it stops as soon as every stem has 3 dB uSDR.
-    `fit(..., check=True)` does this before it starts.
-    """
+    """Train a new separator on two examples for up to 200 updates, until every stem has 3 dB uSDR;
+    `fit(..., check=True)` does this before it starts."""
     torch.manual_seed(train_config.seed)
     separator = models.build(model_config)
     mixer = mixer_for(model_config, train_config, dataset.subset("train"))
@@ -66,7 +62,7 @@ def overfit(model_config, train_config, dataset, device="auto") -> Overfit:
 
 def overfit_separator(separator, config, mixer, device="cpu") -> Overfit:
     """`overfit` for a copy of this separator; the generator of random numbers is left as it was."""
-    with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
+    with machine.forked(device):
         copied = copy.deepcopy(separator).to(device).train()
         return _learn(copied, config, *_heard_batch(mixer, device))
 
@@ -94,8 +90,9 @@ def _learn(separator, config, mixture, targets) -> Overfit:
     before = {}
     for step in range(1, STEPS + 1):
         waveforms, spectra = separator.estimate(mixture)
+        usdr_db = metrics.usdr(*map(_by_stem, (targets, waveforms)))  # (S,)
+        after = dict(zip(separator.stems, usdr_db.tolist(), strict=True))
         loss = losses.loss(config.loss, waveforms, spectra, targets, separator.config.stft)
-        after = _scores(separator.stems, targets, waveforms)
         before = before or after
         if step > 1 and all(value >= WANTED_DB for value in after.values()):
             break
@@ -109,11 +106,6 @@ def _learn(separator, config, mixture, targets) -> Overfit:
     return Overfit(step, before, after)
 
 
-def _scores(stems, targets, waveforms) -> dict[str, float]:
-    """uSDR of each stem over the whole batch, (B, S, C, L)."""
-    wholes = [x.detach().cpu().transpose(0, 1).flatten(1, 2).numpy() for x in (targets, waveforms)]
-    pairs = zip(*wholes, strict=True)  # S x (B C, L)
-    return {
-        stem: float(metrics.usdr(target, waveform))
-        for stem, (target, waveform) in zip(stems, pairs, strict=True)
-    }
+def _by_stem(waveforms):
+    """(B, S, C, L) -> (S, B C, L), for numpy."""
+    return waveforms.detach().cpu().transpose(0, 1).flatten(1, 2).numpy()

@@ -29,20 +29,13 @@ def mixer_for(model, config, train) -> mixing.RandomMixer:
     )
 
 
-def share(step: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> range:
-    """The examples of a process, in order: every `world`-th of each batch from `step` on.
-
-    >>> list(share(step=1, steps=3, batch=4, rank=1, world=2))
-    [5, 7, 9, 11]
-    """
-    return range(step * batch + rank, steps * batch, world)
-
-
 @contextlib.contextmanager
 def batches(run, fabric):
-    """An iterator over what this process learns from, a pass at a time; its workers end with it."""
+    """An iterator over what this process learns from, a pass at a time: of each batch every
+    `world`-th example. Its workers end with it."""
     config, world = run.config, fabric.world_size
-    indices = share(run.step, config.steps, config.batch, fabric.global_rank, world)
+    first, end = run.step * config.batch, config.steps * config.batch
+    indices = range(first + fabric.global_rank, end, world)
     loader = torch.utils.data.DataLoader(
         torch.utils.data.Subset(run.mixer, indices),
         batch_size=config.batch // (world * config.accumulate),
@@ -50,9 +43,8 @@ def batches(run, fabric):
         generator=torch.Generator(),  # so that the loader draws nothing from the global one
         pin_memory=fabric.device.type != "cpu",
     )
-    prepared = map(fabric.to_device, loader)
     try:
-        yield prepared
+        yield map(fabric.to_device, loader)
     except (UsageError, RuntimeError, OSError, EOFError) as error:
         raise _of_a_worker(error) from error
 

@@ -1,11 +1,12 @@
 """The folder of a run: for this run alone, files whole or not at all (lesson 07).
 
-All files of a checkpoint are written beside and reach the disk first; then they take their places,
-the state last. So a kill at any moment leaves the old state or the new one, and what another run
-left in the folder stays until the first state of this one is whole.
+All files of a checkpoint reach the disk first; then they take their places, the state last. So a
+kill at any moment leaves the old state or the new one, and what another run left stays until the
+first state of this one is whole.
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -22,11 +23,12 @@ ORPHANS_S = 6  # workers of a process that was killed hold its lock until they n
 FILES = (BEST, LAST, "history.csv", "card.json", "bad_batch.pt", STATE)
 
 
+@dataclasses.dataclass
 class RunFolder:
-    """Where a run writes. `replaces`: what is there belongs to another run, not yet removed."""
+    """Where a run writes."""
 
-    def __init__(self, path: Path, replaces: bool = False):
-        self.path, self.replaces = path, replaces
+    path: Path
+    replaces: bool = False  # what is there belongs to another run and is not yet removed
 
     def write(self, writers: dict) -> None:
         """Call writers, file name -> function of a path; then put all files in their places."""
@@ -64,25 +66,20 @@ class RunFolder:
 @contextlib.contextmanager
 def claim(path, resume: bool = False, overwrite: bool = False, first: bool = True):
     """A RunFolder that no other training writes to meanwhile; nothing in it is removed yet.
-
-    `first` is False for the further processes of the same run: they do not look.
-    """
+    `first` is False for the further processes of the same run: they do not look."""
     path = writable(path, "another out_dir")
     if not first:
         yield RunFolder(path)
         return
-    lock = filelock.FileLock(path / ".lock")
     try:
-        lock.acquire(timeout=ORPHANS_S)
+        lock = filelock.FileLock(path / ".lock").acquire(timeout=ORPHANS_S)
     except filelock.Timeout:
         raise UsageError(f"another training writes to {path}: choose another out_dir") from None
-    try:
+    with lock:
         for stale in path.glob(".new-*"):  # of a process that was killed
             shutil.rmtree(stale, ignore_errors=True)
         _require_consent(path, resume, overwrite)
         yield RunFolder(path, replaces=not resume)
-    finally:
-        lock.release()
 
 
 def _require_consent(path: Path, resume: bool, overwrite: bool) -> None:

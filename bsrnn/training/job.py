@@ -7,7 +7,7 @@ import pandas
 import torch
 
 from bsrnn import models
-from bsrnn.common import UsageError, optional
+from bsrnn.common import UsageError
 from bsrnn.evaluation import ladder
 from bsrnn.training import check as checks
 from bsrnn.training import machine
@@ -84,10 +84,13 @@ def fit(
         separator, origin = _build(model_config, initial, freeze)
         run = _run(folder, separator, train_config, dataset, valid, unlabelled, origin)
         run.frozen = tuple(freeze)
-        _begin(run, resume)
+        if resume and (folder.path / STATE).exists():
+            run.restore()
+        elif hasattr(separator, "prepare"):  # statistics of the input
+            separator.prepare(run.mixer)
         _check(run, check, place.torch_device)
         if not run.finished():
-            loop.train(run, place, progress, _loggers(folder.path, tensorboard))
+            loop.train(run, place, progress, tensorboard)
     best_path = folder.path / BEST
     return FitResult(models.load(best_path), run.frame(), best_path, run.card(), run.seconds)
 
@@ -97,26 +100,15 @@ def _run(folder, separator, config: TrainConfig, dataset, valid, unlabelled, ori
     if valid is None:
         valid = [song for song in dataset.songs if song.subset == "valid"]
     train = dataset.subset("train")
-    mixer = mixer_for(separator.config, config, train)
     if config.gradient_checkpointing:
         recompute_blocks(separator)
-    if unlabelled is not None:
-        _require_teacher(origin, valid, config)
-        mixer = HalfLabelled(mixer, unlabelled)
-    run = Run(folder, separator, config, mixer, valid)
+    run = Run(folder, separator, config, mixer_for(separator.config, config, train), valid)
     run.facts = {"rung": train.rung, "split_hash": train.split_hash, "initial": origin}
     run.gains = ladder.learnt_gains(train) if machine.rank() == 0 else {}
-    run.teacher = Teacher(separator) if unlabelled is not None else None
+    if unlabelled is not None:
+        _require_teacher(origin, valid, config)
+        run.mixer, run.teacher = HalfLabelled(run.mixer, unlabelled), Teacher(separator)
     return run
-
-
-def _begin(run: Run, resume: bool) -> None:
-    """From the state in the folder, or with what a network asks for before its first step."""
-    if resume and (run.folder.path / STATE).exists():
-        run.folder.replaces = False
-        run.restore()
-    elif hasattr(run.separator, "prepare"):  # statistics of the input
-        run.separator.prepare(run.mixer)
 
 
 def _check(run: Run, wanted: bool | None, device: str) -> None:
@@ -128,9 +120,8 @@ def _check(run: Run, wanted: bool | None, device: str) -> None:
 
 def _require_elsewhere(initial, out_dir) -> None:
     """The file to start from must not be a file that the run replaces."""
-    if not isinstance(initial, (str, pathlib.Path)):
-        return
-    path = pathlib.Path(initial).expanduser().resolve()
+    named = isinstance(initial, (str, pathlib.Path))
+    path = pathlib.Path(initial).expanduser().resolve() if named else pathlib.Path()
     if path.parent == pathlib.Path(out_dir).resolve() and path.name in FILES:
         raise UsageError(f"initial {path} would be replaced by this run: choose another out_dir")
 
@@ -143,15 +134,6 @@ def _require_teacher(origin, valid, config: TrainConfig) -> None:
         raise UsageError(
             "no validation songs to tell student from teacher by: give valid= and a monitor of them"
         )
-
-
-def _loggers(folder: pathlib.Path, tensorboard: bool) -> list:
-    if not tensorboard:
-        return []
-    optional("tensorboard")
-    from lightning.fabric.loggers import TensorBoardLogger
-
-    return [TensorBoardLogger(folder, name="tensorboard", version="")]
 
 
 def _build(model_config, initial, freeze):

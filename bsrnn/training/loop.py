@@ -4,7 +4,6 @@ A process or many run the same code: each takes its share of every batch, gradie
 and what decides the course (loss, clock, interruption) is agreed on after each update.
 """
 
-import contextlib
 import datetime
 import logging
 import sys
@@ -17,7 +16,7 @@ from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import DDPStrategy
 
 from bsrnn import losses, threads
-from bsrnn.common import stopping_signals
+from bsrnn.common import optional, stopping_signals
 from bsrnn.training.examples import batches
 
 _HALF = {"bf16": "bf16-mixed", "16": "16-mixed"}
@@ -26,7 +25,7 @@ _WAIT = datetime.timedelta(hours=12)  # for the others: they may validate, or li
 
 
 class Learner(torch.nn.Module):
-    """A separator and its loss in a single module: mixtures and targets in, a number out."""
+    """A separator and its loss in a single module."""
 
     def __init__(self, separator, loss: str):
         super().__init__()
@@ -38,15 +37,16 @@ class Learner(torch.nn.Module):
         return losses.loss(self.loss, waveforms, spectra, targets, self.separator.config.stft)
 
 
-def train(run, machine, progress: bool, loggers=()) -> None:
+def train(run, machine, progress: bool, tensorboard: bool) -> None:
     """Updates from `run.step` to the end, to the budget, or to an interruption (state saved)."""
     config = run.config
-    fabric = _fabric(machine, config.precision, loggers)
+    fabric = _fabric(machine, config.precision, _loggers(run.folder.path) if tensorboard else ())
     fabric.launch()  # the further processes begin here, with the same command
     learner, optimizer = _set_up(run, fabric)
+    off = None if progress and fabric.is_global_zero else True  # None: where no terminal watches
 
     with (
-        _Progress(run, progress and fabric.is_global_zero) as shown,
+        tqdm.tqdm(total=config.steps, initial=run.step, desc="train", disable=off) as bar,
         stopping_signals(run.interrupt),
         batches(run, fabric) as examples,
         threads.suited(run.separator),
@@ -83,9 +83,11 @@ def train(run, machine, progress: bool, loggers=()) -> None:
             run.interrupted = interrupted > 0
             run.count(mean_loss)
 
-            shown.bar.update()
+            bar.update()
             if run.finished() or run.step % config.checkpoint_every == 0:
-                shown.checkpoint(run.checkpoint())
+                row = run.checkpoint()
+                if off is None:
+                    _tell(row, config.steps, bar)
             elif run.interrupted:
                 run.save()
     if run.interrupted:
@@ -139,26 +141,17 @@ def _fabric(machine, precision: str, loggers) -> lightning.Fabric:
     )
 
 
-class _Progress(contextlib.AbstractContextManager):
-    """A bar on a terminal, a line per checkpoint elsewhere."""
+def _loggers(folder) -> list:
+    optional("tensorboard")
+    from lightning.fabric.loggers import TensorBoardLogger
 
-    def __init__(self, run, wanted: bool):
-        terminal = sys.stderr.isatty()
-        self.steps, self.lines = run.config.steps, wanted and not terminal
-        self.bar = tqdm.tqdm(
-            total=self.steps,
-            initial=run.step,
-            desc="train",
-            unit="step",
-            disable=not (wanted and terminal),
-        )
+    return [TensorBoardLogger(folder, name="tensorboard", version="")]
 
-    def __exit__(self, *_):
-        self.bar.close()
 
-    def checkpoint(self, row: dict) -> None:
-        shown = {name: f"{row[name]:.4g}" for name in ("loss", "valid_usdr") if name in row}
-        self.bar.set_postfix(shown)
-        if self.lines:
-            text = ", ".join(f"{name} {value}" for name, value in shown.items())
-            tqdm.tqdm.write(f"step {row['step']}/{self.steps}: {text}", file=sys.stderr)
+def _tell(row: dict, steps: int, bar) -> None:
+    """What a checkpoint measured: at the bar of a terminal, else in a line."""
+    words = {name: f"{row[name]:.4g}" for name in ("loss", "valid_usdr") if name in row}
+    bar.set_postfix(words)
+    if bar.disable:
+        text = ", ".join(f"{name} {value}" for name, value in words.items())
+        tqdm.tqdm.write(f"step {row['step']}/{steps}: {text}", file=sys.stderr)

@@ -1,26 +1,21 @@
-"""Training losses on waveforms and complex spectrograms.
+"""Training losses on waveforms and complex spectrograms (lessons 06 and 07).
 
-Conventions
-    Every loss compares an `Estimate` (waveforms (B, S, C, L), spectra (B, S, C, F, T)) with target
-    waveforms (B, S, C, L) and returns one number, lower is better. The spectra are the estimated
-    ones themselves, not the STFT of the estimated waveforms: what the masks did is judged before
-    the inverse transform makes it consistent. (Losses at several resolutions must transform the
-    waveforms.) All are finite, with finite gradients, for silent targets and silent estimates.
-    A loss is a distance, taken in one or more domains and added up: `_LOSSES` is the whole list.
-    "Mean" losses average over stems, losses in decibels add up stems, as their authors do.
+A loss compares an `Estimate` (waveforms (B, S, C, L), spectra (B, S, C, F, T)) with target
+waveforms and is one number, lower is better, finite with finite gradients for silence.
+The spectra are the estimated ones, before the inverse transform makes them consistent. A loss is a
+distance, taken in one or more domains and added up (`_LOSSES` is the whole list): "mean" losses
+average over stems, losses in decibels add up stems, as their authors do.
 
-References
-    Luo and Yu 2022, arXiv 2209.15174, eq. 4 (l1_both); Watcharasupat et al. 2024, arXiv 2309.02539,
-    section III-E (l1_snr); Watcharasupat and Lerch 2025, arXiv 2501.16171 (level matching); Lu et
-    al. 2023, arXiv 2309.02612 (l1_multi); Le Roux et al. 2019, arXiv 1811.02508 (neg_si_sdr).
-    Values equal kwatcharasupat/bandit, bandit-v2, query-bandit and crlandsc/torch-l1-snr 0.0.4.
-    Lesson 06; used in lesson 07.
+Luo and Yu 2022, arXiv 2209.15174, eq. 4 (l1_both); Watcharasupat et al. 2309.02539, III-E (l1_snr)
+and 2501.16171 (level matching); Lu et al. 2309.02612 (l1_multi); Le Roux et al. 1811.02508
+(neg_si_sdr). Values equal kwatcharasupat/bandit, bandit-v2, query-bandit and torch-l1-snr 0.0.4.
 """
 
 import functools
 from functools import partial
 
 import torch
+from torch.nn.functional import l1_loss, mse_loss
 
 from bsrnn.audio.stft import PAPER, StftConfig, stft
 from bsrnn.common import UsageError, choose
@@ -71,15 +66,7 @@ def _magnitude(estimate, target):
     return [(estimate.spectra.abs(), target.spectra[..., :frames].abs())]
 
 
-# Distances: (estimate, target) -> scalar
-
-
-def _mean_abs(estimate, target):
-    return (estimate - target).abs().mean()
-
-
-def _mean_square(estimate, target):
-    return (estimate - target).square().mean()
+# Distances: (estimate, target) -> scalar; l1_loss and mse_loss are means
 
 
 def _per_stem(distance, estimate, target):
@@ -122,17 +109,15 @@ def _best_scale_db(estimate, target):
     return _snr_db(e, scaled, exponent=2)
 
 
-def _level_gap(estimate, target):
-    """|level of the estimate - level of the target| in dB (query-bandit)."""
-    e, s = _db(_power(estimate), SNR_EPS), _db(_power(target), SNR_EPS)  # (B, S)
-    return _add_stems((e - s).abs())
+def _level_gap(estimate, target, eps=SNR_EPS, adaptive=False):
+    """|level of the estimate - level of the target| in dB (query-bandit).
 
-
-def _adaptive_level_gap(estimate, target):
-    """The same, weighted from 0.1 to 1: most where a stem that sounds is estimated as silence
-    (arXiv 2501.16171). The weight gets no gradient."""
-    e, s = _db(_power(estimate), POWER_EPS), _db(_power(target), POWER_EPS)  # (B, S)
+    adaptive: weighted from 0.1 to 1, without a gradient, most where a stem that sounds is estimated
+    as silence (arXiv 2501.16171)."""
+    e, s = _db(_power(estimate), eps), _db(_power(target), eps)  # (B, S)
     gap = (e - s).abs()
+    if not adaptive:
+        return _add_stems(gap)
     too_soft = s > e.clamp(min=SILENT_DB)
     share = (gap / (s - SILENT_DB).clamp(min=1e-6)).clamp(0, 1)
     weight = 0.1 + 0.9 * too_soft * share
@@ -201,23 +186,23 @@ _SNR_OF_PARTS = _over(_parts, distance=_snr_db)
 _SNR_TWICE = partial(_snr_db, factor=20.0)
 _TIME_AND_LEVEL = _sum(
     _over(_time, distance=_snr_db),
-    _over(_time, distance=_adaptive_level_gap),
+    _over(_time, distance=partial(_level_gap, eps=POWER_EPS, adaptive=True)),
 )
 _BANQUET = _over(_time, _pooled, distance=_SNR_TWICE)
 
 _LOSSES = {
     # means
-    "l1": _over(_time, distance=_mean_abs),
-    "l1_spectrum": _over(_parts, distance=_mean_abs),
-    "l1_both": _over(_time, _parts, distance=_mean_abs),
-    "l1_multi": _sum(_over(_time, distance=_mean_abs), _l1_resolutions),
-    "l2": _over(_time, distance=_mean_square),
-    "l2_spectrum": _over(_parts, distance=_mean_square),
-    "l2_both": _over(_time, _parts, distance=_mean_square),
-    "l2_magnitude": _over(_magnitude, distance=_mean_square),
+    "l1": _over(_time, distance=l1_loss),
+    "l1_spectrum": _over(_parts, distance=l1_loss),
+    "l1_both": _over(_time, _parts, distance=l1_loss),
+    "l1_multi": _sum(_over(_time, distance=l1_loss), _l1_resolutions),
+    "l2": _over(_time, distance=mse_loss),
+    "l2_spectrum": _over(_parts, distance=mse_loss),
+    "l2_both": _over(_time, _parts, distance=mse_loss),
+    "l2_magnitude": _over(_magnitude, distance=mse_loss),
     # BandIt, sums of stems
-    "l1_hybrid": _over(_time, _pooled, distance=partial(_per_stem, _mean_abs)),
-    "l2_hybrid": _over(_time, _pooled, distance=partial(_per_stem, _mean_square)),
+    "l1_hybrid": _over(_time, _pooled, distance=partial(_per_stem, l1_loss)),
+    "l2_hybrid": _over(_time, _pooled, distance=partial(_per_stem, mse_loss)),
     "l1_snr": _over(_time, _pooled, distance=_snr_db),
     "l1_snr_small_eps": _over(_time, _pooled, distance=partial(_snr_db, eps=1e-6)),
     "l2_snr": _over(_time, _pooled, distance=partial(_snr_db, exponent=2)),
@@ -249,8 +234,8 @@ def get(name: str, stft_config: StftConfig = PAPER):
 
 
 def loss(name, waveforms, spectra, target, stft_config: StftConfig = PAPER) -> torch.Tensor:
-    """The loss `name` of waveforms (B, S, C, L) with spectra (B, S, C, F, T) against target
-    waveforms (B, S, C, L): a scalar. Losses on waveforms alone do not look at `spectra`.
+    """The loss `name` of waveforms (B, S, C, L) with spectra (B, S, C, F, T), which losses on
+    waveforms alone do not look at, against target waveforms (B, S, C, L): a scalar.
 
     >>> target = torch.zeros(1, 1, 2, 4096)
     >>> loss("l1", target + 0.5, None, target).item()

@@ -4,13 +4,14 @@
     torchrun --nproc-per-node 4 -m bsrnn train ...                 # as many as torchrun starts
     srun --ntasks-per-node 4 python -m bsrnn train ...             # as many as SLURM starts
 
-Processes that torchrun or SLURM has started are counted from their environment; otherwise Lightning
-starts the others by running the same command again.
+Without torchrun or SLURM Lightning starts the others by running the same command again.
 """
 
 import dataclasses
 import os
+import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -59,12 +60,8 @@ def rank() -> int:
 
 
 def find(device: str = "auto", devices="auto") -> Machine:
-    """The machine that is asked for.
-
-    device: "auto" (CUDA if present), "cpu", "cuda"; devices: a number of processes on this machine,
-    "all": one for every GPU, or "auto": what torchrun or SLURM started, else one.
-    UsageError if there is no such device or the numbers contradict.
-    """
+    """The machine asked for in the words of `fit`; UsageError if there is none or its numbers
+    contradict."""
     choose(device, ("auto", "cpu", "cuda"), "device")
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if device == "cuda" and not gpus:
@@ -91,3 +88,18 @@ def _started() -> tuple[int, int]:
         nodes = int(given.get("SLURM_NNODES", 1))
         return int(given["SLURM_NTASKS"]) // nodes, nodes
     return 0, 1
+
+
+def device_name(device) -> str:
+    """The GPU or CPU behind a torch device, in its maker's words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def forked(device):
+    """A context after which the generators of random numbers are as they were."""
+    return torch.random.fork_rng(devices=[0] if torch.device(device).type == "cuda" else [])

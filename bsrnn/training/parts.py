@@ -10,10 +10,10 @@ PARTS = ("split", "sequence", "masks")
 def transfer(separator, base, freeze: tuple[str, ...] = ()) -> dict:
     """Copy into `separator` every part of `base` with equal shapes and freeze the parts named.
 
-    Parts are "split", "sequence" and one head per stem, "masks.<stem>". A head of a stem that the
-    base lacks stays new: so a drums head is trained on the encoder of a vocals model.
+    Parts are "split", "sequence" and "masks.<stem>". A head of a stem that the base lacks stays
+    new: so a drums head is trained on the encoder of a vocals model, as Refined BSRNN does.
     Returns {"loaded": [...], "new": [...]}. UsageError if nothing fits, or if a part to be frozen
-    was not loaded (its random weights would stay). Refined BSRNN does this; lesson 10.
+    was not loaded (its random weights would stay). Lesson 10.
     """
     theirs, loaded, new = _parts(base), [], []
     for name, part in _parts(separator).items():
@@ -36,11 +36,8 @@ def transfer(separator, base, freeze: tuple[str, ...] = ()) -> dict:
 
 def _parts(separator) -> dict[str, torch.nn.Module]:
     heads = separator.masks
-    heads = (
-        heads
-        if isinstance(heads, torch.nn.ModuleDict)
-        else dict(zip(separator.stems, heads, strict=True))
-    )
+    if not isinstance(heads, torch.nn.ModuleDict):
+        heads = dict(zip(separator.stems, heads, strict=True))
     named = {"split": separator.split, "sequence": separator.sequence}
     return named | {f"masks.{stem}": heads[stem] for stem in separator.stems}
 

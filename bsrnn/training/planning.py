@@ -1,14 +1,10 @@
-"""What a training will cost, before it starts: `plan` (lesson 11).
+"""What a training will cost, before it starts: `plan(model_config, 24).text()` (lesson 11).
 
-    print(plan(model_config, 24).text())
-
-Memory is counted, not guessed: weights, their gradients and Adam's two moments (16 bytes a
-parameter, 4 more for averaged weights), and what autograd keeps of an example between forward and
-backward, measured on two short excerpts with hooks on the saved tensors. That part grows linearly
-with length and batch for recurrent and convolutional networks, which is all the arithmetic there
-is. A kernel library may want workspace beyond it; so RESERVE of the memory stays free. On a GPU the
-peak of the probe counts instead, workspace included, and a pass of the proposal is timed: there
-many examples take hardly longer than one.
+Memory is counted: weights, their gradients and Adam's two moments (16 bytes a parameter, 4 more for
+averaged weights), and what autograd keeps of an example between forward and backward, measured on
+two short excerpts with hooks on the saved tensors; it grows linearly with length and batch. On a
+GPU the peak of the probe counts instead, and a pass of the proposal is timed: there many examples
+take hardly longer than one.
 """
 
 import dataclasses
@@ -20,8 +16,8 @@ import torch
 from bsrnn import losses, models
 from bsrnn.models.cost import cost
 from bsrnn.settings import in_range
-from bsrnn.training import machine
 from bsrnn.training.config import TrainConfig, presets
+from bsrnn.training.machine import find, forked
 from bsrnn.training.parts import recompute_blocks
 
 RESERVE = 0.15  # share of the memory left to workspaces, fragmentation and the system
@@ -34,7 +30,7 @@ class Plan:
     """What `plan` found. Times are of one process; memory is per process."""
 
     parameters: int
-    gmacs: float  # multiply-accumulates of one example, forward, in 1e9
+    gmacs: float  # of one example, forward
     fixed_gb: float  # weights, gradients, moments
     example_gb: float  # kept for one example between forward and backward
     memory_gb: float  # what was asked for
@@ -45,24 +41,16 @@ class Plan:
     @property
     def needed_gb(self) -> float:
         """Memory of the proposal."""
-        examples = self.config.batch / self.config.accumulate
-        return self.fixed_gb + self.example_gb * examples
-
-    @property
-    def hours(self) -> float:
-        """All steps of the proposal, without validation."""
-        return self.seconds_per_step * self.config.steps / 3600
+        return self.fixed_gb + self.example_gb * self.config.batch / self.config.accumulate
 
     def text(self) -> str:
         """The plan in lines for a terminal."""
-        config, hours = self.config, self.hours
-        lasts = f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.0f} days"
+        config, hours = self.config, self.seconds_per_step * self.config.steps / 3600
         small = "" if self.fits else ": does not fit, take a smaller model"
         again = ", blocks recomputed" if config.gradient_checkpointing else ""
         options = f"-p batch {config.batch} -p accumulate {config.accumulate} "
         options += f"-p seconds_per_segment {config.seconds_per_segment:g}"
-        if config.gradient_checkpointing:
-            options += " -p gradient_checkpointing true"
+        options += " -p gradient_checkpointing true" if again else ""
         rows = {
             "parameters": f"{self.parameters:,}",
             "one example": f"{config.seconds_per_segment:g} s, {self.gmacs:.1f} GMAC forward, "
@@ -71,7 +59,7 @@ class Plan:
             "memory": f"{self.needed_gb:.1f} of {self.memory_gb:g} GB{small}",
             "one update": f"{config.batch} examples in {config.accumulate} passes{again}: "
             f"{self.seconds_per_step:.2f} s here",
-            "all updates": f"{config.steps:,}: {lasts}, without validation",
+            "all updates": f"{config.steps:,}: {hours:,.1f} h, without validation",
             "proposal": options,
         }
         return "\n".join(f"{name + ':':29}{text}" for name, text in rows.items())
@@ -82,12 +70,10 @@ def plan(
 ) -> Plan:
     """Parameters, memory and seconds per step of a training, and what fits `memory_gb` per process.
 
-    model_config is a ModelConfig, train_config a TrainConfig, by default the preset "paper";
-    device, "cpu", "cuda" or "auto", is where the probe runs and the seconds hold; channels is that
-    of the songs (0: as the model's), for a network takes those it does not join one by one.
-    The proposal keeps the batch and splits it into the fewest passes that fit; if one
-    example is too much it recomputes blocks, then shortens the example. Half precision is not
-    counted on: it is a reserve. Lesson 11.
+    train_config: a TrainConfig, by default the preset "paper"; device: "cpu", "cuda" or "auto",
+    where the probe runs; channels: of the songs (0: as the model's), for a network takes those it
+    does not join one by one. The proposal keeps the batch and splits it into the fewest passes that
+    fit; if one example is too much it recomputes blocks, then shortens the example. Lesson 11.
     """
     in_range("memory_gb", memory_gb, 1e-9, 1e6)
     config = train_config or presets()["paper"]
@@ -105,11 +91,9 @@ def plan(
         config = dataclasses.replace(config, seconds_per_segment=shorter)
     passes = probe.passes(config, usable)
     config = dataclasses.replace(config, accumulate=passes or config.batch)
-    counted = cost(model_config, config.seconds_per_segment)
-    heard = model_config.channels if config.one_channel(model_config) else 1
     return Plan(
-        parameters=counted.parameters,
-        gmacs=counted.macs / 1e9 / heard,
+        parameters=cost(model_config).parameters,
+        gmacs=_example_macs(model_config, config) / 1e9,
         fixed_gb=probe.fixed / 1e9,
         example_gb=probe.example(config) / 1e9,
         memory_gb=memory_gb,
@@ -119,13 +103,31 @@ def plan(
     )
 
 
+def _example_macs(model_config, config: TrainConfig) -> float:
+    """Multiply-accumulates of one example, forward."""
+    heard = model_config.channels if config.one_channel(model_config) else 1
+    return cost(model_config, config.seconds_per_segment).macs / heard
+
+
+def work(model_config, config: TrainConfig, steps: int) -> dict:
+    """MACs by the rule of `bsrnn.cost`: of one second of sound in all channels, and of all training
+    examples of `steps` updates, forward. A backward pass adds about twice that; validation is not
+    counted. Nothing for D3Net: it has no closed form (lesson 13)."""
+    if not isinstance(model_config, models.ModelConfig):
+        return {}
+    return {
+        "macs_per_second": round(cost(model_config, 6.0).macs / 6.0),
+        "training_macs": round(_example_macs(model_config, config) * config.batch * steps),
+    }
+
+
 class _Probe:
     """Bytes and seconds of a new network under a TrainConfig, measured on this device."""
 
     def __init__(self, model_config, config: TrainConfig, device: str):
         self.model, self.config = model_config, config
-        self.device = machine.find(device, 1).torch_device
-        with self._fork():
+        self.device = find(device, 1).torch_device
+        with forked(self.device):
             self.separator = models.build(model_config).to(self.device).train()
         weights = sum(weight.numel() for weight in self.separator.parameters())
         self.fixed = weights * (20 if config.ema_decay else 16)
@@ -165,18 +167,16 @@ class _Probe:
                 return passes
         return None
 
-    def _fork(self):
-        """The generators of random numbers stay as they are."""
-        return torch.random.fork_rng(devices=[0] if self.device == "cuda" else [])
-
     def _both(self) -> tuple[list, float]:
         """Bytes of both lengths, and seconds per second of the longer."""
-        measured = [self._measure(each) if each else (0, 0.0) for each in self.lengths]
-        return [kept for kept, _ in measured], measured[-1][1] / self.lengths[-1]
+        kept, seconds = zip(*(self._measure(length) for length in self.lengths), strict=True)
+        return list(kept), seconds[-1] / self.lengths[-1]
 
     def _measure(self, seconds: float, examples: int = 1) -> tuple[float, float]:
         """Bytes that examples of this length need between forward and backward (on a CPU what
         autograd keeps, on a GPU the peak), and seconds for their gradient."""
+        if not seconds:
+            return 0.0, 0.0
         channels = 1 if self.config.one_channel(self.model) else self.model.channels
         samples = round(seconds * self.model.sample_rate)
         weights = {x.untyped_storage().data_ptr() for x in self.separator.parameters()}
@@ -188,7 +188,7 @@ class _Probe:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with self._fork():
+        with forked(self.device):
             mixture = torch.randn(examples, channels, samples, device=self.device)  # (B, C, L)
             if cuda:
                 torch.cuda.synchronize()

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import bsrnn
 from bsrnn import models
 from bsrnn.common import DataError, UsageError, choose
-from bsrnn.training import expense, scores
+from bsrnn.training import machine, planning, scores
 from bsrnn.training.config import TrainConfig
 from bsrnn.training.folder import BEST, LAST, STATE, RunFolder
 
@@ -62,8 +62,7 @@ class Run(Counters):
         self.device = ""  # name of what it is trained on
         self.lr = math.nan
         self.stop_asked = self.interrupted = False  # by a signal here; as all processes agreed
-        self.seconds_before = self.cpu_before = 0.0
-        self.started = (time.perf_counter(), time.process_time())
+        self.started = [time.perf_counter(), time.process_time()]
         self.spent = 0.0  # share of the CPU budget that was used at the end of the last step
         self._require_monitor()
 
@@ -84,11 +83,11 @@ class Run(Counters):
 
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.perf_counter() - self.started[0]
+        return time.perf_counter() - self.started[0]
 
     @property
     def cpu_seconds(self) -> float:
-        return self.cpu_before + time.process_time() - self.started[1]
+        return time.process_time() - self.started[1]
 
     def clock(self) -> float:
         """Share of the CPU budget that is used; 0 without a budget."""
@@ -109,13 +108,17 @@ class Run(Counters):
     def begin(self, fabric, optimizer) -> None:
         """Called when the weights stand on their device: what a resume has read goes there."""
         self.fabric, self.optimizer = fabric, optimizer
-        self.device = expense.device_name(fabric.device)
-        if self.average:
-            self.average.to(fabric.device)
-        if self.teacher:
-            self.teacher.separator.to(fabric.device)
+        self.device = machine.device_name(fabric.device)
+        for module in (self.average, self.teacher and self.teacher.separator):
+            if module:
+                module.to(fabric.device)
         if self.loaded is not None:
-            self._restore_device(self.loaded)
+            with self.folder.reading():
+                for name, part in self._parts().items():
+                    part.load_state_dict(self.loaded[name])
+                torch.set_rng_state(self.loaded["random"])
+                if "random_gpu" in self.loaded and fabric.device.type == "cuda":
+                    torch.cuda.set_rng_state(self.loaded["random_gpu"], fabric.device)
             self.loaded = None
         elif self.teacher:  # the first teacher is what a student must beat
             self.best = self._validate(self.teacher.separator)[self.config.monitor]
@@ -173,23 +176,20 @@ class Run(Counters):
 
     def checkpoint(self) -> dict:
         """Validate, keep the best, save; returns the row of the log."""
-        row = self._row()
-        mean_loss = self.span[0] / self.span[1]
-        self.span = [0.0, 0]
+        row, measured = self._row(), {}
         if self.valid:
-            found = self._validate(self.judged)
-            row |= found
-            self.fabric.log_dict(found, self.step)
-        score = row.get(self.config.monitor, float(self.step))  # without songs the last is best
-        if self.config.monitor == "loss":
-            score = -mean_loss
+            measured = self._validate(self.judged)
+            row |= measured
+            self.fabric.log_dict(measured, self.step)
+        measured["loss"] = -self.span[0] / self.span[1]
+        self.span = [0.0, 0]
+        score = measured.get(self.config.monitor, float(self.step))  # without songs the last wins
         better = score > self.best
+        self.rest = [0 if better else checkpoints + 1 for checkpoints in self.rest]
         if better:
-            self.best, self.best_step, self.rest = score, self.step, [0, 0]
-        else:
-            self.rest = [checkpoints + 1 for checkpoints in self.rest]
-        if better and self.teacher:
-            self.teacher.learn_from(self.judged)
+            self.best, self.best_step = score, self.step
+            if self.teacher:
+                self.teacher.learn_from(self.judged)
         if self.config.schedule == "plateau" and self.rest[1] > self.config.plateau_patience:
             self.drops += 1
             self.rest[1] = 0
@@ -198,26 +198,39 @@ class Run(Counters):
 
     def _validate(self, separator) -> dict:
         """Scores over all validation songs; every process takes its share of them."""
-        if self.fabric.world_size == 1:
+        world = self.fabric.world_size
+        if world == 1:
             return scores.validation(separator, self.valid)
-        mine = self.valid[self.fabric.global_rank :: self.fabric.world_size]
-        found = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(found, scores.song_scores(separator, mine))
-        return scores.summary(separator.stems, sum(found, []))
+        mine = scores.song_scores(separator, self.valid[self.fabric.global_rank :: world])
+        gathered = [None] * world
+        torch.distributed.all_gather_object(gathered, mine)
+        return scores.summary(separator.stems, sum(gathered, []))
 
     def save(self, best=None) -> None:
         """Write everything a resume or a reader needs; `best` is a new best separator."""
         if self.fabric.is_global_zero:
-            card, state, writers = self.card(), self._state(), {}
+            card, state = self.card(), self._state()
             passport = {"trained": card, "gain_per_stem": self.gains}
-            if best is not None:
-                writers[BEST] = lambda path: models.save(best, path, passport)
-            writers[LAST] = lambda path: models.save(self.judged, path, passport)
-            writers["history.csv"] = lambda path: self.frame().to_csv(path, index=False)
-            writers["card.json"] = lambda path: path.write_text(json.dumps(card, indent=2))
-            writers[STATE] = lambda path: torch.save(state, path)
+            writers = {BEST: lambda path: models.save(best, path, passport)} if best else {}
+            writers |= {
+                LAST: lambda path: models.save(self.judged, path, passport),
+                "history.csv": lambda path: self.frame().to_csv(path, index=False),
+                "card.json": lambda path: path.write_text(json.dumps(card, indent=2)),
+                STATE: lambda path: torch.save(state, path),
+            }
             self.folder.write(writers)
         self.fabric.barrier()  # nobody reads files that are still being written
+
+    def _parts(self) -> dict:
+        """What has a state of its own."""
+        parts = {
+            "separator": self.separator,
+            "average": self.average,
+            "teacher": self.teacher and self.teacher.separator,
+            "optimizer": self.optimizer,
+            "scaler": self.fabric.strategy.precision,  # of "16" only
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _state(self) -> dict:
         state = {
@@ -227,11 +240,7 @@ class Run(Counters):
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "device": self.device,
-            "separator": self.separator.state_dict(),
-            "average": self.average.state_dict() if self.average else {},
-            "teacher": self.teacher.separator.state_dict() if self.teacher else {},
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.fabric.strategy.precision.state_dict(),  # of "16" only
+            **{name: part.state_dict() for name, part in self._parts().items()},
             "random": torch.get_rng_state(),
         }
         if torch.cuda.is_initialized():  # dropout is drawn there
@@ -241,52 +250,39 @@ class Run(Counters):
     # Resume
 
     def restore(self) -> None:
-        """Go on from the state in the folder, once `begin` is called."""
+        """Go on from the state in the folder: with its numbers now, with its weights at `begin`."""
+        self.folder.replaces = False
         state = self.folder.read_state()
         with self.folder.reading():
             if state["format"] != _STATE_FORMAT:
                 path = self.folder.path / STATE
                 raise UsageError(f"{path} is of another version: begin anew with overwrite")
-            self._require_same(json.loads(state["identity"]))
+            self._require_same(dict(json.loads(state["identity"])))
             for field in dataclasses.fields(Counters):
                 setattr(self, field.name, state[field.name])
-            self.seconds_before, self.cpu_before = state["seconds"], state["cpu_seconds"]
-            self.device = state.get("device", "")
-            self.separator.load_state_dict(state["separator"])
-            if self.average:
-                self.average.load_state_dict(state["average"])
-            if self.teacher:
-                self.teacher.separator.load_state_dict(state["teacher"])
+            self.device = state["device"]
+            self.started[0] -= state["seconds"]  # as if it had never stopped
+            self.started[1] -= state["cpu_seconds"]
         self.spent = self.clock()
         self.loaded = state
-
-    def _restore_device(self, state: dict) -> None:
-        with self.folder.reading():
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.fabric.strategy.precision.load_state_dict(state["scaler"])
-            torch.set_rng_state(state["random"])
-            if "random_gpu" in state and self.fabric.device.type == "cuda":
-                torch.cuda.set_rng_state(state["random_gpu"], self.fabric.device)
 
     def _identity(self) -> dict:
         """What a resume must share with the run it continues."""
         train = dataclasses.asdict(self.config)
-        files = getattr(self.mixer, "files", {})  # those without stems
         samples = {song.name: song.samples for song in self.mixer.songs}
-        samples |= {path.name: length for path, length in files.items()}
+        for path, length in getattr(self.mixer, "files", {}).items():  # those without stems
+            samples[path.name] = length
         identity = {
             "train": {name: value for name, value in train.items() if name not in _FREE},
             "model": json.loads(self.separator.config.to_json()),
             "freeze": self.frozen,
             "songs": samples,
+            **self.facts,
         }
-        return json.loads(json.dumps(identity | self.facts))
+        return json.loads(json.dumps(identity))
 
     def _require_same(self, theirs: dict) -> None:
         ours = self._identity()
-        theirs.setdefault("songs", ours["songs"])  # older states do not name them
-        kind = type(self.separator.config)  # reads what older versions wrote
-        theirs["model"] = json.loads(kind.from_json(json.dumps(theirs["model"])).to_json())
         if theirs != ours:
             raise UsageError(
                 f"{self.folder.path / STATE} is a run with other settings or songs "
@@ -299,16 +295,13 @@ class Run(Counters):
         """The log: a row per `log_every` steps and per checkpoint."""
         return pandas.DataFrame(self.rows)
 
-    def _best_db(self) -> float | None:
-        """Validation uSDR at the best step."""
-        if self.best_step == 0 and self.teacher:
-            return self.best  # the first teacher is still the best
-        rows = [row for row in self.rows if row["step"] == self.best_step]
-        return rows[0].get("valid_usdr") if rows else None
-
     def card(self) -> dict:
         """What the run was, for people and tables."""
         weights = list(self.separator.parameters())
+        rows = {row["step"]: row.get("valid_usdr") for row in self.rows}
+        if self.teacher:
+            rows[0] = self.best  # the first teacher, while nothing is better
+        best_db = rows.get(self.best_step)
         return {
             "version": bsrnn.__version__,
             "torch": torch.__version__,
@@ -324,11 +317,11 @@ class Run(Counters):
             "songs": len(self.mixer.songs),
             "valid_songs": len(self.valid),
             "best_step": self.best_step,
-            "best_valid_usdr_db": self._best_db(),
+            "best_valid_usdr_db": best_db,
             "frozen": list(self.frozen),
             "train_config": dataclasses.asdict(self.config),
             "model_config": json.loads(self.separator.config.to_json()),
-            **expense.work(self.separator.config, self.config, self.step),
+            **planning.work(self.separator.config, self.config, self.step),
             **self.facts,
         }
 

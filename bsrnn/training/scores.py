@@ -7,11 +7,8 @@ from bsrnn.common import DataError
 
 
 def validation(separator, songs) -> dict[str, float]:
-    """Median uSDR in dB over whole `songs` per stem, and the mean of these over the stems.
-
-    {"valid_usdr_vocals": ..., "valid_usdr": ...}. A song whose reference is silent says nothing
-    about that stem and is left out of its median.
-    """
+    """{"valid_usdr_vocals": ..., "valid_usdr": ...}: median uSDR in dB over whole `songs` per stem,
+    without those in which the stem is silent, and the mean of these over the stems."""
     return summary(separator.stems, song_scores(separator, songs))
 
 

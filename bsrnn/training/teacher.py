@@ -1,10 +1,9 @@
 """Learning from songs without stems: a teacher labels them, a student trains on both (lesson 10).
 
 Luo & Yu 2022 (arXiv 2209.15174), section IV: the trained model is the first teacher and the first
-student. Of an unlabelled segment the teacher separates target and residual. Where one of them lies
-more than 30 dB below the mixture, the other *is* the mixture: a clean label, better than any
-estimate. Elsewhere the estimate is the label. The student trains on labelled and unlabelled
-examples, at a learning rate of 1e-4, and becomes the teacher whenever its validation improves.
+student. Where target or residual lies more than 30 dB below an unlabelled mixture, the other *is*
+the mixture: a clean label, better than any estimate. Elsewhere the teacher's estimate is the label.
+The student becomes the teacher whenever its validation improves.
 
     fit(None, presets()["finetune"], songs, out_dir, initial=base, unlabelled="~/more_songs")
 """
@@ -43,7 +42,7 @@ def label(mixture, estimates):
 
 
 def _energy_db(waveforms):
-    """Energy in dB of (B, S, C, L) over channels and samples: (B, S)."""
+    """(B, S, C, L) -> (B, S)."""
     return 10 * torch.log10(waveforms.double().square().sum(dim=(-2, -1)) + _SILENT)
 
 
@@ -69,11 +68,9 @@ class Teacher:
 
 
 class HalfLabelled:
-    """Examples of a RandomMixer, and a share of excerpts from songs without stems.
-
-    As stateless as the mixer: example `index` is a function of seed and index. What it adds to an
-    example is `unlabelled`; the targets of such are zeros until the teacher fills them in.
-    """
+    """Examples of a RandomMixer, and a share of excerpts from songs without stems, whose targets
+    are zeros until the teacher fills them in. As stateless as the mixer: example `index` is a
+    function of seed and index."""
 
     def __init__(self, mixer, files, share: float = 0.5):
         """mixer: a RandomMixer; files: a folder of audio files, or their paths."""
@@ -109,10 +106,7 @@ class HalfLabelled:
         """As `RandomMixer.describe`."""
         if pick.stem != "mixture":
             return self.mixer.describe(pick)
-        return f"{self._path(pick)}, from {pick.start / self.rate:.2f} s"
-
-    def _path(self, pick: Pick) -> Path:
-        return list(self.files)[pick.song]
+        return f"{list(self.files)[pick.song]}, from {pick.start / self.rate:.2f} s"
 
     def _unlabelled(self, index: int) -> Pick | None:
         index = index % self.mixer.distinct if self.mixer.distinct else index
@@ -125,7 +119,7 @@ class HalfLabelled:
         return Pick("mixture", number, start, 1.0, bool(rng.random() < 0.5))
 
     def _read(self, pick: Pick) -> np.ndarray:
-        path = stems.seekable(self._path(pick))
+        path = stems.seekable(list(self.files)[pick.song])
         waveform, _ = audio.read(path, pick.start, self.mixer.samples)
         waveform = audio.to_channels(waveform, self.songs[0].channels)  # (C, L)
         if self.mixer.channels == 1:
@@ -140,14 +134,13 @@ def _usable(files, rate: int, samples: int) -> dict[Path, int]:
         files = [path for path in sorted(root.rglob("*")) if path.suffix in audio.SUFFIXES]
         if not files:
             raise DataError(f"{root}: no audio files in it: give a folder of songs")
-    lengths = {}
+    usable = {}
     for path in files:
         info = audio.info(path)
         if info.sample_rate != rate:
             raise DataError(f"{path}: {info.sample_rate} Hz, not {rate}: resample it")
-        lengths[Path(path)] = info.samples
-    usable = {path: length for path, length in lengths.items() if length >= samples}
+        if info.samples >= samples:
+            usable[Path(path)] = info.samples
     if not usable:
-        shortest = samples / rate
-        raise DataError(f"every unlabelled song is shorter than {shortest:.2f} s: give longer")
+        raise DataError(f"every unlabelled song is shorter than {samples / rate:.2f} s: add some")
     return usable

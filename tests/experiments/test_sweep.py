@@ -3,8 +3,10 @@
 The notebook has three cells without torch: what is tested is the machinery around it.
 """
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pytest
 from bsrnn import cli, experiments
 from bsrnn.common import DataError, UsageError
 from bsrnn.experiments import plan as plans
-from bsrnn.experiments.running import cell_folder
+from bsrnn.experiments.plan import cell_folder
 
 PARAMETERS = """
 kind: str = "v7"  # bands
@@ -86,25 +88,23 @@ def test_the_grid_expands_and_a_plan_travels_as_json():
 
 
 def test_every_field_is_in_the_hash():
+    others = {
+        "grid": GRID | {"seed": [0, 1, 2]}, "fixed": {"rate": 1.0}, "question": "why?",
+        "hypothesis": "more", "metric": "csdr", "stem": "vocals", "baseline": {"kind": "v1"},
+        "margin_db": 0.1, "alpha": 0.01, "repeat": "fold", "notebook": "other",
+    }  # fmt: skip
     plan = experiments.Sweep(GRID)
-    others = [
-        experiments.Sweep(GRID | {"seed": [0, 1, 2]}), experiments.Sweep(GRID, {"rate": 1.0}),
-        experiments.Sweep(GRID, question="why?"), experiments.Sweep(GRID, hypothesis="more"),
-        experiments.Sweep(GRID, metric="csdr"), experiments.Sweep(GRID, stem="vocals"),
-        experiments.Sweep(GRID, baseline={"kind": "v1"}), experiments.Sweep(GRID, margin_db=0.1),
-        experiments.Sweep(GRID, alpha=0.01), experiments.Sweep(GRID, repeat="fold"),
-    ]  # fmt: skip
-    assert len({plan.digest, *(other.digest for other in others)}) == 1 + len(others)
+    digests = {dataclasses.replace(plan, **{n: v}).digest for n, v in others.items()}
+    assert others.keys() == vars(plan).keys() and len(digests | {plan.digest}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(
     "fields, words",
     [
-        ({"grid": {}}, "the grid is empty"),
         ({"grid": {"seed": 3}}, "the grid is empty: give lists"),
         ({"grid": {"seed": [0, 0]}}, "seed has a value twice"),
         ({"grid": {"out_dir": ["a"]}}, "out_dir cannot be planned"),
-        ({"grid": GRID, "fixed": {"seed": 1}}, "it stands in grid and fixed"),
+        ({"grid": GRID, "fixed": {"seed": 1}}, "seed stands in grid and fixed"),
         ({"grid": GRID, "metric": "sdr2"}, "unknown metric"),
         ({"grid": GRID, "baseline": {"kind": "v8"}}, "unknown value of kind"),
         ({"grid": GRID, "alpha": 5}, "alpha is 5"),
@@ -121,11 +121,7 @@ def test_a_plan_that_makes_no_sense_is_refused(fields, words):
 @pytest.mark.parametrize(
     "grid, fixed, words",
     [
-        (
-            {"knid": ["v7"]},
-            {},
-            "unknown parameter of lesson notebook 'knid': did you mean kind",
-        ),
+        ({"knid": ["v7"]}, {}, "parameter of lesson notebook 'knid': did you mean kind"),
         ({"seed": [0, "one"]}, {}, "'seed' takes int"),
         ({"seed": [0]}, {"rate": "fast"}, "'rate' takes float"),
         ({"seed": ["1", 1]}, {}, "seed has a value twice"),
@@ -143,7 +139,7 @@ def test_bad_numbers_and_places_are_refused(notebook, tmp_path):
     with pytest.raises(UsageError, match="workers is -1"):
         experiments.run(planned(notebook), tmp_path / "out", workers=-1)
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(UsageError, match="cannot write .*: choose another folder"):
         experiments.run(planned(notebook), tmp_path / "file")
 
 
@@ -153,14 +149,10 @@ def test_a_registered_plan_stays_as_it_is(notebook, tmp_path):
     assert plans.register(plan, tmp_path) == plan.digest
     with pytest.raises(UsageError, match=r"another plan \(hypothesis differ\)"):
         experiments.run(planned(notebook, hypothesis="v7 is better"), tmp_path)
-    path = tmp_path / "plan.json"
-    earlier = path.read_text().replace('"notebook"', '"leaf"').replace("code_hash", "leaf_hash")
-    path.write_text(earlier)
-    assert plans.register(plan, tmp_path) == plan.digest, "plans of earlier versions are known"
-    text = notebook.read_text()
-    notebook.write_text(text.replace("0.4", "0.5"))
+    notebook.write_text(notebook.read_text().replace("0.4", "0.5"))
     with pytest.raises(UsageError, match="has changed since"):
         experiments.run(plan, tmp_path)
+    path = tmp_path / "plan.json"
     path.write_text(path.read_text().replace("v1 is better", "v7 is better"))
     with pytest.raises(DataError, match="edited after it was registered"):
         experiments.leaderboard(tmp_path)
@@ -178,13 +170,6 @@ def test_a_failing_notebook_is_named_and_stops_no_other(notebook, tmp_path):
     assert len(experiments.leaderboard(tmp_path / "out").missing) == 2
     again = experiments.run(plan, tmp_path / "out", workers=2)
     assert states(again) == ["failed", "failed", "kept"]
-
-
-def test_side_by_side_and_one_by_one_leave_the_same_cards(notebook, tmp_path):
-    plan = planned(notebook, {"kind": ["v7", "v1"], "seed": [2]})
-    experiments.run(plan, tmp_path / "two", workers=2)
-    experiments.run(plan, tmp_path / "one", workers=1)
-    assert cards(tmp_path / "one") == cards(tmp_path / "two") and len(cards(tmp_path / "one")) == 2
 
 
 def test_only_a_matching_card_counts(notebook, tmp_path):
@@ -208,31 +193,15 @@ def test_a_notebook_without_card_and_a_dead_process_fail(tmp_path, write_noteboo
 def begin(notebook, out, *more):
     """A sweep in a process of its own, whose cells with seed 1 wait; returns when they do."""
     (notebook.parent / "hold").touch()
-    command = [
-        sys.executable,
-        "-m",
-        "bsrnn",
-        "sweep",
-        "run",
-        "--notebook",
-        str(notebook),
-        "--workers",
-        "2",
-    ]
-    command += ["-p", "kind", "v7,v1", "-p", "seed", "0,1", "--out", str(out)]
+    words = "sweep run -p kind v7,v1 -p seed 0,1 --workers 2"
+    command = [sys.executable, "-m", "bsrnn", *words.split()]
+    command += ["--notebook", str(notebook), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 600
     while len(list(out.glob("cells/*seed=1*/began"))) < 1 or len(cards(out)) < 1:
         assert time.monotonic() < deadline and process.poll() is None, "the sweep did not begin"
         time.sleep(0.1)
     return process
-
-
-def test_two_sweeps_do_not_work_in_one_folder(notebook, tmp_path):
-    with plans.alone(tmp_path), pytest.raises(UsageError, match="another sweep"):
-        experiments.run(planned(notebook), tmp_path)
-    with plans.alone(tmp_path):
-        pass  # it is free again
 
 
 def test_a_cell_that_is_still_worked_on_is_left_alone(notebook, tmp_path):
@@ -266,9 +235,7 @@ def test_an_interrupted_sweep_leaves_nothing_that_looks_finished(notebook, tmp_p
     out = tmp_path / "out"
     process = begin(notebook, out)
     with pytest.raises(UsageError, match="another sweep is running in .*: wait until it ends"):
-        experiments.run(
-            planned(notebook), out, timeout_s=2
-        )  # two at a time would write the same cards
+        experiments.run(planned(notebook), out)  # two at a time would write the same cards
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
@@ -363,9 +330,7 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(notebook,
         "seeds": "2", "parameters": "100,762", "GMAC per second of sound": "0.044",
         "training GMAC": "1,067.63", "training CPU s": "1,234.6",
     }  # fmt: skip
-    assert shown.loc["v7", "score_db"] == "5.20", (
-        "median over songs, mean over stems, mean over seeds"
-    )
+    assert shown.loc["v7", "score_db"] == "5.20", "median of songs, mean of stems, mean of seeds"
     assert dict(shown.loc["mixture"]) == dict.fromkeys(shown, "") | {"score_db": "-3.00"}
     assert shown.columns.name == board.note or not board.note
     assert "training CPU s" not in board.readable(leave=["cpu_seconds"]), "left out"
@@ -374,18 +339,16 @@ def test_the_printed_board_has_units_and_no_float_where_a_count_stands(notebook,
 def test_gains_are_paired_and_the_rule_decides(notebook, tmp_path):
     from scipy.stats import ttest_rel
 
-    board = experiments.leaderboard(
-        written(notebook, tmp_path, VALUES, hypothesis="v1 loses", margin_db=0.5)
-    )
+    options = {"hypothesis": "v1 loses", "margin_db": 0.5}
+    board = experiments.leaderboard(written(notebook, tmp_path, VALUES, **options))
     gains = board.gains()
     known = ttest_rel(VALUES["v1"], VALUES["v7"]).confidence_interval(1 - 0.05 / 2)
     assert list(gains.loc["v1", ["low", "high"]]) == pytest.approx([known.low, known.high])
     assert gains.loc["v1", "mean"] == pytest.approx(-0.975) and gains.loc["v1", "songs"] == 3
     assert dict(gains["verdict"]) == {"v1": "worse", "v4": "undecided"}
     assert set(board.gains(stem="drums")["verdict"]) == {"exploratory"}
-    strict = experiments.leaderboard(
-        written(notebook, tmp_path / "2", VALUES, hypothesis="v1 loses", margin_db=0.95)
-    )
+    options["margin_db"] = 0.95
+    strict = experiments.leaderboard(written(notebook, tmp_path / "2", VALUES, **options))
     assert strict.gains().loc["v1", "verdict"] == "undecided"
     turned = {"v1": VALUES["v1"], "v7": VALUES["v7"]}
     up = experiments.leaderboard(written(notebook, tmp_path / "3", turned, hypothesis="v7 wins"))
@@ -413,9 +376,8 @@ def test_arms_without_a_seed_in_common_have_no_gain(notebook, tmp_path):
 
 
 def test_one_seed_has_no_interval(notebook, tmp_path):
-    board = experiments.leaderboard(
-        written(notebook, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x")
-    )
+    out = written(notebook, tmp_path, {"v7": (1.0,), "v1": (2.0,)}, hypothesis="x")
+    board = experiments.leaderboard(out)
     assert np.isnan(board.table().loc["v7", "low_db"])
     assert board.gains().loc["v1", "verdict"] == "undecided"
 
@@ -452,6 +414,7 @@ def test_the_command_runs_a_plan_file_and_shows_the_board(notebook, tmp_path, ca
 def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
     out = ["--notebook", str(notebook), "--out", str(tmp_path / "out")]
     leaf = ["sweep", "run", "--out", str(tmp_path / "never"), "-p", "seed", "0,1"]
+    heads = "-p model.features 30 -p model.attention.heads 4"
     cases = [
         ([*leaf, "-p", "scheme", "v7,v9"], 2, "unknown band scheme 'v9'"),
         ([*leaf, "-p", "model.feature", "64,128"], 2, "did you mean features"),
@@ -459,11 +422,7 @@ def test_the_command_fails_in_one_line(notebook, tmp_path, capsys):
         ([*leaf, "-p", "train.loss", "l1_both,mse"], 2, "unknown loss 'mse'"),
         ([*leaf, "-p", "data.recipe", "paper,ours"], 2, "unknown mixing recipe 'ours'"),
         ([*leaf, "-p", "data.silence", "0,2"], 2, "silence is 2"),
-        (
-            [*leaf, "-p", "model.features", "30", "-p", "model.attention.heads", "4"],
-            2,
-            "do not divide",
-        ),
+        ([*leaf, *heads.split()], 2, "do not divide"),
         ([*leaf, "-p", "stems", "vocals,flute"], 2, "unknown stem 'flute'"),
         ([*leaf, "-p", "device", "tpu"], 2, "unknown device 'tpu'"),
         ([*leaf, "-p", "train.lr", "1e-4..1e-2 log"], 2, "write 0..4"),
@@ -528,12 +487,9 @@ def test_cards_made_elsewhere_are_pooled(notebook, tmp_path):
     experiments.run(plan, tmp_path / "whole", workers=2)
     away = tmp_path / "away"
     for number, cell in enumerate(plan.cells()[1:]):
-        folder = away / f"machine {number}"
-        folder.mkdir(parents=True)
-        card = json.loads(
-            (cell_folder(plan, tmp_path / "whole", cell) / "results.json").read_text()
-        )
-        (folder / "results.json").write_text(json.dumps(card))
+        (away / f"machine {number}").mkdir(parents=True)
+        card = cell_folder(plan, tmp_path / "whole", cell) / "results.json"
+        shutil.copy(card, away / f"machine {number}")
     (away / "results.json").write_text("{}")
     outcomes = experiments.run(plan, tmp_path / "pooled", workers=2, adopt=away)
     assert states(outcomes) == ["ran", "took", "took", "took"]
@@ -545,10 +501,9 @@ def test_cards_made_elsewhere_are_pooled(notebook, tmp_path):
 @pytest.mark.parametrize(
     "card, words",
     [
-        ("{", "is damaged"),
-        ([], "parameters is no object"),
+        ("{", "is no JSON"),
+        ({}, "parameters is no object"),
         ({"parameters": {}}, "metrics is no list"),
-        ({"parameters": {}, "metrics": [{}]}, "has no number value_db"),
         ({"parameters": {}, "metrics": [{"value_db": "1"}]}, "has no number value_db"),
         ({"parameters": {}, "metrics": [{"value_db": 1, "metric": "sdr9"}]}, "unknown metric"),
         ({"parameters": {}, "metrics": [{"value_db": 1, "subset": "x"}]}, "unknown subset"),
@@ -608,12 +563,19 @@ def test_what_the_planned_seeds_can_show():
     assert "decides nothing" in experiments.Sweep({"kind": ["a", "b"]}).shows
 
 
-SWEEPS = {  # of the first BSRNN repository's README, in our words -> cells
-    "-p train.loss l1,l1_both -p model.repeats 8,10,12 -p seed 0": 6,
-    "-p model.features 64,128 -p train.lr 1e-3,3e-4 -p data.recipe few-songs,paper -p seed 0": 8,
-    '-p train.lr "1e-4..1e-2 log 5" -p model.scheme v5,v7 -p seed 0..2': 30,
-    "-p model.stft.hop 512,1024 -p model.block.rnn lstm,gru -p seed 0": 4,
+SWEEPS = {  # the variants of magronp/bsrnn's README and tuning tables, in our words -> cells
+    "-p model magronp -p train.loss l1,l1_spectrum,l1_both -p model.repeats 10": 3,
+    "-p model magronp,magronp-large,obsrnn -p train.patience 10,30 -p seed 0..2": 18,
+    "-p train.lr 1e-3,5e-4 -p train.monitor loss,valid_usdr -p train.accumulate 1,4": 8,
+    "-p model.stft.n_fft 2048,4096 -p model.stft.hop 1024 -p model.mask.hidden 1N,2N,4N": 6,
+    "-p model.block mixed -p model.block.time rnn,conv -p model.block.band rnn,conv": 4,
+    "-p model.block.rnn lstm,gru -p model.block.heads 1,2 -p model.repeats 4,8": 8,
+    "-p model.tac tanh,prelu -p model.attention.heads 1,2,4 -p model.attention.features 4,8": 12,
+    "-p model.channel_handling independent,joint -p model.mask.hidden 4N,8N": 4,
+    "-p model.residual_last false,true -p stems 'vocals,bass,drums,other;'": 2,
+    "-p scheme v7-magronp,joint-magronp -p data.recipe paper,magronp -p seed 0": 4,
     "-p data.gain_low ' -10,-3' -p train.optimizer adam,adamw -p train.clip_norm 1,5": 8,
+    '-p train.lr "1e-4..1e-2 log 5" -p model.scheme v5,v7 -p seed 0..2': 30,
 }
 
 
@@ -627,7 +589,7 @@ def test_any_setting_is_an_axis(line):
     plan = experiments.checked(sweep._plan(args))
     assert len(plan.cells()) == SWEEPS[line]
     kinds = {type(value) for name in plan.grid for value in plan.grid[name]}
-    assert kinds <= {int, float, str} and experiments.checked(plan) == plan
+    assert kinds <= {int, float, str, bool} and experiments.checked(plan) == plan
 
 
 def test_a_setting_means_the_same_everywhere():

@@ -9,8 +9,7 @@ from conftest import NOTEBOOKS
 from bsrnn import data, experiments, metrics, models
 from bsrnn.course import stamp
 from bsrnn.experiments import notebooks, runner
-from bsrnn.experiments.plan import code_hash
-from bsrnn.experiments.running import cell_folder
+from bsrnn.experiments.plan import cell_folder, code_hash
 
 SWEEP = NOTEBOOKS / "sweep.ipynb"
 FIXED = {"steps": 4, "songs": 2}

@@ -174,22 +174,6 @@ def test_a_perfect_estimate_is_best(name):
         assert found[0] == 0
 
 
-def test_only_the_scale_free_losses_forgive_a_wrong_level():
-    config = StftConfig(256, 64)
-    target = torch.randn(1, 1, 1, 2100, generator=torch.Generator().manual_seed(0))
-    changed = []
-    for name in losses.names():
-        right, louder = (
-            losses.loss(
-                name, gain * target + 0.1, stft(gain * target + 0.1, config), target, config
-            )
-            for gain in (1.0, 1.5)
-        )
-        if louder <= right:
-            changed.append(name)
-    assert changed == ["l2_snr_scaled", "neg_si_sdr"]
-
-
 @pytest.mark.parametrize(
     ("gain", "expected"),
     [
@@ -206,18 +190,3 @@ def test_level_matching_presses_most_where_a_stem_fell_silent(gain, expected):
         for name in ("l1_snr_time_level", "l1_snr_time")
     )
     assert (with_level - without).item() == pytest.approx(expected, abs=1e-3)
-
-
-def test_the_two_terms_add_up_to_the_papers():
-    target, guess = torch.randn(2, 1, 2, 2, 3000, generator=torch.Generator().manual_seed(1))
-    target, guess = target[None], guess[None]
-    spectra = stft(guess)
-    both, time, spectrum = (
-        losses.loss(name, guess, spectra, target) for name in ("l1_both", "l1", "l1_spectrum")
-    )
-    torch.testing.assert_close(both, time + spectrum)  # their sums are rounded in another order
-
-
-def test_a_misspelt_loss_is_named():
-    with pytest.raises(UsageError, match="did you mean l1_snr"):
-        losses.get("l1_snrr")

@@ -7,7 +7,6 @@ import torch
 from tones import QUICK, TINY, saved_bytes
 
 from bsrnn import cli, models, training
-from bsrnn.common import UsageError
 
 MODEL = dataclasses.replace(TINY, features=16, repeats=3)
 CONFIG = dataclasses.replace(QUICK, batch=12, seconds_per_segment=2.0, loss="l1")
@@ -26,7 +25,6 @@ def test_parameters_and_memory_are_counted(roomy):
     assert roomy.example_gb == pytest.approx(kept / 1e9, rel=0.05)  # from 0.5 and 1 s to 2 s
     assert roomy.needed_gb == pytest.approx(roomy.fixed_gb + 12 * roomy.example_gb)
     assert roomy.config == CONFIG and roomy.fits
-    assert roomy.hours == pytest.approx(roomy.seconds_per_step * CONFIG.steps / 3600)
     assert roomy.seconds_per_step > 0
 
 
@@ -64,11 +62,6 @@ def test_then_blocks_are_recomputed_and_then_examples_shortened(roomy):
     assert tighter.config.seconds_per_segment < 2 and tighter.fits
     never = passes(roomy, 0.001)
     assert not never.fits and "take a smaller model" in never.text()
-
-
-def test_bad_numbers():
-    with pytest.raises(UsageError, match="memory_gb is 0"):
-        training.plan(MODEL, 0)
 
 
 def test_the_command_line_plans_and_trains_nothing(tmp_path, capsys):

@@ -17,7 +17,7 @@ import tones
 import torch
 from tones import CONSTANT, QUICK, Songs, ToneSong, equal, last, songs, state, train, unbroken
 
-from bsrnn import cli, data, losses
+from bsrnn import cli, losses
 from bsrnn.common import DataError, UsageError, stopping_signals
 from bsrnn.data import mixing, toyband
 from bsrnn.training.run import Run
@@ -74,7 +74,6 @@ def uncached(monkeypatch):
     [
         (io_error, 0, "Input/output error"),
         (io_error, 1, "Input/output error"),
-        (turns_to_nan, 0, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
         (turns_to_nan, 1, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
         (killed, 1, DIED),
         (nobody_answers, 0, DIED),
@@ -93,31 +92,6 @@ def test_songs_that_break_while_training(tmp_path, uncached, fail, words, worker
     train(tmp_path, config, data=good, resume=True)
     train(tmp_path / "through", CONFIG, data=good)
     assert equal(last(tmp_path), last(tmp_path / "through"))
-
-
-def test_a_stem_that_disappears_from_the_disk(tmp_path, uncached):
-    toyband.make(tmp_path / "songs", seconds=3, train=2, test=1, seed=1)
-    music = data.open(tmp_path / "songs")
-    config = dataclasses.replace(CONFIG, steps=40, checkpoint_every=1)
-    stop = Path(music.subset("train")[0].files["drums"][0])
-    run = tmp_path / "run"
-    done = []
-    draw = mixing.RandomMixer.__getitem__
-
-    def remove_half_way(mixer, index):
-        done.append(index)
-        if len(done) == 5:
-            stop.rename(stop.with_suffix(".gone"))
-        return draw(mixer, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mixing.RandomMixer, "__getitem__", remove_half_way)
-        with pytest.raises(DataError, match=r"drums\.wav") as caught:
-            train(run, config, data=music, valid=[])
-    assert "\n" not in str(caught.value)
-    assert state(run)["step"] == 2
-    stop.with_suffix(".gone").rename(stop)
-    assert train(run, tones.steps(config, 4), data=music, valid=[], resume=True).card["steps"] == 4
 
 
 FULL = """
@@ -154,30 +128,8 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:1000])
 
 
-def foreign(path):
-    torch.save({"weights": torch.zeros(3)}, path)
-
-
-def wants_to_run(path):
-    torch.save({"format": Path("x")}, path)
-
-
-def other_shapes(path):
-    changed = torch.load(path, weights_only=True)
-    changed["separator"] = {name: value[..., :1] for name, value in changed["separator"].items()}
-    torch.save(changed, path)
-
-
-def no_moments(path):
-    torch.save(torch.load(path, weights_only=True) | {"optimizer": {}}, path)
-
-
-def not_json(path):
-    torch.save(torch.load(path, weights_only=True) | {"identity": "null"}, path)
-
-
-def bare_tensor(path):
-    torch.save(torch.zeros(3), path)
+def rewrite(**parts):
+    return lambda path: torch.save(torch.load(path, weights_only=True) | parts, path)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +137,15 @@ def bare_tensor(path):
     [
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"\x80\x02 no state"),
-        cut, foreign, wants_to_run, other_shapes, no_moments, not_json, bare_tensor,
+        lambda path: torch.save({"weights": torch.zeros(3)}, path),
+        lambda path: torch.save({"format": Path("x")}, path),  # wants to run
+        lambda path: torch.save(torch.zeros(3), path),
+        cut,
+        rewrite(separator={"split": torch.zeros(3)}),
+        rewrite(optimizer={}),
+        rewrite(identity="null"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_or_foreign_state_is_one_line_that_names_it(tmp_path, damage):
     train(tmp_path, tones.steps(CONSTANT, 2))
     damage(tmp_path / "state.pt")
@@ -274,9 +232,10 @@ def test_the_command_stops_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     toyband.make(tmp_path / "songs", seconds=3, train=2, test=1, seed=1)
     words = ["train", "tiny", "--dataset", tmp_path / "songs", "--stems", "vocals", "--steps", 3]
     words += ["-p", "batch", 1, "-p", "seconds_per_segment", 0.3, "--device", "cpu"]
+    words += ["--out", tmp_path / "run"]
 
-    def run(*more, out="run"):
-        code = cli.main([str(word) for word in (*words, "--out", tmp_path / out, *more)])
+    def run(*more):
+        code = cli.main([str(word) for word in (*words, *more)])
         return code, capsys.readouterr().err.splitlines()[-1]
 
     count = Run.count
@@ -293,12 +252,8 @@ def test_the_command_stops_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     assert code == 2 and "holds a run (last.safetensors)" in line and "overwrite" in line
     code, line = run("--resume")
     assert code == 0 and line.startswith("step 3/3")
-    code, line = run("--resume", out="other")
-    assert code == 2 and "no state.pt" in line
     cut(tmp_path / "run" / "state.pt")
     code, line = run("--resume")
     assert code == 1 and f"{tmp_path / 'run' / 'state.pt'} is damaged" in line
     code, line = run("--overwrite", "--minutes", "nan")
     assert code == 2 and "--minutes: 'nan': give a number" in line
-    code, line = run("--overwrite", "--initial", tmp_path / "run" / "best.safetensors")
-    assert code == 2 and "would be replaced" in line

@@ -16,8 +16,7 @@ from tones import CONSTANT, QUICK, TINY, equal, last, songs, state, steps, train
 from bsrnn import losses, models, training
 from bsrnn.common import UsageError
 from bsrnn.models.cost import cost
-from bsrnn.training import TrainConfig, check, expense, machine
-from bsrnn.training.examples import share
+from bsrnn.training import TrainConfig, check, machine, planning
 from bsrnn.training.run import Run
 
 # -- accumulation, recomputation, precision ---------------------------------------------------
@@ -169,21 +168,9 @@ def test_published_presets_have_the_published_schedules():
         assert config.lr_at(2 * updates - 1) == first and second == pytest.approx(0.98 * first)
         assert (config.clip_norm, config.optimizer) == (5, "adam")
     assert presets["magronp"].lr == 1e-3 * presets["magronp"].batch / 16
-    assert presets["magronp"].checkpoint_every * presets["magronp"].batch == 20_000
-    assert presets["bandit"].checkpoint_every * presets["bandit"].batch == 20_000
-
-
-# -- shares of a batch --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_processes_share_every_batch_without_overlap(world):
-    shares = [list(share(3, 7, 8, rank, world)) for rank in range(world)]
-    assert sorted(sum(shares, [])) == list(range(24, 56))
-    per_step = 8 // world
-    for step in range(4):
-        drawn = sum((mine[step * per_step : (step + 1) * per_step] for mine in shares), [])
-        assert sorted(drawn) == list(range(24 + 8 * step, 32 + 8 * step))
+    for name in ("magronp", "bandit"):
+        assert presets[name].checkpoint_every * presets[name].batch == 20_000
+    assert presets["finetune"].lr == 1e-4 == presets["paper"].lr / 10
 
 
 def test_machines_are_counted_from_the_environment(monkeypatch):
@@ -231,8 +218,8 @@ def test_a_head_that_does_not_learn_is_named(tmp_path, monkeypatch):
         train(tmp_path, model=model, check=True)
     assert "\n" not in str(caught.value)
 
-    def swapped(name, waveforms, spectra, targets, stft):
-        return both(name, waveforms, spectra, targets.flip(1), stft)
+    def swapped(*args):
+        return both(*args[:3], args[3].flip(1), *args[4:])
 
     monkeypatch.setattr("bsrnn.losses.loss", swapped)
     monkeypatch.setattr(check, "STEPS", 30)
@@ -247,7 +234,7 @@ def test_the_check_leaves_the_run_as_it_would_be(tmp_path):
 
 
 def test_long_jobs_are_checked_and_others_not(tmp_path, monkeypatch):
-    asked = []
+    asked, long = [], dataclasses.replace(QUICK, steps=20_000, max_minutes=1e-9)
 
     def overfitted(*_):
         asked.append(1)
@@ -256,9 +243,8 @@ def test_long_jobs_are_checked_and_others_not(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "overfit_separator", overfitted)
     train(tmp_path / "1")
     assert not asked
-    train(tmp_path / "2", dataclasses.replace(QUICK, steps=20_000, max_minutes=1e-9))
-    assert asked
-    train(tmp_path / "3", dataclasses.replace(QUICK, steps=20_000, max_minutes=1e-9), check=False)
+    train(tmp_path / "2", long)
+    train(tmp_path / "3", long, check=False)
     assert len(asked) == 1
 
 
@@ -274,7 +260,7 @@ def test_an_example_needs_its_targets(monkeypatch):
 # -- logs -----------------------------------------------------------------------------------------
 
 
-def test_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
+def test_tensorboard_where_it_is_installed_and_missing(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -284,12 +270,9 @@ def test_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
     assert {"loss", "lr", "grad_norm", "valid_usdr"} <= set(events.Tags()["scalars"])
     logged = [event.value for event in events.Scalars("loss")]
     np.testing.assert_allclose(logged, result.history["loss"], rtol=1e-6)
-
-
-def test_tensorboard_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UsageError, match="pip install tensorboard"):
-        train(tmp_path, tensorboard=True)
+        train(tmp_path / "missing", tensorboard=True)
 
 
 def test_device_and_macs_are_those_of_the_run():
@@ -297,10 +280,10 @@ def test_device_and_macs_are_those_of_the_run():
     example = cost(TINY, QUICK.seconds_per_segment).macs
     assert found["training_macs"] == example * QUICK.batch * QUICK.steps
     assert found["macs_per_second"] == round(cost(TINY, 6.0).macs / 6)
-    assert found["device"] == expense.device_name("cpu") != ""
-    mono = expense.work(TINY, dataclasses.replace(QUICK, mono=True), QUICK.steps)
+    assert found["device"] == machine.device_name("cpu") != ""
+    mono = planning.work(TINY, dataclasses.replace(QUICK, mono=True), QUICK.steps)
     assert mono["training_macs"] == found["training_macs"] // 2  # one of two channels
     joint = dataclasses.replace(TINY, channel_handling="joint")
-    both = expense.work(joint, dataclasses.replace(QUICK, mono=True), 1)["training_macs"]
+    both = planning.work(joint, dataclasses.replace(QUICK, mono=True), 1)["training_macs"]
     assert both == cost(joint, QUICK.seconds_per_segment).macs * QUICK.batch
-    assert expense.work(models.D3NetConfig(), QUICK, 4) == {}
+    assert planning.work(models.D3NetConfig(), QUICK, 4) == {}

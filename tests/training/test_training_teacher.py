@@ -8,7 +8,7 @@ import tones
 import torch
 from tones import CONSTANT, RATE, TINY, ToneSong, equal, last, songs, steps, train, weights
 
-from bsrnn import audio, models, training
+from bsrnn import audio, models
 from bsrnn.common import DataError, UsageError
 from bsrnn.data import mixing
 from bsrnn.training import teacher
@@ -169,8 +169,3 @@ def test_bad_requests_are_one_line(tmp_path, folder):
         half([folder / "2.wav"])
     with pytest.raises(UsageError, match="share is 1.0: give a number from 0.01"):
         half(folder, share=1.0)
-
-
-def test_the_preset_is_the_papers_at_a_tenth_of_its_rate():
-    presets = training.presets()
-    assert presets["finetune"].lr == 1e-4 == presets["paper"].lr / 10
