@@ -38,11 +38,11 @@ FORMATS = {
 TAGS = (
     "title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license",
 )  # fmt: skip
-_NUMBER = {"track": "tracknumber"}  # FFmpeg's name for it
+_AV = {"track": "tracknumber"}  # FFmpeg's names, where they differ
 
 
 def known_tags(given: dict) -> dict[str, str]:
     """The entries of `given` that are `TAGS`, under those names; empty ones left out."""
     lower = {key.lower(): value.strip() for key, value in given.items()}
-    named = {_NUMBER.get(key, key): value for key, value in lower.items()}
+    named = {_AV.get(key, key): value for key, value in lower.items()}
     return {name: named[name] for name in TAGS if named.get(name)}

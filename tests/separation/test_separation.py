@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,28 @@ def test_clipping_in_integer_formats_is_said(tmp_path, caplog):
     path = audio.write(tmp_path / "a.wav", noise(2000), RATE)
     separate_file(Loud(), path, tmp_path, suffix=".flac")
     assert "all.flac is clipped" in caplog.text and "half" not in caplog.text
+
+
+def test_stems_are_written_while_the_next_chunk_is_computed(tmp_path, monkeypatch):
+    second, write = threading.Event(), audio.Writer.write
+
+    class Told(Gains):
+        calls = 0
+
+        def __call__(self, mixture):
+            self.calls += 1
+            if self.calls == 2:
+                second.set()
+            return super().__call__(mixture)
+
+    def waits(self, *block):
+        assert second.wait(timeout=60)
+        write(self, *block)
+
+    path = audio.write(tmp_path / "a.wav", noise(RATE), RATE)
+    monkeypatch.setattr(audio.Writer, "write", waits)
+    written = separate_file(Told(), path, tmp_path, chunk_s=0.25)["half"]
+    assert np.allclose(audio.read(written)[0], 0.5 * noise(RATE), atol=1e-6)
 
 
 class Failing(Gains):
