@@ -30,7 +30,8 @@ def find(paths, out_dir=None) -> list[Path]:
             here = map(Path, sorted(glob.glob(str(path), recursive=True)))
             here = [file for file in here if file.is_file()]
         if not here or not here[0].exists():
-            raise UsageError(f"no audio file {path}: check the path")
+            what = "no audio file in" if plain.is_dir() else "no file"
+            raise UsageError(f"{what} {path}: check the path")
         for file in here:
             files.setdefault(file.resolve(), file)
     return list(files.values())

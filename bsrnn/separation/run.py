@@ -98,16 +98,18 @@ def separate_file(
             for target, held in streams.items():
                 writer = audio.Writer(target, *sound_of, held if len(held) > 1 else ("",))
                 writers.append(files.enter_context(writer))
-            behind = files.enter_context(_Behind())
+            pool, last = files.enter_context(ThreadPoolExecutor(1)), None
             blocks = engine.stream(_seconds(source), info.samples, info.channels, info.sample_rate)
             for block in blocks:
                 sounds = {}
                 if outputs.compare or suffix == STEM_MP4:
                     sounds["mixture"] = again.read(block.shape[-1])
                 sounds |= outputs(block, sounds.get("mixture"))
-                behind(_write, writers, streams.values(), sounds)
+                if last:
+                    last.result()  # one block at a time, and what it raised
+                last = pool.submit(_write, writers, streams.values(), sounds)
                 shown.update(block.shape[-1] / info.sample_rate)
-            behind.wait()
+            last.result()
             for writer in writers:
                 writer.finish()
     for writer in writers:
@@ -118,29 +120,10 @@ def separate_file(
 
 
 def _write(writers, streams, sounds):
+    """In a thread, while the network works on the next block."""
     for writer, held in zip(writers, streams, strict=True):
         for number, output in enumerate(held):
             writer.write(sounds[output], number)
-
-
-class _Behind:
-    """A thread that does one call while the next one is made ready; in order, and what one raises
-    is raised by the next."""
-
-    def __enter__(self):
-        self.pool, self.last = ThreadPoolExecutor(1), None
-        return self
-
-    def __call__(self, function, *arguments):
-        self.wait()
-        self.last = self.pool.submit(function, *arguments)
-
-    def wait(self):
-        if self.last:
-            self.last.result()
-
-    def __exit__(self, *_):
-        self.pool.shutdown()  # the call that runs is ended before its files are closed
 
 
 def _check_stems(names):
