@@ -92,7 +92,8 @@ class BandScheme:
         put("uncovered", tuple(int(i) for i in self.uncovered))
         put("notes", tuple(self.notes))
         if self.weights is not None:
-            frozen = tuple(np.array(w, dtype=np.float32) for w in self.weights)
+            with np.errstate(over="ignore"):  # to infinite ones, which `validate` refuses
+                frozen = tuple(np.array(w, dtype=np.float32) for w in self.weights)
             for w in frozen:
                 w.flags.writeable = False
             put("weights", frozen)

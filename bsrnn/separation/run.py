@@ -98,20 +98,18 @@ def separate_file(
             for target, held in streams.items():
                 writer = audio.Writer(target, *sound_of, held if len(held) > 1 else ("",))
                 writers.append(files.enter_context(writer))
-            pool, last = files.enter_context(ThreadPoolExecutor(1)), None
+            pool, written = files.enter_context(ThreadPoolExecutor(len(writers))), []
             blocks = engine.stream(_seconds(source), info.samples, info.channels, info.sample_rate)
             for block in blocks:
                 sounds = {}
                 if outputs.compare or suffix == STEM_MP4:
                     sounds["mixture"] = again.read(block.shape[-1])
                 sounds |= outputs(block, sounds.get("mixture"))
-                if last:
-                    last.result()  # one block at a time, and what it raised
-                last = pool.submit(_write, writers, streams.values(), sounds)
+                _all(written)
+                written = [pool.submit(_write, w, streams[w.path], sounds) for w in writers]
                 shown.update(block.shape[-1] / info.sample_rate)
-            last.result()
-            for writer in writers:
-                writer.finish()
+            _all(written)
+            _all([pool.submit(writer.finish) for writer in writers])
     for writer in writers:
         if writer.clips:
             words = "%s is clipped, its peak is %.2f of full scale: write .wav to keep it"
@@ -119,11 +117,16 @@ def separate_file(
     return paths
 
 
-def _write(writers, streams, sounds):
-    """In a thread, while the network works on the next block."""
-    for writer, held in zip(writers, streams, strict=True):
-        for number, output in enumerate(held):
-            writer.write(sounds[output], number)
+def _write(writer, outputs, sounds):
+    """In a thread of each file, while the network works on the next block."""
+    for number, output in enumerate(outputs):
+        writer.write(sounds[output], number)
+
+
+def _all(futures):
+    """Wait for them, and raise what one of them raised."""
+    for future in futures:
+        future.result()
 
 
 def _check_stems(names):
