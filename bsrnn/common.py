@@ -28,19 +28,12 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{x}{i}" for x in ("COM", "LPT") fo
 _LONGEST_BYTES = 240  # of the 255 that file systems hold; room for an ending and a number
 
 
-# Errors
-
-
 class UsageError(ValueError):
-    """Bad input or a wrong argument. The command line prints it as one line and exits with 2.
-
-    Raise it wherever the caller can fix the cause: unknown names, empty folders, unequal lengths.
-    """
+    """Bad input or a wrong argument, which the caller can fix: the command line exits with 2."""
 
 
 class DataError(UsageError):
-    """Bad data: a missing root, a broken file, unequal stems. Exit code 1, like any other failure
-    that was not a misuse of the command line."""
+    """Bad data: a missing root, a broken file, unequal stems. The command line exits with 1."""
 
 
 def short(value) -> str:
@@ -67,29 +60,20 @@ def choose(name: str, options, what: str) -> str:
 
 
 def alike(name, options) -> str:
-    """The one of `options` that `name` is without regard to case; `name` itself if there is none.
-
-    >>> alike("Vocals", ("drums", "vocals"))
-    'vocals'
-    """
+    """The one of `options` that `name` is without regard to case, or `name` itself."""
     return next((o for o in options if o.casefold() == str(name).casefold()), str(name))
 
 
 def pick_device(name="auto") -> str:
     """A device in torch's words: "auto" is CUDA, else MPS, else the CPU. UsageError if it is not
-    here.
-
-    >>> pick_device("cpu")
-    'cpu'
-    """
+    here."""
     import torch
 
-    here = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-        "cpu": 1,
-    }
-    here = {kind: count for kind, count in here.items() if count}
+    here = {"cpu": 1}
+    if torch.backends.mps.is_available():
+        here = {"mps": 1} | here
+    if torch.cuda.is_available():
+        here = {"cuda": torch.cuda.device_count()} | here
     kind, _, number = str(name).partition(":")
     if name == "auto":
         return next(iter(here))
@@ -140,13 +124,9 @@ def repair(*packages: str) -> str:
     True
     """
     versions = pins()
-    wanted = " ".join(f"{name}=={versions[name]}" for name in packages)
-    return (
-        f"{shlex.quote(sys.executable)} -m pip install -c {shlex.quote(str(CONSTRAINTS))} {wanted}"
-    )
+    wanted = [f"{name}=={versions[name]}" for name in packages]
+    return shlex.join([sys.executable, "-m", "pip", "install", "-c", str(CONSTRAINTS), *wanted])
 
-
-# Places and files
 
 # How files begin that are neither sound nor weights -> what they are, and what to do.
 _STARTS = {
@@ -161,11 +141,7 @@ _STARTS = {
 
 
 def another_kind(start: bytes) -> str | None:
-    """What a file that begins so is, and the fix, where it is not what a reader expects.
-
-    >>> another_kind(b"Rar!")
-    'is a rar archive: unpack it first'
-    """
+    """What a file that begins so is, and the fix, where it is not what a reader expects."""
     start = start.lstrip().lower()
     return next((what for begin, what in _STARTS.items() if start.startswith(begin)), None)
 
@@ -177,7 +153,7 @@ def workplace() -> Path:
 
 def writable(folder, name: str) -> Path:
     """`folder`, made if need be; UsageError, which says to choose another `name`, where nothing can
-    be written. Processes may look at one folder at the same time: the file of each has no name."""
+    be written. Several processes may ask at once."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -201,11 +177,8 @@ def synced(path) -> None:
 
 
 def unfinished(path) -> Path:
-    """A path beside `path` to write to first; its folder is made.
-
-    The name does not hold the file's, which may be as long as names can be; it holds who writes,
-    so that `sweep` can tell what a killed process left.
-    """
+    """A path beside `path` to write to first; its folder is made. The name holds who writes, so
+    that `sweep` can tell what a killed process left."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent.absolute())
@@ -215,10 +188,7 @@ def unfinished(path) -> Path:
 @contextlib.contextmanager
 def whole(path):
     """A path beside `path` to write to, a file or a folder of them; it takes the place of `path`
-    when the block ends well.
-
-    A reader or a kill meets the old one or the new one, never a half. Folders above are made.
-    """
+    when the block ends well. A reader or a kill meets the old one or the new one, never a half."""
     part = unfinished(path)
     try:
         yield part
@@ -265,10 +235,8 @@ def _lives(process: int) -> bool:
 
 
 def file_name(name: str) -> str:
-    """A name for a file or folder that every system can hold, another one for every `name`.
-
-    Most names stay as they are. Where characters, length or a reserved word must change, a digest
-    of the whole name follows, so that no two names meet.
+    """A name for a file or folder that every system can hold, another one for every `name`: where
+    characters, length or a reserved word must change, a digest of the whole name follows.
 
     >>> file_name("AC/DC"), file_name("AC_DC")
     ('AC_DC-5a5abe39', 'AC_DC')
@@ -290,7 +258,7 @@ def file_name(name: str) -> str:
 
 def file_names(names) -> list[str]:
     """`file_name` of each; later ones get a number where two are equal, or differ only in case or
-    in how Unicode composes a letter, which some systems do not tell apart.
+    in how Unicode composes a letter.
 
     >>> file_names(["Song", "song", "tune"])
     ['Song', 'song (2)', 'tune']
@@ -317,10 +285,6 @@ class Progress:
     """Steps of a long task: a bar where a person watches a terminal, lines elsewhere.
 
     line: what takes a line where there is no bar, such as `print` or a logger's `info`.
-
-    >>> steps = Progress(2, "songs", line=print)
-    >>> steps.step("the first")
-    the first
     """
 
     def __init__(self, total, name="", unit="it", line=lambda text: None, **how):
@@ -345,17 +309,13 @@ class Progress:
         self.bar.close()
 
 
-# Text from data, as it goes into a terminal and into a table
-
-
 def printable(text) -> str:
     """`text` without what makes a terminal do things (ESC): songs and files name themselves.
 
     >>> printable("a" + chr(27) + "[2Jb")
     'a?[2Jb'
     """
-    kept = (c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
-    return "".join(kept)
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in str(text))
 
 
 def csv_text(frame, **options) -> str:
@@ -365,25 +325,16 @@ def csv_text(frame, **options) -> str:
     >>> csv_text(pandas.DataFrame({"song": ["=1+1"], "db": [-3.5]}), index=False)
     "song,db\\n'=1+1,-3.5\\n"
     """
-    return frame.map(formula_free).to_csv(**options)
-
-
-def formula_free(value):
-    """A cell of a table, quoted where a spreadsheet would compute it."""
-    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if formula else value
-
-
-# Signals
+    begins = ("=", "+", "-", "@", "\t", "\r")
+    quoted = lambda x: f"'{x}" if isinstance(x, str) and x.startswith(begins) else x  # noqa: E731
+    return frame.map(quoted).to_csv(**options)
 
 
 @contextlib.contextmanager
 def stopping_signals(stop=None):
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up behind itself.
-
-    With `stop`, the first of the three calls it instead; the second is as if it were not given.
-    A signal that is ignored (nohup) stays so; outside the main thread nothing changes.
-    """
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up behind itself. With
+    `stop`, the first of the three calls it instead. An ignored signal (nohup) stays ignored;
+    outside the main thread nothing changes."""
 
     def handle(number, frame):
         signal.signal(number, before[number] if stop else signal.SIG_IGN)
@@ -391,11 +342,10 @@ def stopping_signals(stop=None):
             raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
         stop()
 
-    names = ["SIGTERM", "SIGHUP", "SIGINT"] if stop else ["SIGTERM", "SIGHUP"]
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        known = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {number: signal.getsignal(number) for number in known}
+    here = threading.current_thread() is threading.main_thread()
+    names = ("SIGTERM", "SIGHUP", *(["SIGINT"] if stop else [])) if here else ()
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known}
     before = {n: each for n, each in before.items() if each not in (signal.SIG_IGN, None)}
     try:
         for number in before:

@@ -14,20 +14,14 @@ from bsrnn.common import DataError, UsageError, choose, short
 
 
 def from_json(text: str, what: str) -> dict:
-    """The JSON object in `text`; DataError that names `what` for anything else.
-
-    >>> from_json('{"seed": 3}', "the card")
-    {'seed': 3}
-    """
+    """The JSON object in `text`; DataError that names `what` for anything else."""
     try:
         values = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{what} is no JSON ({error}): repair or remove it") from None
-    if not isinstance(values, dict):
-        raise DataError(
-            f"{what} is no JSON: give an object with fields by name, not {short(values)}"
-        )
-    return values
+    if isinstance(values, dict):
+        return values
+    raise DataError(f"{what} is no JSON: give an object with fields by name, not {short(values)}")
 
 
 def read_json(path) -> dict:
@@ -47,7 +41,7 @@ class Json:
 
     @classmethod
     def from_json(cls, text: str):
-        """Inverse of to_json; UsageError for what is no JSON object, or an unknown field."""
+        """Inverse of to_json; UsageError for what is no JSON object, and unknown fields."""
         values = from_json(text, cls.__name__)
         for name in values:
             choose(name, [f.name for f in dataclasses.fields(cls)], f"field of {cls.__name__}")
@@ -55,6 +49,10 @@ class Json:
 
 
 _NUMBERS = {int: numbers.Integral, float: numbers.Real}
+_WORDS = {
+    int: "a whole number", float: "a number", str: "a text", bool: "true or false",
+    types.NoneType: "None",
+}  # fmt: skip
 _MOST = 10**6  # of any number among settings: what is larger comes from a damaged file
 
 
@@ -82,15 +80,12 @@ def _words(kind) -> str:
         return " or ".join(map(_words, parts))
     if origin is tuple:
         return f"tuple of {_words(parts[0])}"
-    known = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    if origin is Annotated and parts[0] in _NUMBERS:
-        low, high = _bounds(parts[1])
-        return f"{known[parts[0]]} from {low:g} to {high:g}"
-    if kind is int:
-        return f"a whole number up to {_MOST}"
-    kind = parts[0] if origin is Annotated else kind
-    known |= {types.NoneType: "None"}
-    return known.get(kind, getattr(kind, "__name__", str(kind)))
+    kind, bounds = parts if origin is Annotated else (kind, None)
+    words = _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+    if bounds and kind in _NUMBERS:
+        low, high = _bounds(bounds)
+        return f"{words} from {low:g} to {high:g}"
+    return f"{words} up to {_MOST}" if kind is int else words
 
 
 def _bounds(given) -> tuple:
@@ -120,13 +115,11 @@ def _allows(kind, value) -> bool:
 
 
 def in_range(name: str, value, low, high):
-    """`value` if it is a number from `low` to `high` of the kind of `low`: bool, whole, or any.
+    """`value` if it is a number from `low` to `high` of the kind of `low`: whole, or any; else a
+    UsageError.
 
     >>> in_range("steps", 3, 1, 10), in_range("lr", 1, 0.0, 10.0)
     (3, 1)
-
-    Raises:
-        UsageError: it lies outside, is not a number (NaN), or not of that kind.
     """
     kind = Annotated[type(low), (low, high)]
     if not _allows(kind, value):
@@ -135,13 +128,11 @@ def in_range(name: str, value, low, high):
 
 
 def typed(name: str, value, default):
-    """`value` (text of the command line, or a Python value) as the type of `default`.
+    """`value` (text of the command line, or a Python value) as the type of `default`; UsageError
+    if it is not of that type.
 
     >>> typed("lr", "1e-3", 0.1), typed("seed", "3", 0), typed("stems", "3", "vocals")
     (0.001, 3, '3')
-
-    Raises:
-        UsageError: it is not of that type.
     """
     import yaml
 
@@ -162,11 +153,7 @@ def typed(name: str, value, default):
 
 
 def once(pairs) -> dict:
-    """(name, value) pairs as a dictionary; a name given twice is a mistake.
-
-    >>> once([("seed", "1"), ("lr", "0.1")])
-    {'seed': '1', 'lr': '0.1'}
-    """
+    """(name, value) pairs as a dictionary; UsageError for a name given twice."""
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -175,10 +162,8 @@ def once(pairs) -> dict:
 
 
 def settings(config, before: str = "") -> dict:
-    """Every setting of a dataclass and of the groups in it, by dotted name.
-
-    A group that is not there is listed with the defaults of `config.optional`.
-    """
+    """Every setting of a dataclass and of the groups in it, by dotted name; a group that is not
+    there with the defaults of `config.optional`."""
     named = {}
     for field in dataclasses.fields(config):
         name, value = f"{before}{field.name}", getattr(config, field.name)
@@ -191,11 +176,9 @@ def settings(config, before: str = "") -> dict:
 
 
 def locate(config, name: str) -> str | None:
-    """The dotted name of the setting that `name` means; None if there is none.
-
-    It is that name, also with "_" for the dots, or its last part: of the group `config.first`,
-    else of the only group that has it. UsageError if several have it.
-    """
+    """The dotted name of the setting that `name` means, or None: that name, also with "_" for the
+    dots, or its last part, of the group `config.first`, else of the only group that has it.
+    UsageError if several have it."""
     known = settings(config)
     for whole in known:
         if name in (whole, whole.replace(".", "_")):
@@ -209,11 +192,8 @@ def locate(config, name: str) -> str | None:
 
 
 def changed(config, changes: dict):
-    """`config` with other settings, each named as `locate` understands it; whole groups first.
-
-    Raises:
-        UsageError: a name that it does not have.
-    """
+    """`config` with other settings, each named as `locate` understands it; UsageError for a name
+    that it does not have."""
     config = dataclasses.replace(config, **_groups(config, changes))
     new: dict = {}
     for name in changes.keys() - _groups(config, changes).keys():
@@ -238,12 +218,8 @@ def _groups(config, changes: dict) -> dict:
 
 
 def configured(configs, given: dict) -> list:
-    """The dataclasses `configs` with the settings named in `given` changed, typed like their
-    values. A setting that several of them have is changed in each.
-
-    Raises:
-        UsageError: a name that none of them has, or a value of the wrong type.
-    """
+    """The dataclasses `configs` with the settings named in `given` changed, in each that has them,
+    typed like their values; UsageError for a name that none has, or another type."""
     configs = [changed(config, _groups(config, given)) for config in configs]
     for name in given:
         if not any(locate(config, name) for config in configs):

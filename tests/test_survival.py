@@ -5,6 +5,7 @@ Hostile notebooks are in test_grading, states of a training in test_training_fau
 test_checkpoints. `SURVIVAL=10000` runs the fuzzing at length.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -16,37 +17,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsrnn import (
-    audio,
-    bands,
-    cli,
-    common,
-    data,
-    distort,
-    evaluation,
-    leakage,
-    listen,
-    loudness,
-    masks,
-    metrics,
-    plots,
-    separation,
-    stft,
-)  # fmt: skip
-from bsrnn.common import UsageError, csv_text, printable, sweep, unfinished
-from bsrnn.course import stamp
+import bsrnn
+from bsrnn import audio, bands, cli, data, evaluation, listen, metrics, plots, separation
+from bsrnn.common import NOTEBOOKS, UsageError, csv_text, printable, sweep, unfinished, write_text
+from bsrnn.course import alike, stamp
 from bsrnn.course.capstone import checks
+from bsrnn.course.sandbox import Sandbox
+from bsrnn.course.world import program
 from bsrnn.data import mixing, toyband
 from bsrnn.evaluation.report import Report
 from bsrnn.experiments import Sweep
 from bsrnn.experiments.plan import read_plan
 from bsrnn.models import ModelConfig
+from bsrnn.separation import engine
 from bsrnn.training import TrainConfig
 
 RATE = 44100
@@ -156,12 +146,20 @@ def test_a_damaged_stem_costs_its_song_only(tmp_path, bad):
         assert [song.name for song in data.open(tmp_path)] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [10**400, -(10**400), float("nan"), float("inf"), "5", [5], {}, True, 1e308, "nothing", 2**70],
-)
-def test_a_claim_of_any_kind_is_only_wrong(claim):
-    assert not checks._same(claim, 5.0, 0.05)
+def test_a_claim_of_any_kind_is_only_wrong():
+    for claim in (
+        10**400,
+        -(10**400),
+        float("nan"),
+        float("inf"),
+        "5",
+        [5],
+        {},
+        True,
+        1e308,
+        2**70,
+    ):
+        assert not checks._same(claim, 5.0, 0.05)
 
 
 # -- nothing is lost before the new is whole -------------------------------------------------------
@@ -215,20 +213,20 @@ def test_threads_that_make_one_toy_set_share_it(tmp_path):
 
 # -- the wrong kind of sound -----------------------------------------------------------------------
 
-WRONG = {
-    "int16": (noise() * 3000).astype(np.int16),
-    "uint8": np.full((2, 4000), 128, np.uint8),
-    "int64": np.ones((2, 4000), int),
-    "bool": np.ones((2, 4000), bool),
-    "complex": noise() * 1j,
-    "masked": np.ma.masked_less(noise(), 0),
-    "text": np.full((2, 4000), "x"),
-    "objects": np.full((2, 4000), None),
-    "ragged": [[0.1, 0.2], [0.1]],
-    "none": None,
-    "torch int": torch.ones(2, 4000, dtype=torch.int16),
-    "torch complex": torch.ones(2, 4000, dtype=torch.complex64),
-}
+WRONG = [
+    ((noise() * 3000).astype(np.int16), "is int16, full scale is 1.0 here: give array / 32768"),
+    (np.full((2, 4000), 128, np.uint8), "give (array - 128.0) / 128"),
+    (np.ones((2, 4000), np.int32), "give array / 2147483648"),
+    (np.ones((2, 4000), bool), "of type bool"),
+    (noise() * 1j, "is complex"),
+    (np.ma.masked_less(noise(), 0), "masked array: fill it"),
+    (np.full((2, 4000), "x"), "of type"),
+    (np.full((2, 4000), None), "of type object"),
+    ([[0.1, 0.2], [0.1]], "no array"),
+    (None, "of type object"),
+    (torch.ones(2, 4000, dtype=torch.int16), "int16"),
+    (torch.ones(2, 4000, dtype=torch.complex64), "is complex"),
+]
 TAKERS = {
     "separate": lambda x: separation.separate(Half(), x, RATE),
     "write": lambda x: audio.write("never.wav", x, RATE),
@@ -240,20 +238,20 @@ TAKERS = {
     "si_sdr": lambda x: metrics.si_sdr(x, noise()),
     "score": lambda x: metrics.score({"v": noise()}, {"v": x}, RATE),
     "waveforms": lambda x: plots.waveforms({"x": x}, RATE),
-    "stft": stft.stft,
+    "stft": bsrnn.stft.stft,
     "band_sound": lambda x: listen.band_sound(x, bands.scheme("v4"), 0),
-    "loudness": lambda x: loudness.integrated(x, RATE),
-    "distort": lambda x: distort.distort("gain", {"x": x, "y": x}, "x", RATE),
-    "leakage": lambda x: leakage.band_leakage({"x": x}, {"x": x}, bands.scheme("v4")),
-    "oracle": lambda x: masks.oracle_estimates("binary", x),
+    "loudness": lambda x: bsrnn.loudness.integrated(x, RATE),
+    "distort": lambda x: bsrnn.distort.distort("gain", {"x": x, "y": x}, "x", RATE),
+    "leakage": lambda x: bsrnn.leakage.band_leakage({"x": x}, {"x": x}, bands.scheme("v4")),
+    "oracle": lambda x: bsrnn.masks.oracle_estimates("binary", x),
 }
 
 
 @pytest.mark.parametrize("taker", [*TAKERS])
 def test_sound_of_a_wrong_kind_is_refused_everywhere(tmp_path, monkeypatch, taker):
     monkeypatch.chdir(tmp_path)
-    for array in WRONG.values():
-        refused(TAKERS[taker], array)
+    for array, words in WRONG:
+        assert words in refused(TAKERS[taker], array)
     assert not os.listdir(tmp_path)
 
 
@@ -303,8 +301,8 @@ FILES = {
 
 @pytest.mark.parametrize("name", [*FILES])
 def test_a_file_that_is_not_ours_is_refused(tmp_path, name):
-    sound = {"bands.csv": ["5"], "bands.json": ["[]"]}.get(name, [])  # one band, said shortly
-    texts = [text.encode() for text in TEXTS[:9] if text not in sound]
+    edge = "5" if name == "bands.csv" else None
+    texts = [text.encode() for text in TEXTS[:9] if text != edge]
     for bytes_ in [*texts, b"\xff\xfe\0", b"a,b\n\xe9,\0\n"]:
         (tmp_path / name).write_bytes(bytes_)
         refused(FILES[name], tmp_path)
@@ -320,10 +318,13 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path, name):
     [
         ["toy", "OUT", "-p", "seconds", 2], ["data", "repair", "SONGS", "OUT"],
         ["activity", "--dataset", "SONGS", "--out", "OUT"], ["data", "check", "SONGS"],
+        ["separate", "SONGS/test", "--out", "OUT", "--shifts", 4],
+        ["evaluate", "music", "--dataset", "SONGS", "--out", "OUT", "--subset", "all"],
+        ["course", "grade", "SUBMISSIONS", "--assignment", "a1", "--out", "OUT.csv"],
     ],
 )  # fmt: skip
-def test_a_signal_leaves_nothing(tmp_path, capsys, monkeypatch, songs, number, words):
-    """In the middle of its third file."""
+def test_a_signal_leaves_nothing_half_made(tmp_path, capsys, monkeypatch, songs, number, words):
+    """In the middle of its third file, pass of a network or question."""
     seen = []
 
     def stops(function):
@@ -338,25 +339,32 @@ def test_a_signal_leaves_nothing(tmp_path, capsys, monkeypatch, songs, number, w
     monkeypatch.setattr(soundfile, "write", stops(soundfile.write))
     monkeypatch.setattr(audio, "read", stops(audio.read))
     monkeypatch.setattr(os, "link", stops(os.link))
-    words = [str(word).replace("SONGS", str(songs)) for word in words]
+    monkeypatch.setattr(engine, "estimate", stops(engine.estimate))
+    monkeypatch.setattr(Sandbox, "call", stops(Sandbox.call))
+    places = {"SONGS": songs, "SUBMISSIONS": NOTEBOOKS / "assignments" / "source" / "a1"}
+    for name, place in places.items():
+        words = [str(word).replace(name, str(place)) for word in words]
     before = signal.signal(number, signal.default_int_handler)  # as nohup would have it ignored
     try:
         code, line = command(capsys, *[w.replace("OUT", str(tmp_path / "out")) for w in words])
     finally:
         signal.signal(number, before)
     assert code == 130 and "interrupted" in line
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    resumed = ".json" if words[0] == "evaluate" else None  # goes on after the last whole song
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != resumed]
+    assert not [p for p in psutil.Process().children() if "world" in " ".join(p.cmdline())]
 
 
 def test_what_a_killed_process_left_is_swept_before_the_first_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # beyond what Linux gives
-    (stale := unfinished(tmp_path / "a")).write_text("half")
+    unfinished(tmp_path / "a").write_text("half")
     (folder := unfinished(tmp_path / "b")).mkdir()
     (folder / "half").write_text("")
     monkeypatch.undo()
+    (living := unfinished(tmp_path / "d")).write_text("of a process that still writes")
     sweep.cache_clear()
-    common.write_text(tmp_path / "c", "")
-    assert not stale.exists() and not folder.exists() and os.listdir(tmp_path) == ["c"]
+    write_text(tmp_path / "c", "")
+    assert sorted(os.listdir(tmp_path)) == sorted([living.name, "c"])
 
 
 # -- numbers ---------------------------------------------------------------------------------------
@@ -479,6 +487,26 @@ def test_any_settings_are_taken_or_refused(parser):
             assert "\n" not in str(error)
 
     check()
+
+
+LINE = st.text(max_size=9) | st.sampled_from(
+    ["x = 1", "def f(x):\n    return x", "def f(:", "%%bash", "!ls", "global x", "return", "\0",
+     "\ud800", "[" * 300, "from x import *", "class A(f): pass", "x[0].y += 1", "lambda: (yield)"]
+)  # fmt: skip
+SOURCE = LINE | st.lists(LINE, max_size=3) | JSON
+CELL = st.fixed_dictionaries({"cell_type": st.just("code") | JSON, "source": SOURCE}) | JSON
+
+
+@FUZZ
+@given(st.binary(max_size=9) | JSON | st.fixed_dictionaries({"cells": st.lists(CELL, max_size=4)}))
+def test_any_notebook_is_read_or_refused(notebook):
+    """As the student's process reads it, which is not started here."""
+    notebook = notebook if isinstance(notebook, bytes) else json.dumps(notebook).encode()
+    assert isinstance(alike.runs(notebook), set)
+    with contextlib.suppress(program.Missing):
+        found, _ = program.statements(program.code_cells(notebook))
+        for name in ("f", "x", "A"):
+            program.flags_of(program.needed(found, name), set(), set())
 
 
 @FUZZ

@@ -1,9 +1,8 @@
 """Audio files in and out: read, write, resample, whole or in blocks; tags travel along.
 
-Conventions: waveforms are numpy float32 (C, L) with full scale 1.0, channels in wav's order. Plain
-numbers (wav, aiff ...), flac and ogg go through libsndfile (soundfile), all others and the streams
-of `.stem.mp4` through FFmpeg's libraries as bundled by PyAV; no system ffmpeg is needed. Lengths
-are counted while decoding. Resampling is soxr at its highest quality.
+Waveforms are numpy float32 (C, L) with full scale 1.0, channels in wav's order. Plain numbers (wav,
+aiff ...), flac and ogg go through libsndfile, all others and the streams of `.stem.mp4` through
+FFmpeg's libraries as bundled by PyAV. Lengths are counted while decoding.
 
     waveform, sample_rate = read("song.mp3")
     with Reader("song.mp3") as file: block = file.read(44100); file.info, file.tags

@@ -8,11 +8,11 @@ from .converting import to_channels as to_channels
 from .decoding import AudioInfo as AudioInfo
 from .formats import FORMATS as FORMATS
 from .formats import SUFFIXES as SUFFIXES
+from .formats import TAGS as TAGS
 from .reading import Reader as Reader
 from .reading import header as header
 from .reading import info as info
 from .reading import read as read
-from .tags import TAGS as TAGS
 from .writing import Writer as Writer
 from .writing import fit as fit
 from .writing import write as write

@@ -1,7 +1,4 @@
-"""The guard of every public function that takes sound: arrays of the wrong unit, kind or shape.
-
-A wrong array is refused in one line that says the fix; nothing is guessed. Lesson 00.
-"""
+"""The guard of every public function that takes sound: wrong arrays are refused, not guessed."""
 
 import numpy as np
 
@@ -12,11 +9,8 @@ MOST_CHANNELS = 64  # more rows than this are samples
 
 
 def sound(array, what: str = "the waveform") -> np.ndarray:
-    """A numpy array of floats of any shape from numpy or torch, its values untouched.
-
-    Raises:
-        UsageError: integers (another full scale), complex numbers (a spectrum), masked arrays,
-            anything that is no array of numbers.
+    """A numpy array of floats of any shape from numpy or torch, its values untouched; UsageError
+    for integers (another full scale), complex numbers (a spectrum), masked arrays, no array.
 
     >>> sound(np.array([[0.5, -0.5]]), "the mixture").dtype
     dtype('float64')
@@ -43,15 +37,8 @@ def sound(array, what: str = "the waveform") -> np.ndarray:
 
 
 def waveform(array, what: str = "the waveform") -> np.ndarray:
-    """`sound` of the shape (C, L), channels first, finite.
-
-    Raises:
-        UsageError: as `sound`; another shape, or samples where channels belong.
-        DataError: NaN or infinite samples.
-
-    >>> waveform(np.zeros((2, 3))).shape
-    (2, 3)
-    """
+    """`sound` of the shape (C, L), channels first; UsageError for another shape, or samples where
+    channels belong, DataError for NaN or infinite samples."""
     array = sound(array, what)
     if array.ndim != 2 or not 1 <= len(array) <= MOST_CHANNELS:
         turned = array.ndim == 2 and 1 <= array.shape[1] <= MOST_CHANNELS
@@ -65,10 +52,7 @@ def waveform(array, what: str = "the waveform") -> np.ndarray:
 
 
 def check_rate(rate_hz, what: str = "the sample rate"):
-    """UsageError for a sample rate that no sound has: NaN, infinite, negative, 1 Hz.
-
-    >>> check_rate(44100)
-    """
+    """UsageError for a sample rate that no sound has: NaN, infinite, negative, 1 Hz."""
     low, high = RATES_HZ
     if not low <= rate_hz <= high:  # NaN compares as False
         raise UsageError(f"{what} is {rate_hz} Hz: give one from {low} to {high}")

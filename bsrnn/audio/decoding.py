@@ -1,10 +1,9 @@
 """Decoders of one file each: libsndfile where it is exact, FFmpeg's libraries for all others.
 
-Sample 0 is the first that can be decoded, in every format, and the length is what can be decoded. A
-length that a header declares is compared with it and never believed: it cuts nothing, refuses
-nothing and is only warned about. Channels come in wav's order. MUSDB18's `.stem.mp4` end with up to
-a frame of the encoder's padding, which the file marks and musdb decodes: a preview has 299,891
-samples here and 300,032 there, the same ones from the first on.
+Sample 0 is the first that can be decoded, the length is what can be decoded, in every format. A
+length that a header declares cuts nothing, refuses nothing and is only warned about. MUSDB18's
+`.stem.mp4` end with padding, which the file marks and musdb decodes: 299,891 samples here, 300,032
+there, the same ones from the first on.
 """
 
 import functools
@@ -15,10 +14,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
+import soundfile
 
-from bsrnn.audio import tags
 from bsrnn.audio.converting import XIPH_ORDER
+from bsrnn.audio.formats import known_tags
 from bsrnn.common import DataError
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,19 @@ def _once(function):
     return call
 
 
-class SoundFile:
+class _Forward:
+    """A decoder that goes forward only: `_start` begins again, `read` goes on."""
+
+    def seek(self, start: int):
+        if start < self.position:
+            self.close()
+            self._start()
+            self.position = 0
+        while self.position < start and self.read(min(_BLOCK, start - self.position)).size:
+            pass
+
+
+class SoundFile(_Forward):
     """libsndfile: plain numbers and FLAC, which it seeks to the sample, and Ogg Vorbis, whose ends
     it alone trims right; there its seeks are not exact, so none is made."""
 
@@ -73,7 +86,7 @@ class SoundFile:
         self.path, self.position = path, 0
         self._start()
         kind, encoding = self.file.format, self.file.subtype
-        self.tags = tags.known(self.file.copy_metadata())
+        self.tags = known_tags(self.file.copy_metadata())
         self.exact = kind != "OGG"
         samples = self.file.frames
         if kind == "OGG" and encoding == "VORBIS" and not _second(path, b"\x01vorbis"):
@@ -84,35 +97,28 @@ class SoundFile:
             self.file.close()
             raise RuntimeError("FFmpeg counts it")
         declared, first, order = _declared_riff(path)
+        rate, channels = self.file.samplerate, self.file.channels
         if declared is not None:
-            rate, channels = self.file.samplerate, self.file.channels
             self.file.close()
             sound = _From(path, first)
-            self.file = _library().SoundFile(sound, "r", rate, channels, encoding, order, "RAW")
+            self.file = soundfile.SoundFile(sound, "r", rate, channels, encoding, order, "RAW")
             samples = self.file.frames
             warn_once(
                 f"{path}: its header declares {declared} bytes of sound, but {samples} samples "
                 "follow: all are read"
             )
-        self.info = AudioInfo(
-            samples, self.file.samplerate, self.file.channels, f"{kind}/{encoding}"
-        )
+        self.info = AudioInfo(samples, rate, channels, f"{kind}/{encoding}")
 
     def _start(self):
-        self.file = _library().SoundFile(self.path)
+        self.file = soundfile.SoundFile(self.path)
         if self.file.format == "OGG":
             self.file.seekable = lambda: False  # else soundfile seeks in every read
 
     def seek(self, start: int):
         if self.exact:
             self.file.seek(start)
-            return
-        if start < self.position:
-            self.close()
-            self._start()
-            self.position = 0
-        while self.position < start and self.read(min(_BLOCK, start - self.position)).size:
-            pass
+        else:
+            super().seek(start)
 
     def read(self, samples: int) -> np.ndarray:
         block = self.file.read(samples, dtype="float32", always_2d=True).T  # (L, C) -> (C, L)
@@ -124,13 +130,6 @@ class SoundFile:
         self.file.close()
 
 
-def _library():
-    """The package; here, so that `import bsrnn.audio` stays light."""
-    import soundfile
-
-    return soundfile
-
-
 def _second(path: Path, mark: bytes) -> bool:
     """Whether another stream begins within the file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -139,7 +138,7 @@ def _second(path: Path, mark: bytes) -> bool:
 
 @_once
 def _count_vorbis(path: Path) -> int:
-    with _library().SoundFile(path) as file:
+    with soundfile.SoundFile(path) as file:
         file.seekable = lambda: False
         return sum(iter(lambda: len(file.read(_BLOCK, dtype="float32")), 0))
 
@@ -186,8 +185,6 @@ def _declared_riff(path: Path):
 @_once
 def _flac_agrees(path: Path) -> bool:
     """Whether the last frame ends where the header says, and no second stream follows."""
-    import av
-
     if _second(path, b"fLaC"):
         return False
     try:
@@ -202,34 +199,21 @@ def _flac_agrees(path: Path) -> bool:
         return False
 
 
-class Decoded:
-    """One audio stream through FFmpeg. A seek decodes what lies before, so that a part equals the
-    same part of the whole: encoders' states, estimated indices and clocks of milliseconds make
-    every other way inexact."""
+class Decoded(_Forward):
+    """One audio stream through FFmpeg. A seek decodes what lies before: only so a part equals the
+    same part of the whole."""
 
     def __init__(self, path: Path, stream: int):
         self.path, self.number = path, stream
         self.info = _count(path, stream)
         self._start()
-        self.tags = tags.known({**self.stream.metadata, **self.container.metadata})
+        self.tags = known_tags({**self.stream.metadata, **self.container.metadata})
 
     def _start(self):
-        import av
-
         self.container, self.stream = opened(self.path, self.number)
         self.resampler = av.AudioResampler(format="fltp")  # converts the sample format only
         self.frames, self.position = _frames(self.container, self.stream, self.path), 0
         self.held = np.zeros((self.info.channels, 0), np.float32)
-
-    def seek(self, start: int):
-        if start < self.position:
-            self.close()
-            self._start()
-        while self.position + self.held.shape[-1] < start:
-            self.position += self.held.shape[-1]
-            self.held = self._block()
-        self.held = self.held[:, start - self.position :]
-        self.position = start
 
     def _block(self) -> np.ndarray:
         """The next samples (C, n); none at the end."""
@@ -254,8 +238,6 @@ class Decoded:
 
 def opened(path: Path, number: int):
     """(container, audio stream `number`) of a file, open; DataError if it has no such stream."""
-    import av
-
     container = av.open(str(path))
     streams = container.streams.audio
     if number < len(streams):
@@ -267,8 +249,6 @@ def opened(path: Path, number: int):
 def _frames(container, stream, path: Path):
     """(frame, samples of it that count): fewer in the last, where the container's clock counts
     samples and says how many of them are the encoder's padding."""
-    import av
-
     marked = container.format.name in _MARKED
     first = last = None
     for packet in container.demux(stream):
@@ -282,11 +262,9 @@ def _frames(container, stream, path: Path):
             if last is not None:
                 yield last, last.samples
             first, last = first or frame, frame
-            if (frame.rate, frame.layout.nb_channels) != (first.rate, first.layout.nb_channels):
-                raise DataError(
-                    f"{path}: changes from {first.rate} Hz, {first.layout.nb_channels} channels to "
-                    f"{frame.rate} Hz, {frame.layout.nb_channels}: cut it there"
-                )
+            before, now = (f"{x.rate} Hz, {x.layout.nb_channels} channels" for x in (first, frame))
+            if before != now:
+                raise DataError(f"{path}: changes from {before} to {now}: cut it there")
     if last is None:
         return
     yield last, _unpadded(container, stream, last.samples, last.pts, last.duration)

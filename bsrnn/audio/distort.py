@@ -1,14 +1,9 @@
-"""Distortions of known size: estimates of a stem that are wrong in one way only. Numpy only.
+"""Distortions of known size: estimates of a stem that are wrong in one way only.
 
-Conventions
-    `distort(kind, sources, stem, ...)` spoils the stem of a dict name -> (C, L); the rest is the
-    sum of the others. Kinds in `SCALED` reach the SDR that they are asked for exactly (in float64,
-    before the result is rounded to float32), so that the same number can be heard in several ways.
-    The others have an SDR of their own. Lesson 06.
-
-References
-    Vincent, Gribonval and Févotte 2006, IEEE TASLP 14(4) (interference, noise, artifacts);
-    Cappé 1994, IEEE TSAP 2(2) (musical noise: isolated time-frequency bins that get through).
+Kinds in `SCALED` reach the SDR that they are asked for exactly, before the result is rounded to
+float32, so that one number can be heard in several ways. The others have an SDR of their own.
+Musical noise is isolated time-frequency bins that get through (Cappé 1994, IEEE TSAP 2(2)).
+Lesson 06.
 """
 
 from typing import NamedTuple
@@ -36,14 +31,15 @@ def distort(
 ) -> Distorted:
     """The stem of `sources` (name -> (C, L)), spoilt in one way: one of `KINDS`.
 
-    gain: too soft. leakage: with some of the rest. noise: with white noise. musical noise: with a
-    random 2 % of the time-frequency bins of the rest. low-pass: nothing above a frequency.
-    clipping: no sample beyond a limit. Their uSDR is `sdr_db`.
+    gain: too soft. leakage: with some of the rest, which is the sum of the others. noise: white.
+    musical noise: a random 2 % of the time-frequency bins of the rest. low-pass: nothing above a
+    frequency. clipping: no sample beyond a limit. Their uSDR is `sdr_db`.
     delay: `delay_ms` late. polarity: upside down. silence. swap: the next source in its place.
     `seed` draws noise and bins.
 
-    Raises UsageError for a silent stem or rest where an SDR is to be reached, and for an SDR of 0
-    dB or less of kinds that only take away.
+    Raises:
+        UsageError: a silent stem or rest where an SDR is to be reached, 0 dB or less of kinds that
+            only take away.
 
     >>> sources = {"a": np.ones((1, 8)), "b": np.zeros((1, 8))}
     >>> distort("gain", sources, "a", 8000, sdr_db=20.0).waveform[0, :2].round(3)
@@ -54,18 +50,20 @@ def distort(
     sources = {name: waveform(x, name).astype(np.float64) for name, x in sources.items()}
     target = sources[stem]  # (C, L)
     if kind == "delay":
-        found = _delay(target, max(1, round(delay_ms * sample_rate / 1000)), sample_rate)
+        samples = min(max(1, round(delay_ms * sample_rate / 1000)), target.shape[-1])
+        spoilt = np.pad(target, ((0, 0), (samples, 0)))[:, : target.shape[-1]]
+        setting = f"{samples} samples ({1000 * samples / sample_rate:.2f} ms) late"
     elif kind == "polarity":
-        found = -target, "every sample with the other sign"
+        spoilt, setting = -target, "every sample with the other sign"
     elif kind == "silence":
-        found = np.zeros_like(target), "nothing"
+        spoilt, setting = np.zeros_like(target), "nothing"
     elif kind == "swap":
         names = list(sources)
         other = names[(names.index(stem) + 1) % len(names)]
-        found = sources[other], f"{other} in the place of {stem}"
+        spoilt, setting = sources[other], f"{other} in the place of {stem}"
     else:
-        found = _scaled(kind, sources, stem, target, sample_rate, sdr_db, seed)
-    return Distorted(np.asarray(found[0], np.float32), found[1])
+        spoilt, setting = _scaled(kind, sources, stem, target, sample_rate, sdr_db, seed)
+    return Distorted(spoilt.astype(np.float32), setting)
 
 
 def _scaled(kind, sources, stem, target, sample_rate, sdr_db, seed):
@@ -102,24 +100,15 @@ def some_bins(waveform, share: float, rng, n_fft: int = MUSICAL_N_FFT) -> np.nda
 
     Sine windows, hop n_fft / 2; all channels keep the same bins. share=1 gives the waveform back.
     """
-    half, samples = n_fft // 2, waveform.shape[-1]
-    window = np.sin(np.pi * (np.arange(n_fft) + 0.5) / n_fft)  # its squares add up to one
-    padded = np.pad(waveform, ((0, 0), (half, half + -samples % half)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[:, ::half]
-    spectrum = np.fft.rfft(frames * window)  # (C, T, n_fft) -> (C, T, F)
-    spectrum *= rng.random(spectrum.shape[1:]) < share
-    frames = np.fft.irfft(spectrum, n_fft) * window  # (C, T, n_fft)
-    added = np.zeros((len(waveform), frames.shape[1] + 1, half))
-    added[:, :-1] += frames[..., :half]
-    added[:, 1:] += frames[..., half:]
-    return added.reshape(len(waveform), -1)[:, half : half + samples]  # (C, L)
+    from scipy.signal import istft, stft
 
-
-def _delay(target, samples, sample_rate):
-    samples = min(samples, target.shape[-1])
-    late = np.zeros_like(target)
-    late[:, samples:] = target[:, : target.shape[-1] - samples]
-    return late, f"{samples} samples ({1000 * samples / sample_rate:.2f} ms) late"
+    samples = waveform.shape[-1]
+    window = np.sin(np.pi * (np.arange(n_fft) + 0.5) / n_fft)
+    how = {"window": window, "nperseg": n_fft, "noverlap": n_fft // 2}
+    padded = np.pad(waveform, ((0, 0), (0, max(0, n_fft - samples))))
+    _, _, spectrum = stft(padded, **how)  # (C, F, T)
+    spectrum *= (rng.random(spectrum.shape[:0:-1]) < share).T  # drawn frame by frame
+    return istft(spectrum, **how)[1][:, :samples]  # (C, L)
 
 
 def _low_pass(target, sample_rate, wanted):
@@ -148,6 +137,5 @@ def _clip(target, wanted):
     k = int(np.searchsorted(cut, wanted, side="right")) - 1  # the k + 1 largest are beyond it
     n, a, b = count[k], first[k], second[k]
     limit = (a - np.sqrt(max(a**2 - n * (b - wanted), 0.0))) / n  # n t^2 - 2 a t + b = wanted
-    return np.clip(
-        target, -limit, limit
-    ), f"limited to {limit:.3f}, {n / sizes.size:.0%} of samples"
+    setting = f"limited to {limit:.3f}, {n / sizes.size:.0%} of samples"
+    return np.clip(target, -limit, limit), setting

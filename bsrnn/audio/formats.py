@@ -1,5 +1,5 @@
-"""Which files are read and written: those that the tests read and write, at 8 to 192 kHz and 1, 2
-and 6 channels. Needs nothing, so that `--help` can list them at once."""
+"""Which files are read and written (those that the tests read and write, at 8 to 192 kHz and 1, 2
+and 6 channels), and their tags. Needs nothing, so that `--help` can list them at once."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,6 @@ SUFFIXES = (
     ".mp3", ".m4a", ".mp4", ".m4b", ".aac", ".mov", ".mkv", ".mka", ".webm", ".wma", ".ac3", ".wv",
     ".tta", ".avi", ".mp2",
 )  # fmt: skip
-
-
 RATES_HZ = (1000, 1_000_000)  # below: a damaged header; above: no converter made for sound
 
 
@@ -35,3 +33,16 @@ FORMATS = {
     ".m4a": Format("ipod", "AAC", 6, _AAC_HZ),
     ".mp4": Format("mp4", "AAC", 6, _AAC_HZ),
 }
+
+# Tags as libsndfile calls them. "software" is left out: it would name who wrote the original.
+TAGS = (
+    "title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license",
+)  # fmt: skip
+_AV = {"track": "tracknumber"}  # FFmpeg's names, where they differ
+
+
+def known_tags(given: dict) -> dict[str, str]:
+    """The entries of `given` that are `TAGS`, under those names; empty ones left out."""
+    lower = {key.lower(): value.strip() for key, value in given.items()}
+    named = {_AV.get(key, key): value for key, value in lower.items()}
+    return {name: named[name] for name in TAGS if named.get(name)}

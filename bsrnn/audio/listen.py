@@ -1,31 +1,29 @@
 """Fair listening in a notebook: players that compare, and A/B switching on one timeline.
 
-IPython's own `Audio` scales each clip to its peak, so quiet and loud sound alike, and fails on
-silence. Here one gain serves all sounds of a comparison, silence is written out instead of played,
-and the sound is embedded as MP3, so that it also plays in exported HTML. The plain-text form says
-label, length and level; it is what remains when notebooks are committed without sound. Lesson 00.
+One gain serves all sounds of a comparison (IPython's own `Audio` scales each clip to its peak),
+silence is written out instead of played, and the sound is embedded as MP3, so that it also plays in
+exported HTML. The plain-text form remains when notebooks are committed without sound. Lesson 00.
 """
 
 import base64
-import hashlib
+import functools
 import html
 import io
 import itertools
 import math
 import zlib
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from bsrnn import audio
 from bsrnn.common import UsageError
 
 PEAK = 0.89  # -1 dBFS: room for the MP3 encoder's overshoot
 SILENCE_DB = -90.0  # RMS below this is shown as silent
-KEPT_SOUNDS = 16
-_kept = OrderedDict()  # digest -> MP3 of the latest sounds: comparisons repeat most of them
+KEPT_SOUNDS = 16  # of the latest: comparisons repeat most of them
 _ids = itertools.count()
 
 
@@ -71,15 +69,15 @@ def players(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float 
             f"{sound}</div>"
         )
     text = _summary(clips, sample_rate, gain)
-    return Sounds(f"<div>{''.join(rows)}{_gain_note(gain)}</div>", text, gain)
+    note = f"<small>one gain for all: {_db(gain)}</small>"
+    return Sounds(f"<div>{''.join(rows)}{note}</div>", text, gain)
 
 
 def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0) -> Sounds:
-    """Switch between sounds while they play: one timeline, one gain, one button for each sound.
+    """Switch between sounds while they play: one timeline, one gain, one radio button for each.
 
-    All sounds run together and only the chosen one is heard, so a switch keeps the position. The
-    buttons are radio buttons: arrow keys switch. Needs no kernel and no network. Arguments and
-    errors as in `players`; the sounds must have one length.
+    All sounds run together and only the chosen one is heard, so a switch keeps the position. Needs
+    no kernel and no network. Arguments and errors as in `players`; sounds of one length.
     """
     clips, gain = _prepared(sounds, sample_rate, max_s, start_s)
     lengths = {label: clip.shape[-1] for label, clip in clips.items()}
@@ -100,7 +98,7 @@ def ab(sounds: dict, sample_rate: int, max_s: float = 10.0, start_s: float = 0.0
         f'<button type="button">Play</button> <input type="range" min="0" max="{seconds:.3f}" '
         'step="0.01" value="0" aria-label="position in seconds" style="width:20em"> '
         f'<output>0.0 s</output><div role="radiogroup">{"".join(radios)}</div>'
-        f"<div hidden>{''.join(tags.values())}</div>{_gain_note(gain)}"
+        f"<div hidden>{''.join(tags.values())}</div><small>one gain for all: {_db(gain)}</small>"
         f"<script>{_SWITCH.replace('KEY', key)}</script></div>"
     )
     return Sounds(markup, _summary(clips, sample_rate, gain), gain)
@@ -162,11 +160,11 @@ def _summary(clips, sample_rate, gain) -> str:
         f"{label:{width}}  {clip.shape[-1] / sample_rate:5.2f} s  {_level(clip)}"
         for label, clip in clips.items()
     ]
-    return "\n".join([*lines, f"played with one gain of {20 * np.log10(gain):+.1f} dB"])
+    return "\n".join([*lines, f"played with one gain of {_db(gain)}"])
 
 
-def _gain_note(gain: float) -> str:
-    return f"<small>one gain for all: {20 * np.log10(gain):+.1f} dB</small>"
+def _db(gain: float) -> str:
+    return f"{20 * np.log10(gain):+.1f} dB"
 
 
 def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
@@ -174,18 +172,12 @@ def mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
 
     The latest results are kept: encoding takes longer than anything else on the way to a player.
     """
-    waveform = np.ascontiguousarray(waveform, np.float32)
-    key = hashlib.blake2b(waveform).digest() + repr((waveform.shape, sample_rate)).encode()
-    sound = _kept.get(key) or _encoded(waveform, sample_rate)
-    _kept[key] = sound
-    while len(_kept) > KEPT_SOUNDS:
-        _kept.popitem(last=False)
-    return sound
+    return _mp3(np.asarray(waveform, np.float32).tobytes(), len(waveform), sample_rate)
 
 
-def _encoded(waveform, sample_rate) -> bytes:
-    import soundfile
-
+@functools.lru_cache(maxsize=KEPT_SOUNDS)
+def _mp3(floats: bytes, channels: int, sample_rate: int) -> bytes:
+    waveform = np.frombuffer(floats, np.float32).reshape(channels, -1)  # (C, L)
     rates_hz = audio.FORMATS[".mp3"].rates_hz
     if sample_rate not in rates_hz:
         target = next((hz for hz in rates_hz if hz > sample_rate), rates_hz[-1])
@@ -198,10 +190,10 @@ def _encoded(waveform, sample_rate) -> bytes:
 def _tags(clips: dict, gain: float, sample_rate: int, controls: bool = True) -> dict:
     """label -> audio element; the sounds are encoded side by side (the encoder frees the GIL)."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        found = list(pool.map(lambda clip: mp3(clip * gain, sample_rate), clips.values()))
+        encoded = list(pool.map(lambda clip: mp3(clip * gain, sample_rate), clips.values()))
     shown = "controls " if controls else ""
     return {
         label: f'<audio {shown}preload="auto" aria-label="{html.escape(label)}" '
         f'src="data:audio/mpeg;base64,{base64.b64encode(sound).decode()}"></audio>'
-        for label, sound in zip(clips, found, strict=True)
+        for label, sound in zip(clips, encoded, strict=True)
     }

@@ -1,22 +1,10 @@
-"""Loudness as ITU-R BS.1770 and EBU R 128 measure it: how loud a mix is, not how large its samples.
+"""Loudness as ITU-R BS.1770-4 and EBU R 128 measure it: how loud a mix is to people.
 
-Conventions
-    Waveforms are (C, L). LUFS: loudness units relative to full scale; 1 LU is 1 dB.
-    K-weighting: a shelf of +4 dB above 1.7 kHz (the head) and a high-pass at 38 Hz, then mean
-    squares, channels added up. Blocks of 400 ms, a new one every 100 ms. *Integrated* loudness is
-    the mean over the blocks above -70 LUFS and not more than 10 LU below the mean of those: pauses
-    do not count. *Short-term*: 3 s without gates. Silence is -inf.
-    A mono file counts as one loudspeaker: 3 LU less than the same signal on two.
-
-Why not `torchaudio.functional.loudness`? It meets cases 1 to 5 of EBU Tech 3341, too, but it clips
-what exceeds full scale after the shelf (a sine of 8 kHz at 0 dBFS reads 2.8 LU too little), gives
-NaN for silence (pytorch/audio issue 3816), refuses 5.1 and has no loudness over time. The tests
-compare with it where it is right, and with ffmpeg's `ebur128`.
-
-References
-    ITU-R BS.1770-4 (2015), annex 1; its filter table is for 48 kHz, other rates use the analogue
-    prototypes that libebur128 derived from it. EBU Tech 3341 (2023): time scales and test signals.
-    Lesson 12.
+Waveforms are (C, L); LUFS are loudness units relative to full scale, 1 LU is 1 dB, silence is -inf.
+K-weighting (a shelf of +4 dB above 1.7 kHz, the head, and a high-pass at 38 Hz), mean squares,
+channels added up: mono counts as one loudspeaker, 3 LU less than the same signal on two.
+torchaudio's meter clips what the shelf lifts above full scale, gives NaN for silence (pytorch/audio
+issue 3816), refuses 5.1 and knows no loudness over time. Lesson 12.
 """
 
 from dataclasses import dataclass
@@ -34,6 +22,7 @@ OFFSET_DB = -0.691  # a 997 Hz sine at 0 dBFS on one channel is -3.01 LUFS
 WEIGHTS = {  # by number of channels: L, R, centre, [bass], surround left and right
     1: (1.0,), 2: (1.0, 1.0), 5: (1.0, 1.0, 1.0, 1.41, 1.41), 6: (1.0, 1.0, 1.0, 0.0, 1.41, 1.41),
 }  # fmt: skip
+# The standard's filter table is for 48 kHz: this is the analogue prototype that libebur128 derived.
 _SHELF = (1681.974450955533, 0.7071752369554196, 3.999843853973347)  # Hz, Q, dB
 _SHELF_BEND = 0.4996667741545416  # exponent of the gain halfway up the shelf
 _HIGH_PASS = (38.13547087602444, 0.5003270373238773)  # Hz, Q
@@ -57,14 +46,15 @@ def over_time(waveform, sample_rate: int, window_s: float = SHORT_TERM_S) -> tup
     """(times_s, lufs): loudness of windows of `window_s`, one each 100 ms, without gates.
 
     times_s: middle of each window. The default is short-term loudness, 0.4 gives the momentary one.
-    Raises UsageError (shape, channels, too short), DataError (NaN).
+    Errors as in `integrated`.
     """
     starts, power = _blocks(waveform, sample_rate, window_s)
     return starts / sample_rate + window_s / 2, _lufs(power)
 
 
 def integrated(waveform, sample_rate: int) -> float:
-    """Integrated (gated) loudness of (C, L) in LUFS; -inf if no block is above -70 LUFS.
+    """Integrated loudness of (C, L) in LUFS: the mean over the blocks of 400 ms, one each 100 ms,
+    above -70 LUFS and not more than 10 LU below the mean of those: pauses do not count.
 
     Channels: 1, 2, 5 or 6 in the order L, R, centre, [bass], surrounds. At least 0.4 s.
     Raises UsageError (shape, channels, too short), DataError (NaN).
@@ -75,10 +65,10 @@ def integrated(waveform, sample_rate: int) -> float:
     -23.0
     """
     _, power = _blocks(waveform, sample_rate, BLOCK_S)
-    for gate in (lambda heard: ABSOLUTE_LUFS, lambda heard: _lufs(heard.mean()) + RELATIVE_LU):
-        power = power[_lufs(power) > gate(power)]
-        if not len(power):
-            return float("-inf")
+    power = power[_lufs(power) > ABSOLUTE_LUFS]
+    if not len(power):
+        return float("-inf")
+    power = power[_lufs(power) > _lufs(power.mean()) + RELATIVE_LU]  # never all of them
     return float(_lufs(power.mean()))
 
 
@@ -101,17 +91,14 @@ class Balance:
 def balance(stems: dict, sample_rate: int, voice: str) -> Balance:
     """Balance of stems name -> (C, L), all of one shape: `voice` against the sum of the others.
 
-    Each side is gated by itself, so a pause of the voice does not count against it (Torcoli et al.
-    2024, arXiv 2405.17364, measure the difference of loudness like this).
+    Each side is gated by itself, as in Torcoli et al. 2024, arXiv 2405.17364: pauses do not count.
     """
     choose(voice, stems, "stem")
     rest = sum((x for name, x in stems.items() if name != voice), np.zeros_like(stems[voice]))
     mix = stems[voice] + rest  # (C, L)
-    peak = float(np.abs(mix).max(initial=0))
     with np.errstate(divide="ignore"):
-        peak_dbfs = float(20 * np.log10(peak))
-    lufs = [integrated(x, sample_rate) for x in (mix, stems[voice], rest)]
-    return Balance(*lufs, peak_dbfs)
+        peak_dbfs = float(20 * np.log10(np.abs(mix).max(initial=0)))
+    return Balance(*(integrated(x, sample_rate) for x in (mix, stems[voice], rest)), peak_dbfs)
 
 
 def gain_to(waveform, sample_rate: int, target_lufs: float) -> float:

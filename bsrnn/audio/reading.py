@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 
 from bsrnn.audio.arrays import MOST_CHANNELS
@@ -13,6 +14,7 @@ from bsrnn.audio.formats import RATES_HZ
 from bsrnn.common import DataError, UsageError, another_kind
 
 # How files begin that libsndfile reads: RIFF, AIFF, FLAC, W64, CAF, AU, Ogg; and what it seeks.
+_DAMAGED = "damaged or truncated, it cannot be decoded whole: copy it again, or convert it"
 _SNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"riff", b"caff", b".snd", b"OggS")
 
 
@@ -29,21 +31,18 @@ class Reader:
         self.path, self.position = Path(path), 0
         self.file = self._guard(_open, self.path, stream)
         self.info, self.tags = self.file.info, self.file.tags
+        rate, channels = self.info.sample_rate, self.info.channels
         low, high = RATES_HZ
-        for broken, what in (
-            (self.info.samples <= 0, "holds no samples: leave it out or copy it again"),
-            (
-                not low <= self.info.sample_rate <= high,
-                f"declares {self.info.sample_rate} Hz, no rate of sound: repair its header",
-            ),
-            (
-                self.info.channels > MOST_CHANNELS,
-                f"declares {self.info.channels} channels: repair its header",
-            ),
-        ):
-            if broken:
-                self.file.close()
-                raise DataError(f"{self.path}: {what}")
+        wrong = None
+        if self.info.samples <= 0:
+            wrong = "holds no samples: leave it out or copy it again"
+        elif not low <= rate <= high:
+            wrong = f"declares {rate} Hz, no rate of sound: repair its header"
+        elif channels > MOST_CHANNELS:
+            wrong = f"declares {channels} channels: repair its header"
+        if wrong:
+            self.file.close()
+            raise DataError(f"{self.path}: {wrong}")
 
     def seek(self, start: int):
         if not 0 <= start <= self.info.samples:
@@ -55,7 +54,7 @@ class Reader:
         wanted = min(samples, self.info.samples - self.position)
         block = self._guard(self.file.read, wanted)
         if block.shape[-1] < wanted:
-            raise self._damaged()
+            raise DataError(f"{self.path}: {_DAMAGED}")
         if not np.isfinite(block).all():
             raise DataError(
                 f"{self.path}: NaN or infinite samples near "
@@ -71,13 +70,7 @@ class Reader:
         except (UsageError, MemoryError):
             raise
         except Exception as error:
-            raise self._damaged() from error
-
-    def _damaged(self) -> DataError:
-        return DataError(
-            f"{self.path}: damaged or truncated, it cannot be decoded whole: copy it again, or "
-            "convert it"
-        )
+            raise DataError(f"{self.path}: {_DAMAGED}") from error
 
     def __enter__(self):
         return self
@@ -88,21 +81,19 @@ class Reader:
 
 def _open(path: Path, stream: int):
     """The decoder for this file."""
-    for broken, what in (
-        (path.is_dir(), "is a folder: name an audio file in it"),
-        (not path.exists(), "no such file: check the path"),
-        (not os.access(path, os.R_OK), "no permission to read it: change its mode"),
-    ):
-        if broken:
-            raise DataError(f"{path}: {what}")
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise DataError(f"{path}: empty file: copy it again")
-    if what := another_kind(head):
-        raise DataError(f"{path}: {what}")
-    import av
-
+    head, wrong = b"", None
+    if path.is_dir():
+        wrong = "is a folder: name an audio file in it"
+    elif not path.exists():
+        wrong = "no such file: check the path"
+    elif not os.access(path, os.R_OK):
+        wrong = "no permission to read it: change its mode"
+    else:
+        with path.open("rb") as file:
+            head = file.read(512)
+        wrong = another_kind(head) if head else "empty file: copy it again"
+    if wrong:
+        raise DataError(f"{path}: {wrong}")
     if stream == 0 and head.startswith(_SNDFILE):
         with contextlib.suppress(RuntimeError):  # FFmpeg may know it
             return SoundFile(path)
@@ -140,11 +131,10 @@ def header(path) -> AudioInfo:
 def read(
     path, start: int = 0, samples=None, sample_rate=None, channels=None, stream: int = 0
 ) -> tuple[np.ndarray, int]:
-    """Read a file, or a part of it by seeking.
+    """Read a file, or a part of it by seeking: ((C, L) float32, sample rate in Hz).
 
-    start, samples: the part, in samples of the file (None: to the end; a part that reaches beyond
-    the end comes out shorter). sample_rate, channels: convert to these (see `resample`,
-    `to_channels`). Returns ((C, L) float32, sample rate in Hz).
+    start, samples: the part, in samples of the file (None: to the end; what reaches beyond the end
+    comes out shorter). sample_rate, channels: convert to these (see `resample`, `to_channels`).
     """
     with Reader(path, stream) as file:
         file.seek(start)

@@ -1,13 +1,8 @@
 """Short-time Fourier transform: waveforms to complex spectrograms and back.
 
-Conventions
-    Waveforms are (..., C, L), spectrograms (..., C, F, T) complex, with F = n_fft // 2 + 1 bins and
-    T = 1 + L // hop frames; frame t is centred on sample t * hop. torch in gives torch out, numpy
-    in gives numpy out. The inverse takes the length, because T frames do not tell it.
-
-References
-    Griffin and Lim 1984 (least-squares overlap-add inverse); Luo and Yu 2022, arXiv 2209.15174,
-    section IV (Hann window of 2048 samples, hop 512 at 44.1 kHz). Lesson 01.
+Waveforms are (..., C, L), spectrograms (..., C, F, T) complex, with F = n_fft // 2 + 1 bins and
+T = 1 + L // hop frames; frame t is centred on sample t * hop. torch in gives torch out, numpy in
+gives numpy out. The inverse is least-squares overlap-add (Griffin and Lim 1984). Lesson 01.
 """
 
 from dataclasses import dataclass, field
@@ -26,17 +21,15 @@ WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}  # period
 
 @dataclass(frozen=True)
 class StftConfig:
-    """Settings of one transform; the defaults are the paper's.
+    """Settings of one transform; the defaults are those of Luo and Yu, arXiv 2209.15174, IV.
 
-    n_fft    window length in samples = length of the FFT. 2048; 4096 in some RoFormers.
+    n_fft    samples of the FFT: 2048; 4096 in some RoFormers.
     hop      samples between frames: 512, RoFormers also 441 and 882.
     window   "hann"; "hamming" only in Refined BSRNN (sahandevs).
-    padding  of the half window before the first and after the last sample: "reflect"; "constant"
-             (zeros) in BandIt v1.
-    win_length  samples of the window where it is shorter than n_fft: zeros fill it up at both ends
-             (some RoFormers). 0: n_fft.
+    padding  of half a window at both ends: "reflect"; "constant" (zeros) in BandIt v1.
     scale    what the spectrum is divided by: "none"; "window" = L2 norm of the window (BandIt,
              Banquet); "length" = sqrt(n_fft) (`stft_normalized` of the RoFormers).
+    win_length  samples of a window that zeros fill up at both ends (some RoFormers). 0: n_fft.
     """
 
     n_fft: int = 2048
@@ -101,31 +94,22 @@ def stft(waveform, config: StftConfig = PAPER):
     if not waveform.is_floating_point():
         sound(waveform)  # says what is wrong with it
     samples = waveform.shape[-1]
-    if samples < config.shortest:
-        raise UsageError(
-            f"{samples} samples are too few for n_fft {config.n_fft}: "
-            f"pad with zeros to at least {config.shortest}"
-        )
+    if samples < (least := config.shortest):
+        few = f"{samples} samples are too few for n_fft {config.n_fft}"
+        raise UsageError(f"{few}: pad with zeros to at least {least}")
     window = window_of(config, waveform.device, waveform.dtype)
     spectrum = torch.stft(
-        waveform.reshape(-1, samples),  # (... C, L)
-        config.n_fft,
-        config.hop,
-        window=window,
-        pad_mode=config.padding,
-        return_complex=True,
-    )
+        waveform.reshape(-1, samples), config.n_fft, config.hop, window=window,  # (... C, L)
+        pad_mode=config.padding, return_complex=True,
+    )  # fmt: skip
     if config.scale != "none":
         spectrum = spectrum / _scale(config, window)
     return spectrum.unflatten(0, waveform.shape[:-1])  # (..., C, F, T)
 
 
 def istft(spectrum, config: StftConfig, length: int):
-    """Waveform (..., C, length) of a spectrogram (..., C, F, T): least-squares overlap-add.
-
-    `length` may exceed hop * (T - 1) by less than one hop, as it does for the signal that was
-    transformed; implementations that give torch.istft no length lose those last samples.
-    """
+    """Waveform (..., C, length) of a spectrogram (..., C, F, T). `length` may exceed hop * (T - 1)
+    by less than one hop: T frames do not tell it."""
     if isinstance(spectrum, np.ndarray):
         return istft(torch.from_numpy(np.ascontiguousarray(spectrum)), config, length).numpy()
     if spectrum.shape[-2] != config.bins:
@@ -135,11 +119,6 @@ def istft(spectrum, config: StftConfig, length: int):
     window = window_of(config, spectrum.device, spectrum.real.dtype)
     if config.scale != "none":
         spectrum = spectrum * _scale(config, window)
-    waveform = torch.istft(
-        spectrum.reshape(-1, *spectrum.shape[-2:]),  # (... C, F, T)
-        config.n_fft,
-        config.hop,
-        window=window,
-        length=length,
-    )
+    flat = spectrum.reshape(-1, *spectrum.shape[-2:])  # (... C, F, T)
+    waveform = torch.istft(flat, config.n_fft, config.hop, window=window, length=length)
     return waveform.unflatten(0, spectrum.shape[:-2])  # (..., C, L)

@@ -5,13 +5,14 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+import soundfile
 
-from bsrnn.audio import tags as names
 from bsrnn.audio.arrays import check_rate, waveform
 from bsrnn.audio.converting import XIPH_ORDER, Resampler, to_channels
 from bsrnn.audio.decoding import warn_once
-from bsrnn.audio.formats import FORMATS
+from bsrnn.audio.formats import FORMATS, known_tags
 from bsrnn.common import DataError, UsageError, synced, unfinished
 
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24}
@@ -45,11 +46,8 @@ class _SoundFile:
     """libsndfile's encoder."""
 
     def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
-        import soundfile
-
         if len(streams) > 1:
             raise ValueError("it holds one stream")
-
         self.encoding = encoding
         self.order = XIPH_ORDER.get(channels) if container == "OGG" else None
         self.file = soundfile.SoundFile(
@@ -71,19 +69,19 @@ class _SoundFile:
 
 
 class _AacFile:
-    """FFmpeg's AAC encoder in an MP4 container, through PyAV; several streams make a `.stem.mp4`.
+    """FFmpeg's AAC encoder in an MP4 container; several streams make a `.stem.mp4`.
 
-    AAC codes frames of 1024 samples after one of priming. The container's edit list says where the
-    sound begins and how long it is: in samples, because its clock is set to the sample rate.
+    The edit list says where the sound begins and how long it is: in samples, because the
+    container's clock is set to the sample rate.
     """
 
     def __init__(self, path: Path, container, encoding, sample_rate, channels, tags, streams):
-        import av
-
         self.rate, self.layout = sample_rate, _LAYOUTS[channels]
         clock = {"movie_timescale": str(sample_rate)}
         self.container = av.open(str(path), "w", format=container, options=clock)
-        self.container.metadata.update(names.for_av(tags))
+        if number := tags.pop("tracknumber", None):
+            tags["track"] = number  # FFmpeg's name
+        self.container.metadata.update(tags)
         self.streams, self.positions = [], [0] * len(streams)
         for name in streams:
             stream = self.container.add_stream("aac", rate=sample_rate, layout=self.layout)
@@ -92,8 +90,6 @@ class _AacFile:
             self.streams.append(stream)
 
     def write(self, waveform: np.ndarray, number: int):
-        import av
-
         for first in range(0, waveform.shape[-1], _BLOCK):
             block = np.ascontiguousarray(waveform[:, first : first + _BLOCK])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self.layout)
@@ -114,12 +110,10 @@ class _AacFile:
 class Writer:
     """Write a file in blocks, atomically: it gets its name only when the `with` block succeeds.
 
-    The format follows the suffix (`FORMATS`; `subtype` such as "PCM_16" overrides its encoding). A
-    rate or channels that it cannot hold are resampled and folded, which `fit` warns about. Integer
-    formats round to the nearest step; they clip beyond full scale, see `.clips`. `samples`, if
-    known, selects the 64-bit wav header where 4 GB would not do. tags: title, artist ... (`TAGS`),
-    as `Reader.tags` gives them; kept where the format has them. streams: names, where an mp4 holds
-    several; `write` says which.
+    The format follows the suffix (`FORMATS`; `subtype` such as "PCM_16" overrides its encoding);
+    see `fit` for what it cannot hold. Integers are rounded, and clipped beyond full scale (`.clips`
+    says so). samples: if known, selects the 64-bit wav header where 4 GB would not do. tags: as in
+    `Reader.tags`. streams: names, where an mp4 holds several; `write` says which.
     """
 
     def __init__(
@@ -144,22 +138,29 @@ class Writer:
             self.temporary = unfinished(self.path)
             self.file = encoder(
                 self.temporary, container, self.subtype, rate, self.width,
-                names.known(tags or {}), streams,
+                known_tags(tags or {}), streams,
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             with contextlib.suppress(OSError, AttributeError):
                 self.temporary.unlink()
             what = f"{self.subtype}, {self.width} channels, {rate} Hz; {error}"
             fix = "check folder and permissions" if isinstance(error, OSError) else "choose wav"
-            raise self._failure(what, fix) from error
+            raise DataError(f"cannot write {self.path} ({what}): {fix}") from error
 
     @property
     def clips(self) -> bool:
         """Whether samples beyond full scale were cut off."""
         return self.peak > 1 and self.subtype not in ("FLOAT", "DOUBLE")
 
-    def _failure(self, what, fix: str) -> DataError:
-        return DataError(f"cannot write {self.path} ({what}): {fix}")
+    @contextlib.contextmanager
+    def _guard(self, fix: str):
+        """What an encoder or a disk raises, as one line."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise DataError(f"cannot write {self.path} ({error}): {fix}") from error
 
     def write(self, block: np.ndarray, stream: int = 0):
         """Append (C, L). Refuses NaN and infinities."""
@@ -171,10 +172,8 @@ class Writer:
         self._encode(self.resamplers[stream].push(block) if self.resamplers else block, stream)
 
     def _encode(self, block: np.ndarray, stream: int):
-        try:
+        with self._guard("free some disk space"):
             self.file.write(block, stream)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._failure(error, "free some disk space") from error
 
     def finish(self):
         """Write what is left, under the temporary name still; what fails fails here."""
@@ -185,27 +184,18 @@ class Writer:
             for stream, resampler in enumerate(self.resamplers):
                 self._encode(resampler.finish(), stream)
         finally:
-            self._close()
-
-    def _close(self):
-        try:
-            self.file.close()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._failure(error, "check disk space and permissions") from error
+            with self._guard("check disk space and permissions"):
+                self.file.close()
 
     def close(self, keep: bool = True):
         """Finish and give the file its name. keep=False, or a failure, leaves nothing behind."""
         try:
-            try:
+            with contextlib.nullcontext() if keep else contextlib.suppress(DataError):
                 self.finish()
-            except DataError:
-                if keep:
-                    raise
             if keep:
-                synced(self.temporary)
-                os.replace(self.temporary, self.path)
-        except OSError as error:
-            raise self._failure(error, "check disk space and permissions") from error
+                with self._guard("check disk space and permissions"):
+                    synced(self.temporary)
+                    os.replace(self.temporary, self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
 

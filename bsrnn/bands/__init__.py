@@ -6,9 +6,9 @@
     >>> BandScheme.from_json(v7.to_json()) == v7
     True
 
-Only numpy is needed. `core` holds the value object, `families` the rules from Hz to bins and the
-names, `perceptual` the overlapping filterbanks, `energy` what bands hold, `oracle` what they allow,
-`design` schemes from data, `frames` the short-time spectra of numpy arrays. Lesson 04.
+Needs only numpy. `core` holds the value object, `families` the rules from Hz to bins and the names,
+`perceptual` the overlapping filterbanks, `energy` what bands hold, `oracle` what they allow,
+`design` schemes from data. Lesson 04.
 """
 
 from bsrnn.bands.core import BandScheme, merge, split
@@ -22,7 +22,7 @@ from bsrnn.bands.families import (
     octave,
     read,
     scheme,
-)
+)  # fmt: skip
 
 __all__ = [
     "BandScheme", "scheme", "names", "from_edges_hz", "from_regions", "equal", "octave",

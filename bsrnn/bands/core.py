@@ -1,14 +1,13 @@
 """BandScheme: an immutable description of how F bins are cut into K bands, with its proof.
 
 Conventions
-    Bands are half-open bin ranges [lo, hi); bin i lies at i * sample_rate / n_fft Hz; there are
-    F = n_fft // 2 + 1 bins.
-    A scheme without weights is a partition: no gap, no overlap. A scheme with weights may overlap;
-    on every covered bin its weights sum to one, so split followed by merge gives the input back.
-    Bins that a publication leaves out (BandIt's Bark, ERB and Mel miss the Nyquist bin) must be
-    declared in `uncovered`. Lesson 04.
+    Bands are half-open bin ranges [lo, hi); bin i lies at i * sample_rate / n_fft Hz.
+    Without weights a scheme is a partition. With weights its bands may overlap; on every covered
+    bin they sum to one, so that split and merge give the input back. Bins that a publication leaves
+    out (BandIt's Bark, ERB and Mel miss Nyquist) must be declared in `uncovered`. Lesson 04.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from bsrnn.common import UsageError
+from bsrnn.common import UsageError, choose
 from bsrnn.settings import checked, from_json
 
 WORDS = {  # what makes a scheme unsound, and the fix; the band instrument says the same
@@ -61,10 +60,8 @@ JSON_KEYS = (
 class BandScheme:
     """K bands over the bins of one STFT. Frozen, hashable, JSON round trip.
 
-    name         "v7", "musical64", or one's own
     ranges       K pairs (lo, hi) of bins, hi exclusive
-    sample_rate  Hz
-    n_fft        samples
+    sample_rate  Hz; n_fft: samples
     weights      None, or K float32 arrays (W,): the share of each bin that belongs to the band
     edges_hz     K + 1 borders in Hz as the publication asks for them; where it speaks in bins only,
                  and where bands overlap, those of the bins (starts, then the end of the last band)
@@ -95,7 +92,8 @@ class BandScheme:
         put("uncovered", tuple(int(i) for i in self.uncovered))
         put("notes", tuple(self.notes))
         if self.weights is not None:
-            frozen = tuple(np.array(w, dtype=np.float32) for w in self.weights)
+            with np.errstate(over="ignore"):  # to infinite ones, which `validate` refuses
+                frozen = tuple(np.array(w, dtype=np.float32) for w in self.weights)
             for w in frozen:
                 w.flags.writeable = False
             put("weights", frozen)
@@ -107,11 +105,10 @@ class BandScheme:
         return (self.name, self.ranges, self.sample_rate, self.n_fft, self.edges_hz, self.rounding)
 
     def __eq__(self, other):
-        if not isinstance(other, BandScheme) or self._key() != other._key():
-            return NotImplemented if not isinstance(other, BandScheme) else False
-        if self.weights is None or other.weights is None:
-            return self.weights is other.weights
-        return all(map(np.array_equal, self.weights, other.weights))
+        if not isinstance(other, BandScheme):
+            return NotImplemented
+        same = self._key() == other._key() and self.overlapping == other.overlapping
+        return same and all(map(np.array_equal, self.weights or (), other.weights or ()))
 
     def __hash__(self):
         return hash(self._key())
@@ -163,25 +160,25 @@ class BandScheme:
     @cached_property
     def coverage(self) -> np.ndarray:
         """How many bands hold each bin, (F,) integers."""
-        count = np.zeros(self.bins + 1, int)  # (F + 1,)
+        count = np.zeros(self.bins, int)  # (F,)
         for lo, hi in self.ranges:
-            count[lo] += 1
-            count[hi] -= 1
-        return count[:-1].cumsum()  # (F,)
+            count[lo:hi] += 1
+        return count
 
     def validate(self) -> "BandScheme":
-        """Return self if the scheme is sound, else raise a UsageError that says the fix.
+        """Return self if the scheme is sound, else raise a UsageError that says the fix (`WORDS`).
 
-        Proves: K >= 1, every band has bins and lies below Nyquist, bands are in order, every bin
-        is covered unless declared, no undeclared overlap, weights lie in [0, 1] and sum to one.
+        Proves: every band has bins and lies below Nyquist, bands are in order, every bin is covered
+        unless declared, no undeclared overlap, weights lie in [0, 1] and sum to one.
         """
         _check_ranges(self)
         _check_cover(self)
-        if self.weights is not None:
+        if self.overlapping:
             _check_weights(self)
-        elif self.coverage.max() > 1:
-            k = next(k for k in range(1, len(self)) if self.ranges[k][0] < self.ranges[k - 1][1])
-            raise unsound("overlap", self.name, before=k - 1, k=k, lo=self.ranges[k][0])
+            return self
+        for k, ((_, hi), (lo, _)) in enumerate(itertools.pairwise(self.ranges)):
+            if lo < hi:
+                raise unsound("overlap", self.name, before=k, k=k + 1, lo=lo)
         return self
 
     def to_json(self) -> str:
@@ -194,22 +191,20 @@ class BandScheme:
     @classmethod
     def from_json(cls, text: str) -> "BandScheme":
         """The validated scheme of a `to_json` text."""
+        fields = from_json(text, "a band scheme")
+        for name in fields:
+            choose(name, JSON_KEYS, "key of a band scheme")
         try:
-            fields = from_json(text, "a band scheme")
-            unknown = sorted(set(fields) - set(JSON_KEYS))
-            scheme = cls(**fields) if not unknown else None
-        except UsageError:
-            raise
+            return cls(**fields).validate()
         except Exception as error:  # whatever the values of a stranger's file make of it
-            needed = "name, ranges, sample_rate, n_fft"
-            raise UsageError(f"not the JSON of a band scheme ({error}): give {needed}") from error
-        if unknown:
-            raise UsageError(f"band scheme JSON has unknown keys {', '.join(unknown)}: remove them")
-        return scheme.validate()
+            words = " ".join(str(error).split())  # its name may hold line feeds
+            if not isinstance(error, UsageError):
+                words = f"no band scheme ({words}): give name, ranges, sample_rate, n_fft"
+            raise UsageError(words) from error
 
     def project(self, sample_rate: int, n_fft: int) -> "BandScheme":
-        """The same scheme for another rate and n_fft: a built-in one by its own rule, another one
-        from its edges in Hz (edges above Nyquist dropped, empty bands merged; see `notes`)."""
+        """The same scheme for another rate and n_fft: a built-in one by its rule, another one from
+        its edges in Hz (edges above Nyquist dropped, empty bands merged; see `notes`)."""
         return self._project(sample_rate, n_fft)
 
 
@@ -227,7 +222,7 @@ def _check_ranges(scheme: BandScheme) -> None:
             raise unsound("empty", name, k=k, lo=lo, hi=hi)
         if lo < 0 or hi > bins:
             raise unsound("outside", name, k=k, lo=lo, hi=hi, bins=bins, n_fft=n_fft)
-    if any(a[0] > b[0] for a, b in zip(scheme.ranges, scheme.ranges[1:], strict=False)):
+    if any(before > after for (before, _), (after, _) in itertools.pairwise(scheme.ranges)):
         raise unsound("order", name)
     if len(scheme.edges_hz) != len(scheme) + 1:
         raise UsageError(f"{name}: {len(scheme)} bands need {len(scheme) + 1} edges_hz")
@@ -262,21 +257,26 @@ def _check_weights(scheme: BandScheme) -> None:
 
 
 def split(scheme: BandScheme, spectrum: np.ndarray) -> list:
-    """Cut a spectrum (..., F, T) into K views (..., W, T), in band order. Lesson 04."""
+    """Cut a spectrum (..., F, T) into K views (..., W, T). Lesson 04."""
     check_bins(scheme, spectrum)
     return [spectrum[..., lo:hi, :] for lo, hi in scheme.ranges]  # (..., F, T) -> K x (..., W, T)
 
 
 def merge(scheme: BandScheme, bands: list) -> np.ndarray:
-    """Put K parts (..., W, T) back together to (..., F, T): the weighted sum where bands overlap.
-
-    Inverse of `split`, except that bins of no band come out as zero.
-    """
+    """Inverse of `split`: K parts (..., W, T) to (..., F, T), the weighted sum where bands overlap;
+    bins of no band come out as zero."""
     whole = np.zeros((*bands[0].shape[:-2], scheme.bins, bands[0].shape[-1]), bands[0].dtype)
     for k, (lo, hi) in enumerate(scheme.ranges):
         weight = 1 if scheme.weights is None else scheme.weights[k][:, None]  # (W, 1)
         whole[..., lo:hi, :] += bands[k] * weight  # (..., W, T)
     return whole  # (..., F, T)
+
+
+def check_count(name: str, k: int, n_fft: int, least: int = 1) -> None:
+    """UsageError unless the bins of an n_fft can be cut into `k` bands."""
+    bins = n_fft // 2 + 1
+    if not least <= k <= bins:
+        raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose {least} to {bins} bands")
 
 
 def check_bins(scheme: BandScheme, spectrum: np.ndarray) -> None:

@@ -1,20 +1,17 @@
 """Designing bands from data: the band oracle of many schemes at once, and the split it likes best.
 
-Conventions
-    The bound is `masks.band_sdr_db(mode="frame")`: one complex mask value per band and frame, the
-    best one. `Bound` prepares one excerpt, so that a scheme costs milliseconds instead of an STFT.
-    A bound is no prediction: a trained network shapes its mask inside each band and has no oracle.
-
+The bound is `masks.band_sdr_db(mode="frame")`: one complex mask value per band and frame, the best
+one. It is no prediction: a trained network shapes its mask inside each band and has no oracle.
 Lesson 04.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from bsrnn import bands
 from bsrnn.bands import frames, oracle
+from bsrnn.bands.core import check_count
 from bsrnn.common import DataError, UsageError, choose
 
 EXCERPT_S = 6.0
@@ -27,7 +24,7 @@ LEARNED = ("equal-energy", "greedy")
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """The band oracle of one excerpt, for any scheme of its n_fft.
+    """The band oracle of one excerpt, prepared for any scheme of its n_fft.
 
     power         (C, F, T) energy of the mixture X
     cross         (S, C, F, T) product X* S of mixture and stem
@@ -75,14 +72,8 @@ class Bound:
             for lo, hi, shapes in oracle.systems(scheme)
         )
         left = np.maximum(self.energy - explained, 1e-12 * self.energy)  # rounding: 120 dB at most
-        sounding = self.energy > 0
-        ratio = np.divide(self.energy, left, out=np.full(len(left), np.nan), where=sounding)
-        return 10 * np.log10(ratio)
-
-    @cached_property
-    def gain_scale(self) -> np.ndarray:
-        """1 / energy (S,), 0 for silent stems: makes explained energy a share."""
-        return np.divide(1, self.energy, out=np.zeros_like(self.energy), where=self.energy > 0)
+        with np.errstate(invalid="ignore"):
+            return 10 * np.log10(self.energy / left)  # 0 / 0 is NaN
 
 
 def explained_energy(cross, power):
@@ -114,28 +105,25 @@ def greedy(bounds, k: int):
     """K bands by repeated best splits: the border that raises the bound most, K - 1 times.
 
     The mean over songs and stems of the explained share of energy decides. Each split is the best
-    single one; K of them together need not be the best K bands (that would need a search over all
-    cuts), but no published scheme is used. Compare it on songs that it has not seen.
-
-    bounds: one `Bound` or several of one n_fft. Returns a BandScheme.
+    single one; K of them together need not be the best K bands. Compare it on songs that it has not
+    seen. bounds: one `Bound` or several of one n_fft.
     """
     bounds = [bounds] if isinstance(bounds, Bound) else list(bounds)
-    if not bounds or len({(b.n_fft, b.sample_rate) for b in bounds}) != 1:
+    if len(grids := {(b.sample_rate, b.n_fft) for b in bounds}) != 1:
         raise UsageError("greedy needs bounds of one n_fft and sample rate: make them alike")
-    n_fft, rate = bounds[0].n_fft, bounds[0].sample_rate
+    ((rate, n_fft),) = grids
     bins, name = n_fft // 2 + 1, f"greedy{k}"
-    if not 1 <= k <= bins:
-        raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose 1 to {bins} bands")
+    check_count(name, k, n_fft)
     best = {(0, bins): _best_split(bounds, 0, bins)}  # band -> (gain, border)
     while len(best) < k:
         low, high = max(best, key=lambda band: best[band][0])
         _, border = best.pop((low, high))
         for part in ((low, border), (border, high)):
             best[part] = _best_split(bounds, *part)
+    source = f"greedy splits by the band oracle of {len(bounds)} excerpts"
     return bands.BandScheme(
-        name, sorted(best), rate, n_fft, rounding="round",
-        source=f"greedy splits by the band oracle of {len(bounds)} excerpts",
-    ).validate()  # fmt: skip
+        name, sorted(best), rate, n_fft, rounding="round", source=source
+    ).validate()
 
 
 def _best_split(bounds, low: int, high: int) -> tuple:
@@ -149,7 +137,8 @@ def _best_split(bounds, low: int, high: int) -> tuple:
         below = explained_energy(cross, power).sum(axis=(1, 3))  # (S, W)
         above = explained_energy(cross[:, :, -1:] - cross[:, :, :-1], power[:, -1:] - power[:, :-1])
         gain = below[:, :-1] + above.sum(axis=(1, 3)) - below[:, -1:]  # (S, W - 1)
-        total += bound.gain_scale @ gain / (len(bounds) * len(bound.stems))
+        scale = np.divide(1, bound.energy, out=np.zeros(len(gain)), where=bound.energy > 0)
+        total += scale @ gain / (len(bounds) * len(bound.stems))
     cut = int(total.argmax())
     return float(total[cut]), low + 1 + cut
 
@@ -180,10 +169,8 @@ def bound_rows(bounds, scheme, family: str = "") -> list:
 
 
 def curve(bounds, counts, families=FAMILIES, learned=()) -> list:
-    """Bound against number of bands: rows of `bound_rows` for every family and count.
-
-    A family that has no scheme of so many bands at this n_fft is left out there.
-    """
+    """Bound against number of bands: rows of `bound_rows` for every family and count that has a
+    scheme at this n_fft."""
     rows = []
     for name in families:
         for k in counts:

@@ -1,10 +1,7 @@
 """What bands hold: energy, and inner products that add up to the waveforms'.
 
-Conventions
-    From spectra: of one's own STFT, sums over its bins and frames. From waveforms: Hann frames, a
-    quarter of n_fft apart, with zeros at the ends; their squared windows add up to 1.5 everywhere,
-    so Parseval holds exactly and the bands add up to sum x y over samples. A bin that several
-    bands share is divided by their weights. Lessons 01, 04 and 09.
+A bin that several bands share is divided by their weights, so that the bands add up to what their
+bins hold. Lessons 01, 04 and 09.
 """
 
 import numpy as np
@@ -16,9 +13,6 @@ from bsrnn.common import UsageError
 
 def energy_per_band(scheme: BandScheme, spectrum: np.ndarray) -> np.ndarray:
     """Energy sum |X|^2 over bins and frames of each band: (..., F, T) -> (..., K) float64.
-
-    A bin that bands share is divided by their weights, so the bands add up to the total energy
-    of the covered bins. Lesson 01.
 
     >>> whole = BandScheme("whole", ((0, 3),), 8000, 4)
     >>> energy_per_band(whole, np.full((2, 3, 5), 2j)).tolist()
@@ -47,7 +41,11 @@ def gram_per_band(scheme: BandScheme, signals: np.ndarray) -> tuple:
 
 
 def _gram_per_bin(signals, n_fft: int) -> np.ndarray:
-    """(M, ..., L) -> (F, M, M); the sum over bins is that over samples."""
+    """(M, ..., L) -> (F, M, M); the sum over bins is that over samples.
+
+    Hann frames, a quarter of n_fft apart, zeros at the ends: their squared windows add up to 1.5
+    everywhere, so Parseval holds exactly.
+    """
     hop = n_fft // 4
     if hop * 4 != n_fft:
         raise UsageError(f"n_fft {n_fft} is not a multiple of 4: use 1024, 2048, 4096 ...")

@@ -10,12 +10,11 @@ Publications give the same Hz and disagree about bins; the rules are therefore n
                    rounded end of its region, where a short band is left over.
     "filterbank"   overlapping bands, see `perceptual`.
 
-References
-    Luo and Yu, "Music Source Separation with Band-Split RNN", arXiv 2209.15174, section V-A.
-    Magron et al. (SIMO-BSRNN, 57 joint bands; github.com/magronp/bsrnn). Refined BSRNN (24-TET;
-    github.com/sahandevs/Refined-BSRNN). Lu et al., BS-RoFormer, arXiv 2309.02612. Lesson 04.
+Sources: Luo and Yu, arXiv 2209.15174, section V-A; Magron et al. (SIMO-BSRNN, 57 joint bands,
+github.com/magronp/bsrnn); Refined BSRNN (24-TET, github.com/sahandevs/Refined-BSRNN). Lesson 04.
 """
 
+import itertools
 import json
 import math
 import re
@@ -25,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from bsrnn.bands import perceptual
-from bsrnn.bands.core import LARGEST_FFT, BandScheme, unsound
+from bsrnn.bands.core import LARGEST_FFT, BandScheme, check_count, unsound
 from bsrnn.common import UsageError, choose
 
 MOST_BANDS = 4096
@@ -66,8 +65,8 @@ def names() -> list:
 def scheme(name: str, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """The built-in scheme `name`, validated, for a sample rate in Hz and an n_fft. Lesson 04.
 
-    At other rates than the publication's, edges at or above Nyquist are dropped, bands that hold
-    no bin are merged into the next one, and the last band reaches up to Nyquist; `.notes` says so.
+    Edges at or above Nyquist are dropped, bands that hold no bin are merged into the next one, and
+    the last band reaches up to Nyquist; `.notes` says so.
 
     >>> len(scheme("v7")), scheme("v7").ranges[9:11], len(scheme("musical64"))
     (41, ((42, 47), (47, 59)), 64)
@@ -109,9 +108,7 @@ def project(old: BandScheme, sample_rate: int, n_fft: int) -> BandScheme:
     if built_in:
         return scheme(old.name, sample_rate, n_fft)
     if old.overlapping:
-        raise UsageError(
-            f"{old.name}: own overlapping bands have no rule for another n_fft or rate"
-        )
+        raise UsageError(f"{old.name}: overlapping bands have no rule for another n_fft or rate")
     _check_grid(sample_rate, n_fft)
     rule = old.rounding if old.rounding in ("ceil", "round") else "ceil"
     return _merged(old.name, old.edges_hz[1:-1], sample_rate, n_fft, rule, old.source)
@@ -121,8 +118,8 @@ BandScheme._project = project
 
 
 def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ceil") -> BandScheme:
-    """Bands between one's own borders in Hz: K + 1 values, 0 Hz and Nyquist may be left out; or
-    K pairs (low, high) that touch. Strict: what does not fit this n_fft is an error. Lesson 04.
+    """Bands between one's own borders in Hz: K + 1 values, 0 Hz and Nyquist may be left out.
+    Strict: what does not fit this n_fft is an error. Lesson 04.
 
     >>> from_edges_hz([500, 4000], 16000, 512).ranges
     ((0, 16), (16, 128), (128, 257))
@@ -130,7 +127,6 @@ def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ce
     _check_grid(sample_rate, n_fft)
     choose(rounding, ("ceil", "round"), "rounding rule")
     nyquist = sample_rate / 2
-    edges = _touching(edges) if np.ndim(edges) == 2 else list(edges)
     try:
         edges = [float(f) for f in edges]
     except (TypeError, ValueError) as error:
@@ -138,16 +134,16 @@ def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ce
     for f in edges:
         if not 0 <= f <= nyquist:
             raise unsound("edge_outside", name, f=f, nyquist=nyquist)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         if high <= low:
             raise unsound("edge_order", name, low=low, high=high)
     inner = [f for f in edges if 0 < f < nyquist]
     cuts = [0, *(_to_bin(f, sample_rate, n_fft, rounding) for f in inner), n_fft // 2 + 1]
     whole = [0.0, *inner, nyquist]
-    for i, (lo, hi) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for i, (lo, hi) in enumerate(itertools.pairwise(cuts)):
         if hi <= lo:
-            ends = {"low": whole[i], "high": whole[i + 1], "step": sample_rate / n_fft}
-            raise unsound("edge_no_bin", name, **ends)
+            step = sample_rate / n_fft
+            raise unsound("edge_no_bin", name, low=whole[i], high=whole[i + 1], step=step)
     return _cut(name, cuts, sample_rate, n_fft, edges_hz=whole, rounding=rounding)
 
 
@@ -162,7 +158,7 @@ def from_regions(
         return _merged(name, edges, sample_rate, n_fft, rounding, source)
     rule = _floor_widths if rounding == "floor-width" else _round_widths
     cuts = rule(regions, sample_rate, n_fft)
-    if any(hi <= lo for lo, hi in zip(cuts, cuts[1:], strict=False)):
+    if any(hi <= lo for lo, hi in itertools.pairwise(cuts)):
         raise UsageError(
             f"{name} does not fit {sample_rate} Hz with n_fft {n_fft}: its {rounding} rule gives a "
             f"band without bins: use rounding 'ceil' (the scheme without suffix)"
@@ -172,7 +168,7 @@ def from_regions(
 
 def equal(k: int, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """K bands of the same width in Hz; the last one also holds the Nyquist bin."""
-    _check_count(f"equal{k}", k, n_fft)
+    check_count(f"equal{k}", k, n_fft)
     edges = [i * sample_rate / 2 / k for i in range(1, k)]
     return _merged(f"equal{k}", edges, sample_rate, n_fft, "ceil", "equal width in Hz")
 
@@ -180,7 +176,7 @@ def equal(k: int, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
 def octave(k: int, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """K bands of the same musical interval from bin 1 to Nyquist; low down, where the interval is
     less than a bin, one bin each, and the rest is shared out again. 0 Hz is in the first band."""
-    _check_count(f"octave{k}", k, n_fft)
+    check_count(f"octave{k}", k, n_fft)
     bins, cuts = n_fft // 2 + 1, [0]
     for left in range(k, 1, -1):
         low = max(1, cuts[-1])
@@ -194,8 +190,7 @@ def equal_energy(
 ) -> BandScheme:
     """K bands that hold the same energy of `spectrum` (..., F, T), each at least one bin wide.
 
-    The literature has no such scheme. `exponent` 2 is energy, 1 magnitude (flatter, because music
-    falls towards high frequencies). Lesson 04.
+    No publication has such a scheme. `exponent` 2 is energy, 1 magnitude (flatter). Lesson 04.
 
     >>> equal_energy(np.ones((513, 4)), 4).widths
     (128, 128, 129, 128)
@@ -203,7 +198,7 @@ def equal_energy(
     spectrum = np.abs(np.asarray(spectrum))
     bins = spectrum.shape[-2]
     n_fft, name = 2 * (bins - 1), name or f"equal-energy{k}"
-    _check_count(name, k, n_fft)
+    check_count(name, k, n_fft)
     share = (spectrum.astype(np.float64) ** exponent).sum(axis=-1).reshape(-1, bins).sum(axis=0)
     total = share.sum()  # share is (F,)
     if not (np.isfinite(total) and total > 0):
@@ -219,32 +214,22 @@ def equal_energy(
 
 def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """One's own scheme from a file: `.json` (a scheme, projected if need be, or a list of edges in
-    Hz) or `.csv` (edges in Hz: one per line, or low,high per line; a heading is allowed)."""
+    Hz) or `.csv` (an edge in Hz on each line; a heading is allowed)."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the bands in {path}: {error}") from error
-    if path.suffix.lower() == ".json":
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path} is not JSON ({error}): repair it") from error
-        if isinstance(content, dict):
-            return BandScheme.from_json(text).project(sample_rate, n_fft)
-        if not isinstance(content, list):
-            raise UsageError(f"{path} is no scheme: give an object, or a list of edges in Hz")
-        return from_edges_hz(content, sample_rate, n_fft, name=path.stem)
-    rows = [line.replace(";", ",").split(",") for line in text.splitlines() if line.strip()]
-    if rows and not re.match(r"\s*[-+.\d]", rows[0][0]):
-        rows = rows[1:]
-    if not rows or {len(row) for row in rows} not in ({1}, {2}):
-        raise UsageError(f"{path}: give one edge in Hz, or low,high, on each line")
-    try:
-        values = [[float(cell) for cell in row] for row in rows]
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}: give numbers in Hz") from error
-    edges = values if len(values[0]) == 2 else [row[0] for row in values]
+        if path.suffix.lower() == ".json":
+            edges = json.loads(text)
+        else:
+            lines = text.split("\n")
+            heading = not re.match(r"\s*[-+.\d]", lines[0])
+            edges = [float(line) for line in lines[heading:] if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read the bands in {path} ({error}): repair it") from error
+    if isinstance(edges, dict):
+        return BandScheme.from_json(text).project(sample_rate, n_fft)
+    if not isinstance(edges, list) or not edges:
+        raise UsageError(f"{path} is no scheme: give an object, or a list of edges in Hz")
     return from_edges_hz(edges, sample_rate, n_fft, name=path.stem)
 
 
@@ -257,12 +242,6 @@ def _check_grid(sample_rate, n_fft) -> None:
         )
 
 
-def _check_count(name: str, k: int, n_fft: int) -> None:
-    bins = n_fft // 2 + 1
-    if not 1 <= k <= bins:
-        raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose 1 to {bins} bands")
-
-
 def _to_bin(f: float, sample_rate: int, n_fft: int, rounding: str) -> int:
     x = f * n_fft / sample_rate
     if abs(x - round(x)) < 1e-6:  # on a bin, up to the error of the product
@@ -271,7 +250,7 @@ def _to_bin(f: float, sample_rate: int, n_fft: int, rounding: str) -> int:
 
 
 def _cut(name, cuts, sample_rate, n_fft, **fields) -> BandScheme:
-    ranges = list(zip(cuts, cuts[1:], strict=False))
+    ranges = itertools.pairwise(cuts)
     return BandScheme(name, ranges, sample_rate, n_fft, **fields).validate()
 
 
@@ -333,23 +312,11 @@ def _round_widths(regions, sample_rate, n_fft) -> list:
     return cuts if cuts[-1] == bins else [*cuts, bins]
 
 
-def _touching(pairs) -> list:
-    for k, (this, after) in enumerate(zip(pairs, pairs[1:], strict=False)):
-        if this[1] != after[0]:
-            what = "overlap" if this[1] > after[0] else "leave a gap"
-            raise UsageError(
-                f"bands {k} and {k + 1} {what} between {after[0]:g} and {this[1]:g} Hz: "
-                f"end band {k} where band {k + 1} begins"
-            )
-    return [pair[0] for pair in pairs] + [pairs[-1][1]]
-
-
 def _tet24(sample_rate: int, n_fft: int) -> BandScheme:
     """Quarter tones of the 24-tone scale from 20 Hz to 20 kHz, thinned to 41 borders.
 
     The publication walks each border as a floating-point range; where the quotient of two equal
-    differences is 1 + 1 ulp, a second border appears one step above (at 9988 and 19977 Hz the bands
-    show it). Reproduced in the same double arithmetic; bands without a bin are skipped, as there.
+    differences is 1 + 1 ulp, a second border appears one step above (9988 and 19977 Hz show it).
     """
     notes, f = [], 20.0
     while f <= 20000:

@@ -1,7 +1,4 @@
-"""Short-time spectra of numpy arrays, in their own precision and without torch. Lessons 01 and 02.
-
-`bsrnn.stft` is the transform of the models; here are the bare frames that measurements stand on.
-"""
+"""Short-time spectra of numpy arrays in double precision: what measurements stand on. Lesson 02."""
 
 import numpy as np
 

@@ -1,17 +1,14 @@
 """The band-constrained oracle: the best mask that a scheme allows, by least squares. Numpy only.
 
-Conventions
-    Inside each band a mask may only be a combination of few shapes; the coefficients v minimise
-    sum |S - X sum_p v_p shape_p|^2 over the bins, per channel and frame (normal equations G v = r
-    with G = shapes |X|^2 shapes', r = shapes (X* S), all in double precision).
-    Bands that overlap share bins by their weights and are solved together. Bins outside all bands
-    get 0; so does a band where the mixture is silent.
-
-Lessons 03 and 04.
+Inside each band a mask may only be a combination of few shapes; the coefficients v minimise
+sum |S - X sum_p v_p shape_p|^2 over the bins, per channel and frame (normal equations G v = r with
+G = shapes |X|^2 shapes', r = shapes (X* S)). Bands that overlap are solved together. Bins outside
+all bands get 0; so does a band where the mixture is silent. Lessons 03 and 04.
 """
 
 import numpy as np
 
+from bsrnn.bands.core import check_bins
 from bsrnn.common import UsageError
 
 RIDGE = 1e-14  # of the mean energy of the shapes, added to it: silent bands become solvable
@@ -53,9 +50,7 @@ def solve(shapes, power, cross) -> tuple:
         columns = np.concatenate((right.real, right.imag)).transpose(1, 3, 2, 0)  # (C, T, P, 2S)
         gram = _gram(shapes, power)  # (C, T, P, P)
         level = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / len(shapes)
-        level = np.where(
-            level > np.finfo(np.float32).tiny, level, 1
-        )  # of silence: nothing to solve
+        level = np.where(level > np.finfo(np.float32).tiny, level, 1)  # silence: nothing to solve
         solved = np.linalg.solve(gram / level + RIDGE * np.eye(len(shapes)), columns / level)
         real, imaginary = np.split(solved.transpose(3, 0, 2, 1), 2)  # (C, T, P, 2S) -> (S, C, P, T)
         values = real + 1j * imaginary if np.iscomplexobj(right) else real
@@ -84,11 +79,7 @@ def masks(scheme, stems, mixture, mode="frame", real: bool = False) -> np.ndarra
     an integer r: in every frame a combination of r cosines across the band (r = 1 is "frame", r as
     large as the widest band is full resolution). real=True allows real masks only.
     """
-    if mixture.shape[-2] != scheme.bins:
-        raise UsageError(
-            f"spectrum has {mixture.shape[-2]} bins, {scheme.name} {scheme.bins}: "
-            "use scheme.project(sample_rate, n_fft)"
-        )
+    check_bins(scheme, mixture)
     made = np.zeros(stems.shape, stems.real.dtype if real else stems.dtype)
     for lo, hi, shapes in systems(scheme, mode):
         power, cross = products(stems[..., lo:hi, :], mixture[..., lo:hi, :])

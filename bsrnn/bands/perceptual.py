@@ -1,20 +1,16 @@
 """Overlapping bands of BandIt (Bark, ERB, Mel, Musical, TriBark) and Mel-RoFormer, for any K.
 
-Each family is a filterbank (K, F) of non-negative numbers. BandIt's weights are its columns
-divided by their sums; bands without a bin are dropped. Whether the Nyquist bin belongs to the last
-triangle hangs on float32 rounding of the highest point, and parameter counts hang on that: so the
-triangles keep the single precision of the publication, the other families its double precision.
-
-References
-    Watcharasupat et al., "A Generalized Bandsplit Neural Network for Cinematic Audio Source
-    Separation", IEEE OJSP 5, 2024, arXiv 2309.02539, section III-B. Wang, Lu and Won, "Mel-Band
-    RoFormer for Music Source Separation", arXiv 2310.01809. Slaney, "Auditory Toolbox", 1998.
-    Lesson 04.
+Each family is a filterbank (K, F) of non-negative numbers, whose columns are divided by their sums.
+Whether the Nyquist bin belongs to the last triangle hangs on float32 rounding of the highest point,
+and parameter counts hang on that: so the triangles keep the single precision of the publication,
+the other families its double precision. Mel as in Slaney, "Auditory Toolbox", 1998. Lesson 04.
 """
+
+from functools import partial
 
 import numpy as np
 
-from bsrnn.bands.core import BandScheme
+from bsrnn.bands.core import BandScheme, check_count
 from bsrnn.common import UsageError
 
 BANDIT = "BandIt (arXiv 2309.02539, III-B)"
@@ -87,10 +83,6 @@ def _bark(k: int, sample_rate: int, n_fft: int, floor: float = 0.0) -> np.ndarra
     return bank
 
 
-def _minibark(k: int, sample_rate: int, n_fft: int) -> np.ndarray:
-    return _bark(k, sample_rate, n_fft, floor=np.sqrt(0.5))
-
-
 def _musical(k: int, sample_rate: int, n_fft: int) -> np.ndarray:
     """Rectangles around K equal steps of pitch from bin 1 to Nyquist, one step to either side."""
     step_hz, top = sample_rate / n_fft, sample_rate / 2
@@ -126,7 +118,7 @@ FAMILIES = {
     "mel": (_mel, BANDIT),
     "musical": (_musical, BANDIT),
     "tribark": (_tribark, BANDIT),
-    "minibark": (_minibark, f"{BANDIT}; in its code, in no configuration"),
+    "minibark": (partial(_bark, floor=0.5**0.5), BANDIT),  # in its code, in no configuration
     "mel-roformer": (_mel_roformer, MEL_ROFORMER),
 }
 
@@ -134,8 +126,7 @@ FAMILIES = {
 def build(family: str, k: int, sample_rate: int, n_fft: int) -> BandScheme:
     """The scheme f"{family}{k}": bands without a bin are dropped (as BandIt does) and noted."""
     name, bins = f"{family}{k}", n_fft // 2 + 1
-    if not 2 <= k <= bins:
-        raise UsageError(f"{name}: n_fft {n_fft} has {bins} bins: choose 2 to {bins} bands")
+    check_count(name, k, n_fft, least=2)
     make, source = FAMILIES[family]
     bank = make(k, sample_rate, n_fft)  # (K, F)
     total = bank.sum(axis=0, keepdims=True)  # (1, F)
@@ -153,14 +144,8 @@ def build(family: str, k: int, sample_rate: int, n_fft: int) -> BandScheme:
     notes = [f"{dropped} of {k} bands hold no bin at n_fft {n_fft}: dropped"] if dropped else []
     if len(uncovered):
         notes.append(f"bins {uncovered[0]} to {bins - 1} belong to no band, as published")
+    weights = [row[lo:hi] for (lo, hi), row in kept]
     return BandScheme(
-        name,
-        [span for span, _ in kept],
-        sample_rate,
-        n_fft,
-        weights=[row[lo:hi] for (lo, hi), row in kept],
-        rounding="filterbank",
-        uncovered=uncovered,
-        source=source,
-        notes=notes,
-    ).validate()
+        name, [span for span, _ in kept], sample_rate, n_fft, weights, rounding="filterbank",
+        uncovered=uncovered, source=source, notes=notes,
+    ).validate()  # fmt: skip

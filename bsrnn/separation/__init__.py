@@ -1,20 +1,9 @@
 """Separate a mixture of any length: chunks in, overlap-add, stems out; in memory or disk to disk.
 
 A separator is anything with `.stems`, `.sample_rate` and a call (B, C, L) -> (B, S, C, L). Long
-mixtures are cut into overlapping chunks; a rule of `RULES` says where, and with which weights the
-estimates add up again. This project's rule, "context", throws away what a network says beside a cut
-and fades between what is left, with gains that add up to 1. So the length and the level of the
-output are those of the input, and memory depends on the chunk, not on the duration.
-
-    cutting   the rules: this project's and the published ones
-    engine    one pass of a separator over a stream of blocks
-    outputs   stems, sums of stems, residual, and estimates that add up to the mixture
-    run       `separate` an array, `separate_file` from disk to disk
-    batch     many files, folders and globs
-    blending  several separators as one; what a query is made of
-    probing   short trials before a long run: which precision, how long
-
-Lesson 08.
+mixtures are cut into overlapping chunks (`cutting`); this project's rule, "context", throws away
+what a network says beside a cut and fades between what is left, with gains that add up to 1. So
+length and level are those of the input, and memory depends on the chunk only. Lesson 08.
 """
 
 from bsrnn.separation.batch import find, foresee, seconds, separate_files

@@ -17,7 +17,7 @@ def find(paths, out_dir=None) -> list[Path]:
 
     Raises UsageError for a path that means none.
     """
-    found = {}
+    files = {}
     for path in paths:
         if not str(path).strip():
             raise UsageError("a path is empty: name a song, or a folder (. is this one)")
@@ -27,15 +27,14 @@ def find(paths, out_dir=None) -> list[Path]:
         elif plain.exists() or not glob.has_magic(str(path)):
             here = [plain]
         else:
-            here = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]
-            here = [one for one in here if one.is_file()]
-        if not here:
-            raise UsageError(f"no audio file in {path}: check the path")
-        for one in here:
-            if not one.exists():
-                raise UsageError(f"no file {one}: check the path")
-            found.setdefault(one.resolve(), one)
-    return list(found.values())
+            here = map(Path, sorted(glob.glob(str(path), recursive=True)))
+            here = [file for file in here if file.is_file()]
+        if not here or not here[0].exists():
+            what = "no audio file in" if plain.is_dir() else "no file"
+            raise UsageError(f"{what} {path}: check the path")
+        for file in here:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def _below(folder: Path, out_dir) -> list[Path]:
@@ -87,8 +86,8 @@ def separate_files(
 ):
     """Separate many files: an iterator of (path, paths of its stems by name, or the error).
 
-    A file that fails does not stop the others. progress: one bar over the seconds of all files.
-    The rest as in `separate_file`; wrong options raise their UsageError before the first file.
+    progress: one bar over the seconds of all files. The rest as in `separate_file`; wrong options
+    raise their UsageError before the first file.
     """
     plan(separator, **options)
     files = [Path(path) for path in files]

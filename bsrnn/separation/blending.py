@@ -17,8 +17,7 @@ class Blend:
 
     separators: of one sample rate; each stem is blended from those that have it. weights: a number
     for each separator, or a dict stem -> such numbers (other stems: equal ones); 0 leaves one out.
-    The mean of complex spectra is the same sound, because the transform is linear. It costs the
-    sum of its members.
+    The mean of complex spectra is the same sound, because the transform is linear.
 
     >>> class Gain:
     ...     stems, sample_rate = ("all",), 44100
@@ -80,9 +79,8 @@ class Blend:
 def embedding(clip, sample_rate: int) -> np.ndarray:
     """What Banquet is asked with: PaSST's embedding (768,) of a clip (C, L) of the wanted sound.
 
-    The first 10 s, mono, at 32 kHz; the weights are those tuned on OpenMIC. Needs the package
-    hear21passt, which downloads them; UsageError without it. Source: Watcharasupat and Lerch 2024,
-    arXiv 2406.18747.
+    The first 10 s; weights tuned on OpenMIC, which the package hear21passt downloads (UsageError
+    without it). Source: Watcharasupat and Lerch 2024, arXiv 2406.18747.
     """
     import torch
 

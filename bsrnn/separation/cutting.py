@@ -6,6 +6,7 @@ numbers; two of them change the level (`Rule.level_kept`). Lesson 08.
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,15 +35,12 @@ def context_pieces(samples: int, chunk: int, overlap: float, stft=None):
     context = (shared - fade) // 2
 
     def spans():
-        start, stop, previous = 0, min(chunk, samples), 0
-        while True:
-            risen = previous - context if start else 0
-            yield start, stop, risen - fade if start else 0, risen
-            if stop >= samples:
-                return
-            previous = stop
+        stop = min(chunk, samples)
+        yield 0, stop, 0, 0
+        while stop < samples:
+            risen = stop - context
             stop = min(stop + hop, samples)
-            start = stop - chunk
+            yield stop - chunk, stop, risen - fade, risen
 
     return _faded(spans())
 
@@ -54,13 +52,11 @@ def magronp_pieces(samples: int, chunk: int, overlap: float, stft=None):
     shared, longer = int(overlap * chunk), int(chunk * (1 + overlap))
 
     def spans():
-        start, stop, rise, risen = 0, min(longer, samples), 0, 0
-        while True:
-            yield start, stop, rise, risen
-            if stop >= samples:
-                return
-            start, rise, risen = stop - shared, stop - shared, stop
-            stop = min(stop + longer, samples)
+        stop = min(longer, samples)
+        yield 0, stop, 0, 0
+        while stop < samples:
+            risen, stop = stop, min(stop + longer, samples)
+            yield risen - shared, stop, risen - shared, risen
 
     return _faded(spans())
 
@@ -87,26 +83,18 @@ def magronp_ola_pieces(samples: int, chunk: int, overlap: float, stft=None):
     return _windowed(samples, hop, chunk, np.full(chunk, hop / chunk, np.float32))
 
 
-def amanteur_pieces(samples: int, chunk: int, overlap: float, stft=None):
-    """Rectangular overlap-add of github amanteur/BandSplitRNN-Pytorch: chunk and hop both grow by
-    what fills the last STFT frame; estimates are divided by chunk / hop. With its 3 s and 0.5 s the
-    level alternates between 0.891 and 1.069 of what it should be."""
-    hop, longer, border = _whole_frames(chunk, overlap, stft)
-    return _windowed(samples, hop, border, np.full(longer, hop / longer, np.float32))
-
-
-def amanteur_hann_pieces(samples: int, chunk: int, overlap: float, stft=None):
-    """The same with its option of a Hann window, which it does not normalise (2.8 times too
-    loud)."""
-    hop, longer, border = _whole_frames(chunk, overlap, stft)
-    return _windowed(samples, hop, border, _hann(longer))
-
-
-def crlandsc_pieces(samples: int, chunk: int, overlap: float, stft=None):
-    """The Hann window of github crlandsc/Music-Demixing-with-Band-Split-RNN, times 2 hop / chunk:
-    the mean level is kept, a ripple is left."""
-    hop, longer, border = _whole_frames(chunk, overlap, stft)
-    return _windowed(samples, hop, border, _hann(longer) * np.float32(2 * hop / longer))
+def whole_frame_pieces(samples: int, chunk: int, overlap: float, stft=None, window=""):
+    """Chunk and hop both grow by what fills the last STFT frame. window: "" (github
+    amanteur/BandSplitRNN-Pytorch, times hop / chunk; with its 3 s and 0.5 s the level alternates
+    between 0.891 and 1.069), "hann" (its option, 2.8 times too loud), "level hann" (github
+    crlandsc/Music-Demixing-with-Band-Split-RNN, times 2 hop / chunk: a ripple is left)."""
+    hop = max(1, chunk - round(overlap * chunk))
+    border, filled = chunk - hop, stft.n_fft - chunk % stft.hop if stft else 0
+    hop, chunk = hop + filled, chunk + filled
+    weights = _hann(chunk) if window else np.full(chunk, hop / chunk, np.float32)
+    if window == "level hann":
+        weights *= np.float32(2 * hop / chunk)
+    return _windowed(samples, hop, border, weights)
 
 
 def bandit_pieces(samples: int, chunk: int, overlap: float, stft=None):
@@ -116,13 +104,6 @@ def bandit_pieces(samples: int, chunk: int, overlap: float, stft=None):
     hop = max(1, chunk // count)
     window = _hann(count * hop) * np.float32(2 / count)
     return _windowed(samples, hop, (count - 1) * hop, window)
-
-
-def _whole_frames(chunk: int, overlap: float, stft):
-    """amanteur's hop, chunk, and zeros before the mixture, in samples."""
-    hop = max(1, chunk - round(overlap * chunk))
-    filled = stft.n_fft - chunk % stft.hop if stft else 0
-    return hop + filled, chunk + filled, chunk - hop
 
 
 def _hann(samples: int) -> np.ndarray:  # periodic
@@ -152,8 +133,10 @@ RULES = {
     "context": Rule(context_pieces, 10.0, 0.1),
     "magronp": Rule(magronp_pieces, 10.0, 0.1),
     "magronp-ola": Rule(magronp_ola_pieces, 10.0, 0.5, level_kept=False),
-    "amanteur": Rule(amanteur_pieces, 3.0, 5 / 6, level_kept=False),
-    "amanteur-hann": Rule(amanteur_hann_pieces, 3.0, 5 / 6, level_kept=False),
-    "crlandsc": Rule(crlandsc_pieces, 3.0, 5 / 6, level_kept=False),
+    "amanteur": Rule(whole_frame_pieces, 3.0, 5 / 6, level_kept=False),
+    "amanteur-hann": Rule(partial(whole_frame_pieces, window="hann"), 3.0, 5 / 6, level_kept=False),
+    "crlandsc": Rule(
+        partial(whole_frame_pieces, window="level hann"), 3.0, 5 / 6, level_kept=False
+    ),
     "bandit": Rule(bandit_pieces, 6.0, 11 / 12, padding="reflect"),
 }

@@ -19,11 +19,8 @@ SHIFT_S = 0.5  # largest time shift of `shifts`, as in github facebookresearch/d
 
 
 def estimate(separator, chunks, stems, query=None):
-    """Chunks (P, C, L) to estimates (P, S, C, L) of `stems`, whatever channels it is made for.
-
-    A separator made for another number of channels gets every channel on its own, copied to the
-    channels it wants, and the mean of what it returns: mono into a stereo network, stereo into a
-    mono one, 5.1 into either.
+    """Chunks (P, C, L) to estimates (P, S, C, L) of `stems`, whatever channels it is made for: else
+    it gets every channel on its own, copied to those it wants, and the mean of its answers counts.
     """
     count, wanted = chunks.shape[:2], getattr(separator, "channels", None)
     config = getattr(separator, "config", None)
@@ -85,9 +82,8 @@ class Engine:
         if self._longest() + lead != self.shortest:
             self.chunk, self.stft = self.shortest - lead, None
         if self._longest() + lead > self.shortest:
-            raise UsageError(
-                f"this separator takes chunks of {self.shortest} samples only: use rule 'context'"
-            )
+            only = f"this separator takes chunks of {self.shortest} samples only"
+            raise UsageError(f"{only}: use rule 'context'")
 
     def _longest(self) -> int:
         """Samples of the longest chunk of this rule: some have a shorter first one."""
@@ -186,19 +182,14 @@ class Engine:
 def _padded(blocks, before: int, after: int, padding: str):
     """The blocks (C, n) with `before` and `after` samples more, zeros or reflected."""
     blocks = iter(blocks)
-    head = [next(blocks)]
+    tail = next(blocks)  # (C, n)
     if padding == "zeros":
-        channels = head[0].shape[0]
-        yield np.zeros((channels, before), np.float32)
-        yield from itertools.chain(head, blocks)
-        yield np.zeros((channels, after), np.float32)
+        yield np.pad(tail, ((0, 0), (before, 0)))
+        yield from blocks
+        yield np.zeros((len(tail), after), np.float32)
         return
-    while sum(block.shape[-1] for block in head) <= before:
-        block = next(blocks, None)
-        if block is None:
-            break
-        head.append(block)
-    tail = np.concatenate(head, axis=-1)  # (C, n)
+    while tail.shape[-1] <= before and (block := next(blocks, None)) is not None:
+        tail = np.concatenate([tail, block], axis=-1)
     yield np.pad(tail, ((0, 0), (before, 0)), mode="reflect")
     for block in blocks:
         yield block

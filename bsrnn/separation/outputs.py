@@ -1,10 +1,4 @@
-"""From what a separator computes to what was asked for, block by block.
-
-    Outputs(known=("vocals", "drums", "bass", "other"), stems=("vocals",), residual="no_vocals")
-    Outputs(known, stems=(), sums={"karaoke": ("drums", "bass", "other")})
-
-Lesson 08.
-"""
+"""From what a separator computes to what was asked for, block by block. Lesson 08."""
 
 import numpy as np
 
@@ -17,10 +11,9 @@ PROJECTIONS = ("equal", "energy")
 def project(estimates: np.ndarray, mixture: np.ndarray, how: str = "equal") -> np.ndarray:
     """Estimates (S, C, L) changed so that they add up to the mixture (C, L).
 
-    how: "equal" gives every stem the same part of what is missing, which is the nearest point at
-    which they add up (mixture consistency: Wisdom et al. 2019, "Differentiable consistency
-    constraints"); "energy" gives it in proportion to the estimates' squared samples, so that a
-    silent stem stays silent (equal parts where all are silent).
+    how: "equal" gives every stem the same part of what is missing, the nearest point at which they
+    add up (mixture consistency, Wisdom et al. 2019); "energy" gives it in proportion to the squared
+    samples, so that a silent stem stays silent (equal parts where all are silent).
 
     >>> project(np.array([[[1.0]], [[2.0]]]), np.array([[6.0]])).tolist()
     [[[2.5]], [[3.5]]]
@@ -36,13 +29,11 @@ def project(estimates: np.ndarray, mixture: np.ndarray, how: str = "equal") -> n
 
 
 class Outputs:
-    """What to compute, what to return under which names, and how to get there.
+    """What to compute (stems `.computed`), and what to return under which `.names`.
 
     known: the separator's stems. stems: those to return (None: all, (): none). residual: also the
     mixture minus these, under that name (True: "residual"). sums: name -> stems that are added up.
-    projection: False, or True ("equal") or a name for `project`: all stems are computed and add up
-    to the mixture; for separators whose stems are all there is. `.computed` are the stems that the
-    separator must compute, `.names` the outputs.
+    projection: False, or True ("equal") or a name for `project`: all stems are computed and add up.
     Raises UsageError for unknown stems, names given twice, and nothing to return.
     """
 
@@ -70,8 +61,7 @@ class Outputs:
             raise UsageError("the residual is what the stems leave: ask for at least one stem")
 
     def __call__(self, estimates: np.ndarray, mixture: np.ndarray) -> dict[str, np.ndarray]:
-        """Estimates (S, C, L) of `.computed` and the mixture (C, L), which only `.compare`
-        needs -> name -> (C, L)."""
+        """Estimates (S, C, L) of `.computed`, mixture (C, L) for `.compare` -> name -> (C, L)."""
         if self.projection:
             estimates = project(estimates, mixture, self.projection)
         stem = dict(zip(self.computed, estimates, strict=True))

@@ -1,6 +1,5 @@
 """Short trials before a long run: which precision is faster here, and how long it will take.
-
-A trial costs about what a few seconds of sound cost. Lessons 08 and 11.
+Lessons 08 and 11.
 """
 
 import numpy as np
@@ -17,12 +16,8 @@ PRODUCT = 1024  # size of the matrix product that tells how fast bfloat16 is
 
 
 def faster(separator, sound, query=None):
-    """(separator, why): its bfloat16 form where that is faster here and says the same, else itself.
-
-    sound: a second of what is to be separated, (C, L) at its rate. Three conditions, the cheapest
-    first: this processor or GPU multiplies bfloat16 faster; on this second the estimates agree to
-    45 dB with float32; and they come at least 1.15 times as fast.
-    """
+    """(separator, why): its bfloat16 form where that is at least 1.15 times as fast here and agrees
+    to 45 dB with float32, else itself. sound: a second of what is to be separated, (C, L)."""
     gain = product_gain(next(separator.parameters()).device)
     if gain < WORTH:
         return separator, f"fp32: bf16 products are {gain:.2f} times as fast here"

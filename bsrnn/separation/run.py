@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,11 @@ def separate(
     sample_rate: of the mixture in Hz; another rate than the separator's is resampled in and out.
     rule, chunk_s, overlap: how it is cut (`RULES`; None: the rule's own); batch: chunks at a time
     (None: one on a CPU, on a GPU as many as its memory holds).
-    stems: only these; the others are not computed where the separator can leave them. residual:
-    also the mixture minus the stems returned, as "residual" or under the name given. sums: also
-    sums of stems, such as {"karaoke": ("drums", "bass", "other")}. projection: True, "equal" or
-    "energy" make all stems add up to the mixture (`project`). shifts: the mean over so many passes,
-    each cut up to 0.5 s earlier (demucs' shift trick, evenly spaced instead of random). tta: the
-    mean over three passes: as it is, with swapped channels, and upside down (two for mono).
+    stems, residual, sums, projection: what is returned, see `Outputs`. shifts: the mean over so
+    many passes, each cut up to 0.5 s earlier (demucs' shift trick, evenly spaced). tta: the mean
+    over three passes: as it is, with swapped channels, and upside down (two for mono).
     query: the embedding (Q,) of a network that is asked for a sound, see `embedding`.
-    Raises UsageError / DataError of one line: shape, NaN, unknown stem.
+    Raises UsageError / DataError: shape, NaN, unknown stem.
 
     >>> class Half:
     ...     stems, sample_rate = ("half",), 44100
@@ -76,64 +74,68 @@ def separate_file(
 
     Equals `separate` of the whole file at the same rate, channels and length, in memory that does
     not grow with the duration; tags are kept. The stems get their names only when all of them are
-    complete, so an error or Ctrl-C leaves nothing behind. suffix: any that `bsrnn.audio` writes
-    (.wav is float; `audio.fit` says what a format cannot hold), or ".stem.mp4": one file with the
-    mixture and the four stems of music. name: of the folder; overwrite: whether stems that are
-    there may be replaced; progress: True, or a tqdm bar of seconds; options: as in `separate`.
+    complete, so an error or Ctrl-C leaves nothing behind. suffix: any that `bsrnn.audio` writes, or
+    ".stem.mp4": the mixture and the four stems of music in one file. name: of the folder;
+    overwrite: whether stems that are there may be replaced; progress: True, or a tqdm bar of
+    seconds; options: as in `separate`.
     Raises DataError for files that cannot be read or written, or that exist.
     """
     outputs, engine = plan(separator, **options)
     folder = Path(out_dir) / file_name(name or song_name(path))
-    streams = ("",)
+    paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
+    streams = {path: (output,) for output, path in paths.items()}
     if suffix == STEM_MP4:
-        streams = _stem_streams(outputs)
+        _check_stems(outputs.names)
         paths = dict.fromkeys(outputs.names, folder / f"{folder.name[:200]}{suffix}")
-    else:
-        paths = {output: folder / f"{output}{suffix}" for output in outputs.names}
-    _check_targets(path, paths.values(), overwrite)
+        streams = {paths["vocals"]: STEM_STREAMS}
+    _check_targets(path, streams, overwrite)
     with audio.Reader(path) as source, audio.Reader(path) as again, _own_folder(folder):
-        info = source.info
+        info, writers = source.info, []
+        sound_of = (info.sample_rate, info.channels, None, info.samples, source.tags)
         with contextlib.ExitStack() as files:
             shown = files.enter_context(bar(info.duration_s, progress))
             files.enter_context(evaluating(separator))
-            writers = {}
-            for target in dict.fromkeys(paths.values()):
-                writer = audio.Writer(
-                    target, info.sample_rate, info.channels, None, info.samples, source.tags,
-                    streams,
-                )  # fmt: skip
-                writers[target] = files.enter_context(writer)
-            blocks = _seconds(source)
-            for block in engine.stream(blocks, info.samples, info.channels, info.sample_rate):
-                mixture = None
+            for target, held in streams.items():
+                writer = audio.Writer(target, *sound_of, held if len(held) > 1 else ("",))
+                writers.append(files.enter_context(writer))
+            pool, written = files.enter_context(ThreadPoolExecutor(len(writers))), []
+            blocks = engine.stream(_seconds(source), info.samples, info.channels, info.sample_rate)
+            for block in blocks:
+                sounds = {}
                 if outputs.compare or suffix == STEM_MP4:
-                    mixture = again.read(block.shape[-1])
-                sounds = outputs(block, mixture)
-                if suffix == STEM_MP4:
-                    writers[target].write(mixture)
-                for output, sound in sounds.items():
-                    number = streams.index(output) if len(streams) > 1 else 0
-                    writers[paths[output]].write(sound, number)
+                    sounds["mixture"] = again.read(block.shape[-1])
+                sounds |= outputs(block, sounds.get("mixture"))
+                _all(written)
+                written = [pool.submit(_write, w, streams[w.path], sounds) for w in writers]
                 shown.update(block.shape[-1] / info.sample_rate)
-            for writer in writers.values():
-                writer.finish()
-    for target, writer in writers.items():
+            _all(written)
+            _all([pool.submit(writer.finish) for writer in writers])
+    for writer in writers:
         if writer.clips:
-            log.warning(
-                "%s is clipped, its peak is %.2f of full scale: write .wav to keep it",
-                target.name, writer.peak,
-            )  # fmt: skip
+            words = "%s is clipped, its peak is %.2f of full scale: write .wav to keep it"
+            log.warning(words, writer.path.name, writer.peak)
     return paths
 
 
-def _stem_streams(outputs) -> tuple[str, ...]:
-    """The streams of a `.stem.mp4`, in the order that its readers expect."""
-    if set(outputs.names) != set(STEM_STREAMS[1:]):
+def _write(writer, outputs, sounds):
+    """In a thread of each file, while the network works on the next block."""
+    for number, output in enumerate(outputs):
+        writer.write(sounds[output], number)
+
+
+def _all(futures):
+    """Wait for them, and raise what one of them raised."""
+    for future in futures:
+        future.result()
+
+
+def _check_stems(names):
+    """UsageError unless a `.stem.mp4` is made for these."""
+    if set(names) != set(STEM_STREAMS[1:]):
+        held = ", ".join(STEM_STREAMS[1:])
         raise UsageError(
-            f"a {STEM_MP4} holds {', '.join(STEM_STREAMS[1:])}, not {', '.join(outputs.names)}: "
-            "choose another format"
+            f"a {STEM_MP4} holds {held}, not {', '.join(names)}: choose another format"
         )
-    return STEM_STREAMS
 
 
 def song_name(path) -> str:

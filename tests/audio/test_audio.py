@@ -1,9 +1,6 @@
 """Audio files: exact lengths, partial reads, atomic writes, resampling, bad files."""
 
-import doctest
-import importlib
 import itertools
-import os
 import struct
 import subprocess
 import sys
@@ -11,21 +8,14 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import RATES_HZ, WIDTHS, decoded, run, strongest_hz, tones
 
-from bsrnn import audio, distort, listen, loudness, separation
-from bsrnn.audio import writing
+from bsrnn import audio, separation
 from bsrnn.common import DataError, UsageError
 
 LOSSLESS = {".wav": 0.0, ".flac": 2**-24, ".aiff": 2**-24}
-
-
-@pytest.fixture
-def noise():
-    return np.random.default_rng(0).uniform(-1, 1, (2, 30011)).astype(np.float32)
 
 
 # ---- reading: files of other programs, every suffix x rate x width ----------------------------
@@ -106,10 +96,9 @@ def patched(name, place, field):
     """The file `name` with a field of its header replaced."""
 
     def make(folder):
-        data = bytearray((folder / name).read_bytes())
-        place_of = data.index(place) + len(place) if isinstance(place, bytes) else place
-        data[place_of : place_of + len(field)] = field
-        return bytes(data)
+        data = (folder / name).read_bytes()
+        begin = data.index(place) + len(place) if isinstance(place, bytes) else place
+        return data[:begin] + field + data[begin + len(field) :]
 
     return make
 
@@ -192,14 +181,6 @@ def test_a_wrong_declaration_is_told_once(parts, caplog):
     assert [line.count("told.mp3: its header declares") for line in caplog.messages] == [1]
 
 
-def test_ffmpegs_own_order_of_channels_is_wavs(tmp_path):
-    source = audio.write(tmp_path / "a.wav", tones(20000, 48000, 6), 48000)
-    for suffix, words in ((".ogg", ["-c:a", "libvorbis"]), (".opus", []), (".ac3", [])):
-        run("ffmpeg", "-i", source, *words, tmp_path / f"a{suffix}")
-        tone_hz = strongest_hz(audio.read(tmp_path / f"a{suffix}")[0], 48000)
-        assert np.abs(tone_hz - (200, 350, 500, 650, 800, 950))[[0, 1, 2, 4, 5]].max() < 5
-
-
 # ---- writing ------------------------------------------------------------------------------------
 
 
@@ -239,7 +220,8 @@ def test_several_streams_of_one_file(tmp_path):
     assert first.shape == (2, 50000) and np.abs(first - 2 * second).max() < 0.05
 
 
-def test_sixteen_bits_come_back_within_half_a_step_and_full_scale_is_not_scaled(tmp_path, noise):
+def test_sixteen_bits_come_back_within_half_a_step_and_full_scale_is_not_scaled(tmp_path):
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 30011)).astype(np.float32)
     path = audio.write(tmp_path / "a.wav", noise, 44100, "PCM_16")
     assert np.abs(audio.read(path)[0] - noise.clip(-1, 1 - 2**-15)).max() <= 2**-16
     steps = np.array([[-32768, -1, 0, 1, 32767]], np.float32) / 32768
@@ -298,15 +280,15 @@ def test_resampling_keeps_a_tone_and_removes_what_does_not_fit():
 
 
 def test_channel_rules():
-    five_one = np.eye(6, dtype=np.float32)
     half = 0.5**0.5
-    expected = [[1, 0, half, 0, half, 0], [0, 1, half, 0, 0, half]]
-    assert np.allclose(audio.to_channels(five_one, 2), expected)
+    for left, right in (
+        ([1, 0, half, 0], [0, 1, 0, half]),
+        ([1, 0, half, half, 0], [0, 1, half, 0, half]),
+        ([1, 0, half, 0, half, 0], [0, 1, half, 0, 0, half]),
+    ):
+        assert np.allclose(audio.to_channels(np.eye(len(left)), 2), [left, right])
     assert np.array_equal(audio.to_channels(np.ones((1, 3)), 2), np.ones((2, 3)))
     assert np.array_equal(audio.to_channels(np.array([[1.0], [3.0]]), 1), [[2.0]])
-    quad, five = np.eye(4, dtype=np.float32), np.eye(5, dtype=np.float32)
-    assert np.allclose(audio.to_channels(quad, 2), [[1, 0, half, 0], [0, 1, 0, half]])
-    assert np.allclose(audio.to_channels(five, 2), [[1, 0, half, half, 0], [0, 1, half, 0, half]])
     with pytest.raises(UsageError, match="7 channels into 2"):
         audio.to_channels(np.ones((7, 4)), 2)
 
@@ -319,11 +301,9 @@ def _truncated_flac(path):
 def _truncated_m4a(path):
     audio.write(path, tones(100000, 44100), 44100)
     data = path.read_bytes()
-    start = data.index(b"mdat") + 4  # damage the second half of the sound, keep the index
-    middle = start + (data.index(b"moov") - start) // 2
-    path.write_bytes(
-        data[:middle] + bytes(data.index(b"moov") - middle) + data[data.index(b"moov") :]
-    )
+    start, index = data.index(b"mdat") + 4, data.index(b"moov")
+    middle = (start + index) // 2  # damage the second half of the sound, keep the index
+    path.write_bytes(data[:middle] + bytes(index - middle) + data[index:])
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
@@ -331,9 +311,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 def _header(path, rate):
     soundfile.write(path, np.zeros((1000, 2)), 44100, "PCM_16")
-    data = bytearray(path.read_bytes())
-    data[24:28] = struct.pack("<I", rate)
-    path.write_bytes(data)
+    path.write_bytes(patched(path.name, 24, struct.pack("<I", rate))(path.parent))
 
 
 def _no_index(path):
@@ -350,7 +328,6 @@ BROKEN = {
     "folder.wav": (lambda path: path.mkdir(), "is a folder"),
     "empty.wav": (lambda path: path.touch(), "empty file"),
     "text.wav": (lambda path: path.write_text("hello, I am a letter\n" * 50), "not audio"),
-    "text.m4a": (lambda path: path.write_text("hello, I am a letter\n" * 50), "not audio"),
     "bytes.mp3": (lambda path: path.write_bytes(struct.pack("<64I", *range(64))), "not audio"),
     "header.wav": (lambda path: soundfile.write(path, np.zeros((0, 2)), 44100), "no samples"),
     "1 hz.wav": (lambda path: _header(path, 1), "declares 1 Hz, no rate of sound"),
@@ -397,56 +374,6 @@ def test_interrupted_write_keeps_the_old_file(tmp_path):
         file.write(tones(50, 44100))
         raise KeyboardInterrupt
     assert audio.info(path).samples == 100 and len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_disk_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "unfinished", lambda path: writing.Path("/dev/full"))
-    monkeypatch.setattr(writing.Path, "unlink", lambda self, missing_ok=False: None)
-    with pytest.raises(DataError, match="cannot write"):
-        audio.write(tmp_path / "a.wav", tones(100000, 44100), 44100)
-    assert list(tmp_path.iterdir()) == []
-
-
-ROOMS = ["audio.converting", "audio.arrays", "audio.writing", "common", "listen", "data.splits"]
-ROOMS += [f"separation.{room}" for room in ("batch", "outputs", "run")]
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_examples_in_docstrings(room):
-    found = doctest.testmod(importlib.import_module(f"bsrnn.{room}"))
-    assert found.attempted and not found.failed
-
-
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        (np.ones((2, 99), np.int16), r"is int16, full scale is 1.0 here: give array / 32768"),
-        (np.ones((2, 99), np.int32), r"array / 2147483648"),
-        (np.ones((2, 99), np.uint8), r"\(array - 128.0\) / 128"),
-        (torch.ones(2, 99, dtype=torch.int16), "int16"),
-        (np.ones((2, 99), complex), "is complex"),
-        (np.ma.masked_array(np.ones((2, 99)), np.eye(2, 99)), "masked array: fill it"),
-        (np.ones((99, 2)), "transpose it"),
-        (np.ones((1, 2, 99)), "one row per channel"),
-        (np.ones((2, 99), bool), "of type bool"),
-        ([[1.0, 2.0], [3.0]], "no array"),
-        (np.array([["a"]]), "of type"),
-        (np.full((2, 9), np.inf), "infinite samples, the first is 0"),
-    ],
-)
-def test_arrays_of_another_kind_are_refused_by_every_function_of_sound(tmp_path, array, message):
-    for function in (
-        lambda: audio.waveform(array),
-        lambda: audio.write(tmp_path / "a.wav", array, 44100),
-        lambda: separation.separate(Mute(), array, 44100),
-        lambda: loudness.integrated(array, 44100),
-        lambda: listen.players({"x": array}, 44100),
-        lambda: distort.distort("gain", {"x": array, "y": array}, "x", 44100),
-    ):
-        with pytest.raises(UsageError, match=message) as caught:
-            function()
-        assert "\n" not in str(caught.value)
 
 
 class Mute:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from bsrnn import loudness
-from bsrnn.common import DataError, UsageError
+from bsrnn.common import UsageError
 
 RATES = (48000, 44100, 32000)
 
@@ -66,9 +66,8 @@ def test_filter_is_that_of_the_standard_at_48_khz():
 
 
 def test_full_scale_sine_on_one_channel():
-    assert loudness.integrated(sine((0, 5), hz=997, channels=1), 48000) == pytest.approx(
-        -3.01, abs=0.01
-    )
+    lufs = loudness.integrated(sine((0, 5), hz=997, channels=1), 48000)
+    assert lufs == pytest.approx(-3.01, abs=0.01)
 
 
 def noise(seconds, level, rate=44100):
@@ -83,9 +82,8 @@ def test_agrees_with_torchaudio_where_that_is_right():
     other = pytest.importorskip("torchaudio.functional").loudness
     for level in (0.003, 0.05):
         x = noise(12, level)
-        assert other(torch.tensor(x), 44100) == pytest.approx(
-            loudness.integrated(x, 44100), abs=0.1
-        )
+        lufs = loudness.integrated(x, 44100)
+        assert other(torch.tensor(x), 44100) == pytest.approx(lufs, abs=0.1)
     loud = sine((0, 5), hz=8000)  # 0 dBFS: the shelf lifts it above full scale
     assert loudness.integrated(loud, 48000) - other(torch.tensor(loud), 48000).item() > 2.5
     assert np.isnan(other(torch.zeros(1, 48000), 48000))
@@ -130,21 +128,12 @@ def test_balance_gates_each_side_by_itself():
         loudness.balance(stems, rate, "musik")
 
 
-@pytest.mark.parametrize(
-    "shape, words",
-    [
-        ((44100,), "one row per channel"),
-        ((3, 44100), "1, 2, 5, 6 channels"),
-        ((1, 100), "too short"),
-    ],
-)
-def test_bad_input_is_one_line(shape, words):
-    with pytest.raises(UsageError, match=words):
-        loudness.integrated(np.zeros(shape), 44100)
-
-
-def test_nan_is_refused():
-    x = np.zeros((1, 44100))
-    x[0, 5] = np.nan
-    with pytest.raises(DataError, match="NaN"):
-        loudness.integrated(x, 44100)
+def test_bad_input_is_one_line():
+    for sound, words in (
+        (np.zeros(44100), "one row per channel"),
+        (np.zeros((3, 44100)), "1, 2, 5, 6 channels"),
+        (np.zeros((1, 100)), "too short"),
+        (np.full((1, 44100), np.nan), "NaN"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            loudness.integrated(sound, 44100)

@@ -33,19 +33,6 @@ def test_stems_are_weighted_means_of_those_that_have_them(tmp_path):
     assert np.allclose(plain, 0.3 * mixture, atol=1e-6)
 
 
-def test_a_mean_of_spectra_is_the_mean_of_the_sounds():
-    torch.manual_seed(0)
-    networks = [BandSplitSeparator(presets()["tiny"]).eval() for _ in range(2)]
-    mixture = 0.1 * noise(9000)
-    found = separate(Blend(networks, (2, 1)), mixture, 44100)
-    parts = [separate(network, mixture, 44100) for network in networks]
-    for stem in networks[0].stems:
-        spectra = [bsrnn.stft.stft(part[stem]) for part in parts]
-        mean = (2 * spectra[0] + spectra[1]) / 3
-        sound = bsrnn.stft.istft(mean, bsrnn.stft.PAPER, 9000)
-        assert np.abs(found[stem] - sound).max() < 1e-5
-
-
 def test_members_keep_their_channels_and_their_shortest_input():
     mixture = noise(3000, 2)
     found = separate(Blend([Mono(), Stereo()]), mixture, RATE)["half"]

@@ -5,11 +5,9 @@ import os
 import re
 import resource
 import signal
-import subprocess
-import sys
-import time
 import unicodedata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from sounds import tones
 from test_separation import Gains, noise
 
 from bsrnn import audio, cli, data, separation
-from bsrnn.common import DataError, UsageError, file_name, file_names, unfinished, write_text
+from bsrnn.common import DataError, UsageError, file_name, file_names, write_text
 from bsrnn.models import BandSplitSeparator, load, presets, save
 from bsrnn.models.zoo import registry
 from bsrnn.separation import separate_file, separate_files
@@ -29,22 +27,15 @@ class Model(Gains):
     sample_rate = 44100
 
 
-def left_overs(folder):
-    return [path for path in Path(folder).rglob("*") if path.is_file()]
-
-
 # ---- the matrix of inputs ----------------------------------------------------------------------
 
 RATES = (8000, 22050, 44100, 192000)
-LOSSLESS = [
-    (suffix, subtype, rate, channels)
-    for suffix, subtype in ((".wav", "PCM_16"), (".wav", "PCM_24"), (".wav", "FLOAT"), (".flac", 0))
-    for rate in RATES
-    for channels in (1, 2, 6)
-]
+LOSSLESS = [(".wav", "PCM_16"), (".wav", "PCM_24"), (".wav", "FLOAT"), (".flac", 0)]
 
 
-@pytest.mark.parametrize("suffix, subtype, rate, channels", LOSSLESS)
+@pytest.mark.parametrize("suffix, subtype", LOSSLESS)
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("channels", [1, 2, 6])
 def test_every_width_rate_and_depth_comes_back_as_it_was(tmp_path, suffix, subtype, rate, channels):
     mixture = tones(round(0.3 * rate), rate, channels)
     path = audio.write(tmp_path / f"a{suffix}", mixture, rate, subtype or None)
@@ -66,10 +57,7 @@ def test_lossy_formats_in_and_out_hold_what_they_can(tmp_path, suffix, rate, cha
     for source in (suffix, ".wav"):
         path = audio.write(tmp_path / f"a{source}", mixture, rate)
         paths = separate_file(Model(), path, tmp_path / source, suffix=suffix, chunk_s=0.2)
-        heard, _ = audio.read(path)
-        heard = audio.to_channels(
-            audio.resample(heard, audio.info(path).sample_rate, held_hz), width
-        )
+        heard, _ = audio.read(path, sample_rate=held_hz, channels=width)
         for stem, gain in zip(Model.stems, Model.gains, strict=True):
             found, found_rate = audio.read(paths[stem])
             assert found_rate == held_hz and abs(found.shape[1] - heard.shape[1]) <= 1
@@ -112,30 +100,6 @@ def test_silent_clipped_and_tiny_songs(tmp_path):
 # ---- faults: one line, nothing left ------------------------------------------------------------
 
 
-def _text(path):
-    path.write_text("dear sir or madam\n" * 99)
-
-
-def _truncated(path):
-    soundfile.write(path, noise(50000).T, 44100, format=path.suffix[1:])
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def _nan(path):
-    bad = noise(50000)
-    bad[1, 49000] = np.nan
-    soundfile.write(path, bad.T, 44100, "FLOAT")
-
-
-FAULTS = {
-    "letter.wav": (_text, "not audio"),
-    "letter.m4a": (_text, "not audio"),
-    "short.flac": (_truncated, "truncated|decoded"),
-    "nan.wav": (_nan, "NaN"),
-    "empty.mp3": (Path.touch, "empty file"),
-}
-
-
 @pytest.fixture
 def checkpoint(tmp_path):
     torch.manual_seed(0)
@@ -148,28 +112,14 @@ def call(capsys, *words):
     return code, captured.out.splitlines(), captured.err.splitlines()
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_faulty_files_are_one_line_and_leave_nothing(tmp_path, checkpoint, capsys, name):
-    make, message = FAULTS[name]
-    path = tmp_path / name
-    make(path)
+def test_a_fault_late_in_a_file_is_one_line_and_leaves_nothing(tmp_path, checkpoint, capsys):
+    path, bad = tmp_path / "nan.wav", noise(50000)
+    bad[1, 49000] = np.nan
+    soundfile.write(path, bad.T, 44100, "FLOAT")
     code, out, err = call(capsys, path, "--model", checkpoint, "-o", tmp_path / "out" / "deep")
     assert (code, out, len(err)) == (1, [], 1)
-    assert re.search(message, err[0]) and name in err[0]
+    assert "NaN" in err[0] and path.name in err[0]
     assert not (tmp_path / "out").exists()
-
-
-def test_what_mp3_decoders_make_of_half_a_file_is_what_it_holds(tmp_path):
-    """A cut MP3 without a length in its header is a shorter MP3: no reader can tell."""
-    audio.write(tmp_path / "whole.mp3", noise(50000), 44100)
-    data = (tmp_path / "whole.mp3").read_bytes()
-    (tmp_path / "half.mp3").write_bytes(data[: len(data) // 2])
-    try:
-        paths = separate_file(Model(), tmp_path / "half.mp3", tmp_path / "out")
-    except DataError as error:
-        assert "\n" not in str(error) and not (tmp_path / "out").exists()
-    else:
-        assert audio.info(paths["all"]).samples == audio.info(tmp_path / "half.mp3").samples
 
 
 def test_unreadable_file(tmp_path, monkeypatch):
@@ -226,7 +176,7 @@ def songs(tmp_path):
         audio.write(root / name, noise(3000), 44100)
     (root / "letter.txt").write_text("dear sir")
     (root / "b" / ".hidden.wav").write_text("no")
-    _text(root / "a" / "broken.wav")
+    (root / "a" / "broken.wav").write_text("dear sir or madam")
     return root
 
 
@@ -247,8 +197,7 @@ def test_find_takes_files_folders_and_globs_each_once(songs, monkeypatch):
 
 def test_a_second_run_does_not_separate_the_stems_of_the_first(songs):
     first = separation.find([songs], songs / "out")
-    for _, made in separate_files(Model(), first, songs / "out"):
-        assert isinstance(made, dict | DataError)
+    assert len(list(separate_files(Model(), first, songs / "out"))) == 4
     assert separation.find([songs], songs / "out") == first
     assert len(separation.find([songs], songs.parent / "elsewhere")) == len(first) + 9
 
@@ -300,11 +249,10 @@ def test_names_that_systems_cannot_hold_or_tell_apart_get_files_of_their_own(tmp
 @pytest.mark.parametrize("name", ["...wav", "..wav", ".wav.wav", "A\\B.wav", f"{'x' * 251}.wav"])
 def test_songs_of_any_name_stay_in_the_folder(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    soundfile.write("source.wav", np.zeros((99, 2)), 44100)
-    os.rename("source.wav", name)
+    with open(name, "wb") as file:
+        soundfile.write(file, np.zeros((99, 2)), 44100, format="WAV")
     paths = separate_file(Model(), f"./{name}", tmp_path / "out" / "stems")
     assert {path.parent.parent for path in paths.values()} == {tmp_path / "out" / "stems"}
-    assert {path.suffix for path in left_overs(tmp_path / "out")} == {".wav"}
 
 
 def test_what_a_format_cannot_hold_is_said_before_the_model_is_loaded(
@@ -326,19 +274,6 @@ def test_a_failure_names_the_song(tmp_path, checkpoint, capsys):
     assert "loud.wav: the separator returned NaN" in err[0]
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path):
-    """Before the first file is written to a folder; what a living process writes stays."""
-    path = audio.write(tmp_path / "a.wav", noise(500), 44100)
-    name = unfinished(tmp_path / "elsewhere" / "all.wav").name  # as this process would write
-    script = "import os, sys; from bsrnn.common import unfinished as f; f(sys.argv[1]).touch()"
-    subprocess.run([sys.executable, "-c", script, tmp_path / "out" / "a" / "all.wav"], check=True)
-    living = tmp_path / "out" / "a" / name
-    living.touch()
-    assert len(left_overs(tmp_path / "out")) == 2
-    separate_file(Model(), path, tmp_path / "out")
-    assert len(left_overs(tmp_path / "out")) == 4 and living.exists()
-
-
 def test_stem_mp4_is_what_our_data_and_others_read(tmp_path):
     class Four(Model):
         stems, gains = ("vocals", "drums", "bass", "other"), (1.0, 0.5, 0.25, -0.5)
@@ -356,30 +291,15 @@ def test_stem_mp4_is_what_our_data_and_others_read(tmp_path):
         separate_file(Four(), path, tmp_path, suffix=".stem.mp4", stems=("vocals", "drums"))
 
 
-def test_one_bar_over_all_files(songs):
-    seen = []
-
-    class Bar:
-        n, total = 0.0, 0.0
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def set_description(self, text):
-            seen.append(text)
-
-        def update(self, seconds):
-            Bar.n += seconds
-
-    files = separation.find([songs])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(separation.batch, "bar", lambda *_: Bar())
-        list(separate_files(Model(), files, songs / "out", progress=True))
-    assert seen == ["1/4 broken.wav", "2/4 song.wav", "3/4 Song.flac", "4/4 tune.wav"]
-    assert Bar.n == pytest.approx(3 * 3000 / 44100)
+def test_one_bar_over_all_files(songs, monkeypatch):
+    shown = mock.MagicMock(n=0.0, total=0.0)
+    shown.__enter__.return_value = shown
+    monkeypatch.setattr(separation.batch, "bar", lambda *_: shown)
+    list(separate_files(Model(), separation.find([songs]), songs / "out", progress=True))
+    names = ["1/4 broken.wav", "2/4 song.wav", "3/4 Song.flac", "4/4 tune.wav"]
+    assert shown.set_description.call_args_list == [mock.call(name) for name in names]
+    seconds = sum(each.args[0] for each in shown.update.call_args_list)
+    assert seconds == pytest.approx(3 * 3000 / 44100)
 
 
 @pytest.mark.parametrize(
@@ -398,45 +318,6 @@ def test_misuse_is_one_line_before_anything_is_made(tmp_path, checkpoint, capsys
     code, out, err = call(capsys, path, "--model", checkpoint, "-o", tmp_path / "out", *words)
     assert (code, out, len(err)) == (2, [], 1) and re.search(message, err[0])
     assert not (tmp_path / "out").exists()
-
-
-SLOW = """
-import sys, time, bsrnn
-sys.path.append("..")  # of helpers that all rooms share
-from test_separate_files import Model
-class Slow(Model):
-    def __call__(self, mixture):
-        print("chunk", flush=True)
-        time.sleep(0.2)
-        return super().__call__(mixture)
-bsrnn.load = lambda *_, **__: Slow()
-from bsrnn import cli
-sys.exit(cli.main(["separate", *sys.argv[1:], "--model", "x"]))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_nothing_half_written(tmp_path, number):
-    songs = [
-        audio.write(tmp_path / f"{x}.wav", noise(44100 * s), 44100)
-        for x, s in (("a", 1), ("b", 90))
-    ]
-    command = [sys.executable, "-c", SLOW, *songs, "-o", tmp_path / "out"]
-    run = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parent, start_new_session=True,
-    )  # fmt: skip
-    while (line := run.stdout.readline()) and "chunk" not in line:
-        pass
-    while (line := run.stdout.readline()) and "chunk" not in line:  # the second song has begun
-        pass
-    time.sleep(0.1)
-    run.send_signal(number)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and err.startswith("bsrnn: interrupted") and err.count("\n") == 1
-    names = sorted(path.name for path in left_overs(tmp_path / "out"))
-    assert names == ["all.wav", "half.wav", "minus.wav"]  # the first song, whole
-    assert audio.info(tmp_path / "out" / "a" / "all.wav").samples == 44100
 
 
 # ---- embedded models ---------------------------------------------------------------------------
