@@ -34,8 +34,6 @@ SPEAKING = {"prediction", "see"}  # code that shows words in its place
 CELLS, WORDS, CODE_LINES, EARLY = (40, 120), (1500, 5000), 30, 6
 MOST_CELLS, SILENT = 80, 0.1  # of a lesson read as prose: cells, share of code after code
 SECTIONS, CLAIMS = 3, 3  # at least so many of each
-# Lessons that are not yet read as prose: the rules of `_prose` spare them. It only shrinks.
-UNTOLD = {"12"}
 _BANNED = {
     r"tqdm\.notebook": "use tqdm.auto",
     r"\b(interact|interactive|interactive_output)\(": "they swallow errors: use bsrnn.explore",
@@ -292,8 +290,6 @@ def _prose(cells, path):
     for name in _all(cells, "predict"):
         if not name.startswith(f"{number} "):
             yield f"prediction {name!r}: its name begins with the lesson's number, `{number} `"
-    if number in UNTOLD:
-        return
     told = counts(cells)
     if told["cells"] > MOST_CELLS:
         yield f"{told['cells']} cells: a lesson has at most {MOST_CELLS}"

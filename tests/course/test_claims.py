@@ -125,7 +125,6 @@ MISTAKES = {
         "mask[low:high] = torch.tensor",
         "claim-weights",
         "imports scenes plan schemes prediction-weights",
-        "add-up-figure",
     ),
     "13": Mistake(  # every team reports its dullest view of the data, not its best
         "forking-figure",
