@@ -71,13 +71,30 @@ class Guard:
 class World:
     """One submission: its cells, and the functions asked for so far."""
 
-    def __init__(self, inbox, outbox, folder: Path):
-        self.inbox, self.outbox, self.folder = inbox, outbox, folder
+    def __init__(self, read, outbox, folder: Path):
+        self.read, self.outbox, self.folder = read, outbox, folder
         self.program, self.problems, self.made, self.failures = [], [], {}, {}
 
-    def answer(self, message: dict, value) -> dict:
-        """The reply to one request."""
-        return getattr(self, f"do_{message['do']}")(value)
+    def answer(self) -> None:
+        """Reply to the next request."""
+        message, value = receive(self.read, self.remote)
+        self.token, result = message["token"], None
+        try:
+            told, result = {"done": True}, getattr(self, f"do_{message['do']}")(value)
+        except MemoryError:
+            told = {"error": "memory"}
+        except Missing as error:
+            told = {"error": "missing", "words": str(error)}
+        except SystemExit:
+            told = {"error": "exit"}
+        except BaseException as error:
+            kind = "memory" if "allocate memory" in str(error) else type(error).__name__
+            told = {"error": kind, "words": self.explained(error)}
+        self.send(told, result)
+
+    def send(self, message: dict, value) -> None:
+        self.outbox.write(frame({**message, "token": self.token}, value))
+        self.outbox.flush()
 
     def do_load(self, value) -> object:
         for name, text in value["helpers"].items():
@@ -134,7 +151,7 @@ class World:
                 where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
                 words = f"the cell of `{name}` is not valid Python"
                 raise Missing(f"{words} ({where}{str(error.args[0])[:100]})")
-        space, failures = {"__name__": "submission"}, {}
+        space, self.failures = {"__name__": "submission"}, {}
         self.guard.who = name
         try:
             for statement in needed(self.program, name):
@@ -142,22 +159,18 @@ class World:
                     module = ast.Module([statement.node], type_ignores=[])
                     exec(compile(module, "<submission>", "exec"), space)
                 except (Exception, SystemExit) as error:
-                    failures |= dict.fromkeys(statement.binds, error)
+                    self.failures |= dict.fromkeys(statement.binds, error)
         finally:
             self.guard.who = ""
-        self.failures = failures
-        if not callable(space.get(name)):
-            raise Missing(self._why(name, space, failures))
+        if name in self.failures and not callable(space.get(name)):
+            error = self.failures[name]
+            raise Missing(f"the definition of `{name}` fails ({type(error).__name__}: {error})")
+        if name not in space:
+            raise Missing(f"no function `{name}` in the notebook: keep its name as given")
+        if not callable(space[name]):
+            raise Missing(f"`{name}` is not a function")
         self.made[name] = space[name]
         return space[name]
-
-    def _why(self, name: str, space: dict, failures: dict) -> str:
-        if name in failures:
-            error = failures[name]
-            return f"the definition of `{name}` fails ({type(error).__name__}: {error})"
-        if name in space:
-            return f"`{name}` is not a function"
-        return f"no function `{name}` in the notebook: keep its name as given"
 
     def explained(self, error: BaseException) -> str:
         """One line on what a function raised, with its cause among the other statements."""
@@ -173,9 +186,8 @@ class World:
         """A function of the checker's, which runs there."""
 
         def call(*arguments):
-            self.outbox.write(frame({"call": place, "token": self.token}, list(arguments)))
-            self.outbox.flush()
-            message, value = receive(self.inbox, self.remote)
+            self.send({"call": place}, list(arguments))
+            message, value = receive(self.read, self.remote)
             if "error" in message:
                 raise ValueError(message["error"])
             return value
@@ -238,24 +250,14 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    world = World(inbox, outbox, Path.cwd())
-    while request := receive(inbox, world.remote):
-        message, value = request
-        world.token = message["token"]
-        result = None
-        try:
-            told, result = {"done": True}, world.answer(message, value)
-        except MemoryError:
-            told = {"error": "memory", "words": ""}
-        except Missing as error:
-            told = {"error": "missing", "words": str(error)}
-        except SystemExit:
-            told = {"error": "exit", "words": ""}
-        except BaseException as error:
-            kind = "memory" if "allocate memory" in str(error) else type(error).__name__
-            told = {"error": kind, "words": world.explained(error)}
-        outbox.write(frame({**told, "token": world.token}, result))
-        outbox.flush()
+
+    def read(size: int) -> bytes:
+        data = inbox.read(size)
+        return data if len(data) == size else sys.exit()
+
+    world = World(read, outbox, Path.cwd())
+    while True:
+        world.answer()
 
 
 if __name__ == "__main__":
