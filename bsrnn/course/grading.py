@@ -153,7 +153,8 @@ def _mark(sandbox: Sandbox, assignment: str, question: str, seed: int) -> Mark:
     review = ""
     if earned:
         forbidden = questions.ASSIGNMENTS[assignment].get("forbidden", ())
-        flags = sandbox.flags(questions.function(question), forbidden)
+        name = questions.function(question)
+        flags = sandbox.flags(name, forbidden=forbidden, **questions.RULES)
         review = clean(", ".join(flags))
     held = earned if review else 0
     return Mark(question, earned - held, sum(worth.values()), feedback, review, held)

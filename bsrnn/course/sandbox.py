@@ -86,11 +86,11 @@ class Sandbox:
         self._start()
         return self._ask("train", {"name": name, **case}, name)
 
-    def flags(self, name: str, forbidden=()) -> list[str]:
-        """What the function `name` uses, or tried to, that the assignment does not allow."""
+    def flags(self, name: str, **rules) -> list[str]:
+        """What the function `name` uses, or tried to, against the `rules` (`program.flags_of`)."""
         self._start()
         with contextlib.suppress(StudentError):
-            told = self._ask("flags", {"name": name, "forbidden": list(forbidden)}, name)
+            told = self._ask("flags", {"name": name, **rules}, name)
             if isinstance(told, list):
                 return [str(flag)[:100] for flag in told[:20]]
         return ["its process could not be asked"]

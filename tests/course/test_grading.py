@@ -489,14 +489,17 @@ def test_the_report_is_marked_by_hand_and_counts(tmp_path, capsys):
         shutil.copy(source, tmp_path / "in" / name / "a8.ipynb")
     marks = tmp_path / "hand.csv"
     marks.write_text("ID,b1,B2,B3,B4\nmia,6,9,8,\n")
-    out = tmp_path / "canvas.csv"
-    words = [tmp_path / "in", "--by-hand", marks, "--form", "canvas", "--out", out]
-    code, text, _ = call(capsys, "course", "grade", *words)
+    out, roster = tmp_path / "canvas.csv", tmp_path / "roster.csv"
+    roster.write_text("id,name,email\nmia,Mia,mia@x.org\n")
+    words = ["--by-hand", marks, "--roster", roster, "--form", "canvas", "--out", out]
+    code, text, err = call(capsys, "course", "grade", tmp_path / "in", *words)
     assert code == 0 and "a8, 33 of 40 points" in text and "to be marked" in text
+    assert err.endswith("not in the roster, so no gradebook will know them: noor\n")
     rows = list(csv.reader(io.StringIO(out.read_text())))
     assert [row[5] for row in rows[1:]] == ["40", "33", "10"]
     marks.write_text("id,B1,B2,B3,B4\nmia,7,0,0,0\n")
-    assert "B1 of mia is 7: give 0 to 6" in call(capsys, "course", "grade", *words)[2]
+    told = call(capsys, "course", "grade", tmp_path / "in", *words)[2]
+    assert "B1 of mia is 7: give 0 to 6" in told
 
 
 def test_the_repository_for_students_holds_no_answer(tmp_path, capsys):

@@ -17,6 +17,7 @@ from bsrnn.common import choose
 from bsrnn.course.sandbox import StudentError
 
 ASSIGNMENTS = tomllib.loads((Path(__file__).parent / "assignments.toml").read_text("utf-8"))
+RULES = ASSIGNMENTS.pop("rules")
 # assignment -> question -> property -> points
 QUESTIONS = {name: each["points"] for name, each in ASSIGNMENTS.items()}
 

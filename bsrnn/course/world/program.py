@@ -165,41 +165,22 @@ def _wanted(statement: Statement, names: set, definitions: dict) -> bool:
     return bool(changes & names - spared - {"*"})
 
 
-# What is not allowed
-
-SAFE = {
-    "__future__", "abc", "array", "bisect", "cmath", "collections", "copy", "dataclasses",
-    "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math", "numbers", "numpy",
-    "operator", "random", "statistics", "string", "time", "types", "typing", "typing_extensions",
-    "warnings", "pprint", "textwrap", "re", "matplotlib", "IPython", "pandas", "tqdm",
-}  # fmt: skip
-HIDDEN_NAMES = {
-    "__import__", "eval", "exec", "compile", "open", "globals", "vars", "getattr", "__builtins__",
-    "__loader__", "__spec__",
-}  # fmt: skip
-HIDDEN_ATTRIBUTES = {
-    "__dict__", "__globals__", "__subclasses__", "__code__", "__getattribute__", "_getframe",
-    "f_back", "f_locals", "modules", "settrace",
-}  # fmt: skip
-
-
-def flags_of(chosen: list[Statement], allowed: set, forbidden: set) -> list[str]:
-    """What the needed statements use and may not: modules, names, ways around both."""
+def flags_of(chosen: list[Statement], allowed, forbidden, names, attributes) -> list[str]:
+    """What the needed statements use and may not: modules that are not `allowed`, what is
+    `forbidden` wherever it comes from, `names` and `attributes` that lead around the rules."""
     flags = []
     for part in (part for statement in chosen for part in ast.walk(statement.node)):
-        names = []
+        imported = []
         if isinstance(part, ast.Import):
-            names = [alias.name for alias in part.names]
+            imported = [alias.name for alias in part.names]
         elif isinstance(part, ast.ImportFrom):
-            names = [f"{part.module or ''}.{alias.name}" for alias in part.names]
-        for name in names:
+            imported = [f"{part.module or ''}.{alias.name}" for alias in part.names]
+        for name in imported:
             if name.split(".")[0] not in allowed:
                 flags.append(f"imports {name.removesuffix('.*')}")
-            if set(name.split(".")) & forbidden:
+            if set(name.split(".")) & set(forbidden):
                 flags.append(f"uses {name}")
-        name, attribute = getattr(part, "id", None), getattr(part, "attr", None)
-        if name in forbidden | HIDDEN_NAMES:
-            flags.append(f"uses {name}")
-        if attribute in forbidden | HIDDEN_ATTRIBUTES:
-            flags.append(f"uses {attribute}")
+        for kind, used in (("id", names), ("attr", attributes)):
+            if getattr(part, kind, None) in {*forbidden, *used}:
+                flags.append(f"uses {getattr(part, kind)}")
     return list(dict.fromkeys(flags))
