@@ -158,24 +158,27 @@ def _grade_arguments(own):
     _grade_arguments,
 )
 def _course_grade(args):
-    from bsrnn.course import grading
+    from bsrnn.course import gradebook, grading
 
-    choose(args.form, ("csv", "students", "moodle", "canvas"), "form of the marks")
+    choose(args.form, gradebook.FORMS, "form of the marks")
     out = new_file(args.out, (".csv", ".json"))
     form = "json" if out and out.suffix == ".json" else args.form
-    roster = grading.read_roster(args.roster) if args.roster else None
-    by_hand = grading.read_by_hand(args.by_hand) if args.by_hand else None
+    roster = gradebook.read_roster(args.roster) if args.roster else None
+    by_hand = gradebook.read_by_hand(args.by_hand) if args.by_hand else None
     sheets = []
 
     def watch(sheet):  # marks are written as they come
         sheets.append(sheet)
         say(sheet.text())
         if out:
-            write_text(out, grading.table(sheets, form))
+            write_text(out, gradebook.table(sheets, form))
 
     grading.grade_all(args.submissions, args.assignment, args.seed, watch, roster, by_hand)
     if args.feedback:
-        grading.write_feedback(sheets, args.feedback)
+        gradebook.write_feedback(sheets, args.feedback)
+    strangers = sorted({sheet.student for sheet in sheets} - set(roster or {}))
+    if roster and strangers:
+        fail(f"not in the roster, so no gradebook will know them: {', '.join(strangers)}", 0)
     failed = [sheet.submission for sheet in sheets if sheet.error]
     return fail(f"not graded: {', '.join(failed)}", 1) if failed else 0
 

@@ -22,9 +22,8 @@ def begin(seed: int = 0) -> str:
 
     Papermill only warns about a misspelt parameter and takes any value: here both stop the lesson.
 
-    Raises:
-        UsageError: a parameter that the lesson does not have, of another type, or no profile or
-            band scheme; or a required package is missing.
+    Raises UsageError: a parameter that the lesson does not have, of another type, or no profile
+    or band scheme; or a required package is missing.
     """
     from IPython import get_ipython
 
@@ -99,36 +98,26 @@ def show(figure) -> None:
     The description is the `figure.description` that every function of `bsrnn.plots` sets;
     a figure drawn in a lesson sets it itself. The figure is closed.
 
-    Raises:
-        UsageError: the figure has no description in words.
+    Raises UsageError: the figure has no description in words.
     """
     import matplotlib.pyplot as plt
+    from IPython.core.pylabtools import print_figure
     from IPython.display import Markdown, display
 
-    from bsrnn.plots.style import PAGE_DPI
+    from bsrnn.plots.style import DPI, PAGE_DPI
 
     words = getattr(figure, "description", "")
     if not words:
         raise UsageError('a figure needs words: set figure.description = "what it shows"')
-    house = hasattr(figure, "_repr_mimebundle_")
-    data = figure._repr_mimebundle_()[0] if house else {"image/png": _png(figure)}
+    if hasattr(figure, "_repr_mimebundle_"):  # those of `bsrnn.plots` draw themselves
+        data = figure._repr_mimebundle_()[0]
+    else:
+        data = {"image/png": print_figure(figure, dpi=DPI, base64=True)}
     shown = {"alt": words, "width": round(figure.get_figwidth() * PAGE_DPI)}
     metadata = {kind: shown for kind in data if kind.startswith("image/")}
     plt.close(figure)
     display({**data, "text/plain": words}, raw=True, metadata=metadata)
     display(Markdown(f"*In words: {words}*"))
-
-
-def _png(figure) -> str:
-    """A plain matplotlib figure as base64 PNG; figures of `bsrnn.plots` make their own."""
-    import base64
-    import io
-
-    from bsrnn.plots.style import DPI
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def attempt(check, *answers) -> str:

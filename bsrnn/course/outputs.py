@@ -9,6 +9,7 @@ import io
 import json
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from bsrnn.common import ROOT, whole, write_text
@@ -47,43 +48,34 @@ def check(lessons=(), update=False, watch=None, folder=None) -> list[str]:
     return found
 
 
-def _metadata(names: list) -> dict:
-    """Tags, and what folds the cell's source in Jupyter where its words or its verdict do."""
-    folded = {"jupyter": {"source_hidden": True}} if FOLDED & set(names) else {}
-    return {**({"tags": names} if names else {}), **folded}
-
-
 def _update(path: Path, watch) -> str:
     """Re-run one lesson and store its outputs; the reason if it failed (nothing is written)."""
-    import time
-
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         executed, error = runner.execute(path, {"out_dir": scratch}, watch=watch)
-    seconds = time.monotonic() - began
-    note = runner.run_again(executed)
+    seconds, note = time.monotonic() - began, runner.run_again(executed)
     watch.done(runner.Result(path.stem, seconds, error, path, path, note))
     if error:
         return error
     notebook = notebooks.read(path)
     outputs = {c.id: c.outputs for c in executed.cells if c.cell_type == "code"}
-    count = 0
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict(_metadata(tags(cell)))
-        if cell.cell_type == "code":
-            count += 1
-            cell.execution_count = count
-            cell.outputs = [o for o in map(light, outputs[cell.id]) if o]
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = count
+        # what folds the source in Jupyter where its words or its verdict are what one reads
+        folded = {"jupyter": {"source_hidden": True}} if FOLDED & set(tags(cell)) else {}
+        named = {"tags": tags(cell)} if tags(cell) else {}
+        cell.metadata = nbformat.from_dict(named | folded)
+    code = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for count, cell in enumerate(code, 1):
+        cell.execution_count = count
+        cell.outputs = [o for o in map(light, outputs[cell.id]) if o]
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
     _store_hero(notebook, path)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     own = {"source_hash": source_hash(notebook)}
-    language = {"name": "python"}
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": kernel, "language_info": language, "bsrnn": own}
-    )
+    about = {"kernelspec": kernel, "language_info": {"name": "python"}, "bsrnn": own}
+    notebook.metadata = nbformat.from_dict(about)
     write_text(path, nbformat.writes(notebook).rstrip() + "\n")
     return ""
 
@@ -162,11 +154,9 @@ def _stored(path: Path) -> list[str]:
         state = "outputs are stale: the code changed after they were made" if kept else "no outputs"
         return [f"{state}; {fix}"]
     found, total = [], 0
-    for cell in notebook.cells:
-        where = f"cell {notebook.cells.index(cell) + 1} ({cell.id})"
-        total += len(json.dumps(cell.get("outputs", []))) + len(
-            json.dumps(cell.get("attachments", {}))
-        )
+    for number, cell in enumerate(notebook.cells, 1):
+        where = f"cell {number} ({cell.id})"
+        total += len(json.dumps([cell.get("outputs", []), cell.get("attachments", {})]))
         for size in (len(p) * 3 // 4 for p in _pictures(cell)):
             if size > PICTURE_KB * 1000:
                 found.append(f"{where}: picture of {size // 1000} kB, at most {PICTURE_KB} kB")

@@ -47,8 +47,7 @@ def predict(name: str, question: str, kind) -> None:
         question: what is asked, in a sentence of plain text.
         kind: the unit of a number ("dB"; "" for none), a list of two choices or more, or a Sketch.
 
-    Raises:
-        UsageError: fewer than two choices.
+    Raises UsageError: fewer than two choices.
     """
     if isinstance(kind, Sketch):
         wanted = f"a curve of {kind.y_label} over {kind.x_label}"
@@ -88,8 +87,7 @@ def reveal(name: str, truth, within: float | None = None) -> None:
         truth: a number, a choice, or heights (n,) at n places spread evenly over the Sketch's x.
         within: a number so far from the truth is still close; default a quarter of the truth.
 
-    Raises:
-        UsageError: no such prediction, or a truth that is no choice of it.
+    Raises UsageError: no such prediction, or a truth that is no choice of it.
     """
     if name not in _asked:
         raise UsageError(f"no prediction {name!r} yet: run its cell first")

@@ -10,15 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bsrnn.common import (
-    NOTEBOOKS,
-    DataError,
-    UsageError,
-    choose,
-    optional,
-    writable,
-    write_text,
-)
+from bsrnn.common import NOTEBOOKS, DataError, UsageError, choose, optional, writable, write_text
 from bsrnn.course.stamp import repository
 
 ASSIGNMENTS = NOTEBOOKS / "assignments"
@@ -31,8 +23,7 @@ STEPS = (
 def sources(folder: Path = ASSIGNMENTS) -> dict[str, Path]:
     """Assignment -> its source notebook, in order.
 
-    Raises:
-        UsageError: there are none in `folder`/source.
+    Raises UsageError: there are none in `folder`/source.
     """
     paths = sorted(Path(folder).glob("source/*/*.ipynb"))
     known = {path.stem: path for path in paths if path.stem == path.parent.name}
@@ -46,8 +37,7 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
 
     check: write nothing, only say which ones are stale.
 
-    Raises:
-        UsageError: an unknown assignment, no nbgrader. DataError: a region that does not end.
+    Raises UsageError: an unknown assignment, no nbgrader. DataError: a region that does not end.
     """
     from bsrnn.experiments.notebooks import nbformat
 
@@ -68,8 +58,7 @@ def release(names=(), check: bool = False, folder: Path = ASSIGNMENTS) -> list[P
 def _new(folder: Path):
     """A folder to fill, which becomes `folder` when the block ends well: all arrives, or nothing.
 
-    Raises:
-        UsageError: `folder` is there already, or cannot be written.
+    Raises UsageError: `folder` is there already, or cannot be written.
     """
     if folder.exists():
         raise UsageError(f"{folder} is there already: name a new folder")
@@ -84,8 +73,7 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
 
     Solutions stay behind. The copies run wherever bsrnn is installed.
 
-    Raises:
-        UsageError: `folder` is there already, or cannot be written.
+    Raises UsageError: `folder` is there already, or cannot be written.
     """
     folder = Path(folder)
     leave = shutil.ignore_patterns("source", "nbgrader_config.py", ".*")
@@ -94,36 +82,20 @@ def copy_course(folder, lessons: Path = NOTEBOOKS) -> Path:
     return folder
 
 
-STUDENTS = """# {name}
-
-Band-split source separation: sixteen lessons, nine assignments.
-
-```bash
-python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
-.venv/bin/python -m bsrnn course run
-.venv/bin/jupyter lab notebooks
-```
-
-Lessons stand in `notebooks`, assignments in `notebooks/assignments/release`: copy one, work in it,
-hand in that file. `.venv/bin/python -m bsrnn course grade FILE --seed 1` grades it as your teacher
-does, with other numbers.
-"""
-
-
 def class_repository(folder) -> Path:
     """Make the repository that students get: lessons, released assignments, how to install.
 
     No solution, no hidden test and no teacher's guide is in it; what grades comes with the package.
 
-    Raises:
-        UsageError: `folder` is there already, or cannot be written.
+    Raises UsageError: `folder` is there already, or cannot be written.
     """
     folder = Path(folder)
     with _new(folder) as home:
         home.mkdir()
         copy_course(home / "notebooks")
         (home / "notebooks/assignments/README.md").unlink(missing_ok=True)
-        write_text(home / "README.md", STUDENTS.format(name=folder.name))
+        told = (Path(__file__).parent / "reading/students.md").read_text(encoding="utf-8")
+        write_text(home / "README.md", told.format(name=folder.name))
         write_text(home / ".gitignore", ".venv/\nruns/\n.ipynb_checkpoints/\n")
         write_text(home / "requirements.txt", f"bsrnn @ git+{repository()}\n")
     return folder

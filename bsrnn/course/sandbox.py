@@ -8,7 +8,6 @@ and that world.
 """
 
 import contextlib
-import functools
 import os
 import secrets
 import select
@@ -19,13 +18,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from bsrnn.common import UsageError
+from bsrnn.common import DataError, UsageError
 from bsrnn.course.world import wire
-from bsrnn.course.world.wire import ARRAY_BYTES, HEADER, JSON_BYTES, Faulty
+from bsrnn.course.world.wire import Faulty
 
 PATIENCE = 3  # waiting costs no CPU: a call may take so many times its seconds by the clock
 START_S, START_CPU_S = 400, 120  # for numpy or torch to be imported, on a busy machine
@@ -40,11 +40,6 @@ class Limits:
 
     seconds: int = 10  # of CPU time
     megabytes: int = 1024  # of memory, beyond what the libraries need
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if type(value) is not int or not 1 <= value <= 10**6:
-                raise UsageError(f"{name} is {value!r}: give a whole number of 1 or more")
 
 
 class StudentError(Exception):
@@ -91,11 +86,11 @@ class Sandbox:
         self._start()
         return self._ask("train", {"name": name, **case}, name)
 
-    def flags(self, name: str, forbidden=()) -> list[str]:
-        """What the function `name` uses, or tried to, that the assignment does not allow."""
+    def flags(self, name: str, **rules) -> list[str]:
+        """What the function `name` uses, or tried to, against the `rules` (`program.flags_of`)."""
         self._start()
         with contextlib.suppress(StudentError):
-            told = self._ask("flags", {"name": name, "forbidden": list(forbidden)}, name)
+            told = self._ask("flags", {"name": name, **rules}, name)
             if isinstance(told, list):
                 return [str(flag)[:100] for flag in told[:20]]
         return ["its process could not be asked"]
@@ -152,7 +147,7 @@ class Sandbox:
         try:
             self._send(wire.frame({"do": what, "token": token}, value, functions), end)
             while True:
-                message, reply = self._receive(end)
+                message, reply = wire.receive(partial(self._read, end))
                 if message.get("token") != token:
                     raise Faulty("not to what was asked")
                 if "call" not in message:
@@ -183,7 +178,6 @@ class Sandbox:
                 raise ValueError("a function takes arrays by position")
             return wire.frame({"done": True}, functions[place](*arguments))
         except AssertionError as error:
-            self.broken = str(error)
             return wire.frame({"error": str(error)[:200]})
         except Exception as error:  # of arguments that do not fit
             return wire.frame({"error": f"{type(error).__name__}: {str(error)[:200]}"})
@@ -219,25 +213,16 @@ class Sandbox:
                 raise TimeoutError
             view = view[os.write(pipe, view[:65536]) :]
 
-    def _receive(self, end: float):
-        """(message, value) of the next frame. Raises TimeoutError, EOFError, Faulty."""
-        text, blob = HEADER.unpack(self._read(HEADER.size, end))
-        if text > JSON_BYTES or blob > ARRAY_BYTES:
-            raise Faulty("more than an answer may hold")
-        message = wire.parsed(self._read(text, end))
-        return message, wire.unpacked(message.pop("value"), self._read(blob, end))
-
-    def _read(self, size: int, end: float) -> bytes:
-        pipe, parts = self.process.stdout.fileno(), []
-        while size:
+    def _read(self, end: float, size: int) -> bytes:
+        pipe, data = self.process.stdout.fileno(), bytearray()
+        while len(data) < size:
             if not select.select([pipe], [], [], max(0, end - time.monotonic()))[0]:
                 raise TimeoutError
-            part = os.read(pipe, min(size, 2**20))
+            part = os.read(pipe, min(size - len(data), 2**20))
             if not part:
                 raise EOFError
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            data += part
+        return bytes(data)
 
 
 def clean(words, length: int = 300) -> str:
@@ -260,7 +245,7 @@ def _walls() -> list[str]:
     return words
 
 
-@functools.lru_cache(maxsize=1)
+@cache
 def imprisoned() -> bool:
     """Whether bubblewrap is installed and works here."""
     probe = [*_walls(), sys.executable, "-I", "-c", "import numpy"]
@@ -269,8 +254,6 @@ def imprisoned() -> bool:
 
 def read_submission(path) -> tuple[bytes, dict[str, bytes]]:
     """(bytes of the notebook, helper modules beside it: name -> bytes). Raises DataError."""
-    from bsrnn.common import DataError
-
     path = Path(path)
     try:
         if path.stat().st_size > NOTEBOOK_BYTES:

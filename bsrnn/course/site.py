@@ -59,8 +59,7 @@ def build(executed=None, out=None) -> Path:
         executed: folder with `NN_name.ipynb` as `course run` leaves them; by default runs/course.
         out: folder of the site, made anew; by default runs/site.
 
-    Raises:
-        UsageError: there are no executed lessons.
+    Raises UsageError: there are no executed lessons.
     """
     executed = Path(executed or workplace() / "runs" / "course").resolve()
     paths = sorted(executed.glob("[0-9][0-9]_*.ipynb"))
@@ -74,7 +73,8 @@ def build(executed=None, out=None) -> Path:
     site.write("glossary", "Glossary and notation", site.glossary())
     body = "<h1>The band instrument</h1>" + instrument.fragment(data.open("clip")[0])
     site.write("instrument", "The band instrument", body)
-    index = site.write("index", "Band-split source separation", site.contents())
+    contents = site.jinja.get_template("index.html.j2").render(lessons=lessons)
+    index = site.write("index", "Band-split source separation", contents)
     write_text(out / "search.js", f"const SEARCH = {json.dumps(site.search)};\n")
     for name in ("site.css", "site.js"):
         shutil.copy(READING / name, out / name)
@@ -83,28 +83,28 @@ def build(executed=None, out=None) -> Path:
 
 def _lesson(path: Path) -> Lesson:
     notebook = notebooks.read(path)
-    cells = notebook.cells
-    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
-    code = [c for c in cells if c.cell_type == "code" and not fold(c)]
-    lines = sum(len(c.source.splitlines()) for c in code)
-    shown = sum(bool({"figure", "sound", "static"} & set(tags(c))) for c in code)
-    minutes = words / _WORDS + lines / _LINES + shown * _SHOWN
-    title = cells[0].source
+    prose, code = _of(notebook, "markdown"), [c for c in _of(notebook, "code") if not fold(c)]
+    text = "\n".join(cell.source for cell in prose)
+    lines = sum(len(cell.source.splitlines()) for cell in code)
+    shown = sum(bool({"figure", "sound", "static"} & set(tags(cell))) for cell in code)
+    minutes = len(text.split()) / _WORDS + lines / _LINES + shown * _SHOWN
+    title = prose[0].source
     level = re.search(r"\*\*Level:\*\* ([\w ]+)", title)
     plain = [line for line in title.split("\n\n") if not re.match(r"[#\[!*]", line)]
-    hero = cells[0].get("attachments", {}).get("hero.png", {}).get("image/png", "")
-    prose = "\n".join(c.source for c in cells if c.cell_type == "markdown")
-    heads = re.findall(r"(?m)^## (.+)$", prose.replace("`", ""))
     return Lesson(
-        path.stem,
-        notebook,
-        title.splitlines()[0].removeprefix("# "),
-        plain[0] if plain else "",
-        level[1] if level else "",
-        max(5, 5 * round(minutes / 5)),
-        hero,
-        tuple(heads),
+        name=path.stem,
+        notebook=notebook,
+        title=title.splitlines()[0].removeprefix("# "),
+        promise=plain[0] if plain else "",
+        level=level[1] if level else "",
+        minutes=max(5, 5 * round(minutes / 5)),
+        hero=prose[0].get("attachments", {}).get("hero.png", {}).get("image/png", ""),
+        sections=tuple(re.findall(r"(?m)^## (.+)$", text.replace("`", ""))),
     )
+
+
+def _of(notebook, kind: str) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
 
 
 def fold(cell) -> str:
@@ -135,7 +135,9 @@ class _Site:
         self.loader = FileSystemLoader(READING)
         self.jinja = Environment(loader=self.loader, autoescape=True)
         self.frame = self.jinja.get_template("page.html.j2")
-        self.terms = _terms((READING / "glossary.md").read_text(encoding="utf-8"))
+        lines = (READING / "glossary.md").read_text(encoding="utf-8").splitlines()
+        rows = [line.split(" | ") for line in lines if line.count(" | ") == 2]
+        self.terms = {term: (lesson, meaning) for term, lesson, meaning in rows}
 
     def write(self, name: str, title: str, body: str, **more) -> Path:
         """One page around `body`, with its files, links and search entry; its path."""
@@ -154,23 +156,17 @@ class _Site:
         for cell in shown.cells:
             cell.metadata["fold"] = fold(cell) if cell.cell_type == "code" else ""
             cell.metadata["kinds"] = " ".join(tags(cell))
-        self._link_terms([c for c in shown.cells if c.cell_type == "markdown"][2:])
-        around = [None, *self.lessons, None]
-        turns = {"before": around[number], "after": around[number + 2]}
+        self._link_terms(_of(shown, "markdown")[2:])
+        before, _, after = [None, *self.lessons, None][number : number + 3]
         body = page.rendered(shown, self.loader, "cells.html.j2")
-        self.write(lesson.name, lesson.title, body, lesson=lesson, **turns)
+        self.write(lesson.name, lesson.title, body, lesson=lesson, before=before, after=after)
         head = lesson.title
-        for cell in lesson.notebook.cells:
-            if cell.cell_type == "markdown":
-                found = re.search(r"(?m)^##+ (.+)$", cell.source)
-                head = found[1].replace("`", "") if found else head
-                words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|[*`#$|]", r"\1", cell.source)
-                place = f"{lesson.name}.html#{head.replace(' ', '-')}"
-                self.search.append([lesson.title, head, place, " ".join(words.split())[:2000]])
-
-    def contents(self) -> str:
-        """The first page: a card for every lesson."""
-        return self.jinja.get_template("index.html.j2").render(lessons=self.lessons)
+        for cell in _of(lesson.notebook, "markdown"):
+            heading = re.search(r"(?m)^##+ (.+)$", cell.source)
+            head = heading[1].replace("`", "") if heading else head
+            words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|[*`#$|]", r"\1", cell.source)
+            place = f"{lesson.name}.html#{head.replace(' ', '-')}"
+            self.search.append([lesson.title, head, place, " ".join(words.split())[:2000]])
 
     def glossary(self) -> str:
         """The page of terms and letters, each linked to the lesson that explains it."""
@@ -181,24 +177,19 @@ class _Site:
         for term, (where, words) in self.terms.items():
             there = f"[{where}]({names[where]}.ipynb)" if where in names else where
             rows.append(f'| <span id="{_slug(term)}">{term}</span> | {words} | {there} |')
-        table = markdown2html("\n".join(rows))
-        return f'<div class="glossary">{table}</div>'
+        return f'<div class="glossary">{markdown2html(chr(10).join(rows))}</div>'
 
     def _link_terms(self, cells) -> None:
         """The first use of each term in the prose of a lesson leads to the glossary."""
-        left = dict(self.terms)
+        spared = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|<[^>]*>|(?m:^[#|!].*$)"
+        left = list(self.terms)
         for cell in cells:
             for term in list(left):
-                spared = r"`[^`]*`|!?\[[^\]]*\]\([^)]*\)|<[^>]*>|(?m:^[#|!].*$)"
-                found = re.compile(rf"({spared})|\b({re.escape(term)})\b")
-                for match in found.finditer(cell.source):
-                    if match[2]:
-                        link = f"[{match[2]}](glossary.html#{_slug(term)})"
-                        cell.source = (
-                            cell.source[: match.start()] + link + cell.source[match.end() :]
-                        )
-                        del left[term]
-                        break
+                uses = re.finditer(rf"(?:{spared})|\b({re.escape(term)})\b", cell.source)
+                if use := next((use for use in uses if use[1]), None):
+                    link = f"[{use[1]}](glossary.html#{_slug(term)})"
+                    cell.source = cell.source[: use.start()] + link + cell.source[use.end() :]
+                    left.remove(term)
 
     def _file(self, match) -> str:
         """A sound or picture as a file of the site, named by its content."""
@@ -225,12 +216,6 @@ class _Site:
         name = inside.replace(os.sep, "-").removesuffix(".py")
         write_text(self.out / f"source-{name}.html", _source(path))
         return f'href="source-{name}.html{fragment.replace("#L", "#L-")}"'
-
-
-def _terms(text: str) -> dict[str, tuple[str, str]]:
-    """term -> (lesson, meaning) of the lines `term | lesson | meaning` of the glossary."""
-    rows = [line.split(" | ") for line in text.splitlines() if line.count(" | ") == 2]
-    return {term: (lesson, words) for term, lesson, words in rows}
 
 
 def _slug(term: str) -> str:

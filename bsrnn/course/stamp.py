@@ -60,32 +60,25 @@ def badge(lesson: str, address: str | None = None) -> str:
 def restamp(name: str) -> list[Path]:
     """Write the address of `owner/name` into pyproject.toml and every notebook; changed files.
 
-    Raises:
-        UsageError: `name` is not of the form owner/name.
+    Raises UsageError: `name` is not of the form owner/name.
     """
-
     name = name.removeprefix("https://github.com/").removesuffix(".git").strip("/")
     if not re.fullmatch(r"[A-Za-z0-9-]+/(?!\.+$)[A-Za-z0-9._-]+", name):
         raise UsageError(f"{name!r} is no repository: write --repository owner/name")
     if not CHECKOUT:
         raise UsageError("badges stand in a checkout: clone the repository and run it there")
-    old, new = repository(), f"https://github.com/{name}"
-    changed = []
-    for path in [ROOT / "pyproject.toml", ROOT / "README.md"]:
+    old, new, changed = repository(), f"https://github.com/{name}", []
+    for path in [ROOT / "pyproject.toml", ROOT / "README.md", *sorted(NOTEBOOKS.rglob("*.ipynb"))]:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         stamped = text.replace(old, new)
-        if stamped != text:
-            write_text(path, stamped)
-            changed.append(path)
-    for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
-        text = path.read_text(encoding="utf-8")
-        notebook = nbformat.reads(text, as_version=4)
-        for cell in notebook.cells:
-            if "setup" in tags(cell):
-                cell.source = setup_cell(new)
-            elif cell.cell_type == "markdown":
-                cell.source = _BADGE.sub(badge(path.stem, new), cell.source).replace(old, new)
-        stamped = nbformat.writes(notebook) + "\n"
+        if path.suffix == ".ipynb":
+            notebook = nbformat.reads(text, as_version=4)
+            for cell in notebook.cells:
+                if "setup" in tags(cell):
+                    cell.source = setup_cell(new)
+                elif cell.cell_type == "markdown":
+                    cell.source = _BADGE.sub(badge(path.stem, new), cell.source).replace(old, new)
+            stamped = nbformat.writes(notebook) + "\n"
         if stamped.rstrip() != text.rstrip():
             write_text(path, stamped)
             changed.append(path)

@@ -17,7 +17,7 @@ from bsrnn import course, data, models, training
 from bsrnn.common import UsageError
 from bsrnn.course import predictions
 from bsrnn.experiments import notebooks
-from bsrnn.plots import signals, style
+from bsrnn.plots import style
 
 DRAWS = np.random.default_rng(0).normal(size=999)
 
@@ -67,27 +67,6 @@ def test_a_claim_that_cannot_be_judged_is_refused(value, null, options, words):
 
 def test_the_least_number_of_draws_decides():
     course.claim("it holds", 9.0, DRAWS[:19])
-
-
-def test_the_old_claim_about_loudness_is_chance():
-    """Lesson 01 said "when the drums rest, the bass is louder (-0.37)": the strongest of six pairs,
-    and the strongest of six pairs of shifted copies is 0.42 in the median."""
-    clip = data.open("clip")[0]
-    levels = [
-        np.maximum(signals.rms_over_time(x, clip.sample_rate), -60) for x in clip.sources().values()
-    ]
-    pairs = ~np.eye(len(levels), dtype=bool)
-    random = np.random.default_rng(0)
-
-    def strongest(shift):
-        moved = [np.roll(x, random.integers(5, len(x) - 5)) if shift else x for x in levels]
-        return np.abs(np.corrcoef(moved)[pairs]).max()
-
-    null = [strongest(True) for _ in range(300)]
-    assert strongest(False) == pytest.approx(0.37, abs=0.01)
-    assert np.median(null) > 0.37
-    with pytest.raises(AssertionError, match="Does not hold"):
-        course.claim("the strongest of six pairs is no chance", strongest(False), null)
 
 
 CURVE = course.Sketch((0, 7), (0, 10), "step", "dB")

@@ -29,6 +29,10 @@ def shown(text, markup):
     return nbformat.v4.new_output("display_data", data)
 
 
+def fragments(what, *told):
+    return [shown(what, predictions._fragment(what, **data)) for data in told]
+
+
 def printed(text):
     return nbformat.v4.new_output("stream", text=text)
 
@@ -57,26 +61,11 @@ def executed(tmp_path_factory):
                 "md ## 1. Why a `mask`?\n\nA mask of the STFT: `mask`. See "
                 "[42 - Lesson 42](42_two.ipynb#1.-What-next?) and "
                 "[`Norm`](../bsrnn/models/bsrnn.py#L39)."
-            ),  # fmt: skip
-            cell(
-                "course.predict()",
-                "prediction",
-                outputs=[shown("Predict", predictions._fragment("predict", **asked))],
-            ),  # fmt: skip
-            cell(
-                "course.predict()",
-                "prediction",
-                outputs=[shown("Predict", predictions._fragment("predict", **sketch))],
-            ),  # fmt: skip
+            ),
+            cell("course.predict()", "prediction", outputs=fragments("predict", asked)),
+            cell("course.predict()", "prediction", outputs=fragments("predict", sketch)),
             cell("listen.players()", "sound", outputs=[shown("sound", sound.html)]),
-            cell(
-                "course.reveal()",
-                "see",
-                outputs=[
-                    shown("It says", predictions._fragment("reveal", **told)),
-                    shown("It says", predictions._fragment("reveal", **drawn)),
-                ],
-            ),  # fmt: skip
+            cell("course.reveal()", "see", outputs=fragments("reveal", told, drawn)),
             cell("course.claim()", "check", outputs=[printed("Holds: a.\nHolds: b.\n")]),
             cell("print(course.attempt(check, f))", "check", outputs=[printed("Not yet: x")]),
             cell("f(1)", "reference"),

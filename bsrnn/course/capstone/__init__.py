@@ -10,19 +10,9 @@
 `python -m bsrnn course submit` and `course board` do the same. Lesson 15.
 """
 
-from bsrnn.course.capstone.checks import CHECKS, Fault, Verdict, price, validate
-from bsrnn.course.capstone.ranking import Ranking, rank
-from bsrnn.course.capstone.submission import (
-    CARD,
-    LADDER,
-    PLAN,
-    REPORT,
-    Limits,
-    claims,
-    digest,
-    pack,
-    split_lines,
-)  # fmt: skip
+from .checks import CHECKS, Fault, Verdict, price, validate
+from .ranking import Ranking, rank
+from .submission import CARD, LADDER, PLAN, REPORT, Limits, claims, digest, pack, split_lines
 
 __all__ = [
     "CARD", "CHECKS", "LADDER", "PLAN", "REPORT", "Fault", "Limits", "Ranking", "Verdict", "claims",

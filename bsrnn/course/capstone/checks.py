@@ -1,7 +1,7 @@
 """`validate`: every fault of a submission at once, without running anything that was submitted.
 
-The weights run in this package's own network; a configuration over the limits is never built. This
-finds mistakes. It is no lie detector: a checkpoint says what its author let it say. Lesson 15.
+The weights run in this package's own network, and only within the limits. This finds mistakes. It
+is no lie detector: a checkpoint says what its author let it say. Lesson 15.
 """
 
 import json
@@ -15,28 +15,20 @@ import numpy as np
 
 import bsrnn
 from bsrnn import audio, cost, evaluation, models
-from bsrnn.common import DataError, UsageError
-from bsrnn.course.capstone.scoring import score
-from bsrnn.course.capstone.submission import (
-    ATTACHMENTS,
-    CARD,
-    CARD_FILE,
-    MODEL,
-    TEXTS,
-    Limits,
-    claims,
-    digest,
-)  # fmt: skip
+from bsrnn.common import UsageError
 from bsrnn.course.sandbox import clean
 from bsrnn.data import splits, toyfilm, toysong
 from bsrnn.evaluation.report import GENERATED
+from bsrnn.models.zoo import checkpoints
+
+from .scoring import score
+from .submission import ATTACHMENTS, CARD, CARD_FILE, MODEL, TEXTS, Limits, claims, digest
 
 TEXT_BYTES = 1_000_000  # a longer card, plan or report is not read
 LEAST_WORDS = 8  # below a heading
 SCENE_S = 3.0  # of generated sound that a submission must separate
 SILENT_DB = -80.0  # level below that of the mixture, under which an output counts as silent
 CHUNK_S = 6.0  # sound for which the cost is counted, as in BandIt's table (lesson 11)
-N_FFT = 2**16  # the largest transform that is looked at: a configuration is input, too
 _OVERLAPPING = {"clip", "musdb7", "musdb18", "musdb18-hq"}  # rungs with songs of MUSDB18
 
 
@@ -94,101 +86,112 @@ def validate(path, limits: Limits, dataset, cache=None) -> Verdict:
         raise UsageError(f"{path} is no plain folder: {hint}")
     stems = limits.of(dataset)
 
-    def tell(check: str, words) -> None:
-        faults.append(Fault(check, clean(words)))
+    def sound(check: str, lines) -> bool:
+        """Whether a check tells nothing; what it tells is kept."""
+        told = [Fault(check, clean(words)) for words in lines]
+        faults.extend(told)
+        return not told
 
-    there = _files(folder, tell)
-    card = _card(folder / CARD_FILE, tell) if CARD_FILE in there else {}
+    sound("files", _files(folder))
+    there = {name for name in (MODEL, CARD_FILE, *TEXTS) if _readable(folder / name)}
+    card = separator = bill = scores = None
+    try:
+        if CARD_FILE in there:
+            card = _card(folder / CARD_FILE)
+            sound("card", (f"no {n} ({CARD[n]}): add a text" for n in CARD if not _said(card, n)))
+    except UsageError as error:
+        sound("card", [error])
     for name, headings in TEXTS.items():
         if name in there:
-            _sections(folder / name, headings, tell)
+            sound("texts", _sections(folder / name, headings))
     digests = {name: digest(folder / name) for name in ("plan.md", MODEL) if name in there}
-    price = separator = scores = None
-    if MODEL in there:
-        price, separator = _model(folder / MODEL, limits, stems, dataset, tell)
+    try:
+        separator = _separator(folder / MODEL) if MODEL in there else None
+    except UsageError as error:
+        sound("model", [error])
     if separator is not None:
-        _songs(separator, card, dataset, tell, notes)
-        if _sounds(separator, stems, dataset, tell):
-            try:
-                scores = score(separator, dataset, stems, cache, digests[MODEL])
-                _claims(card, scores, limits, tell)
-            except UsageError as error:  # it overflows on one of the songs
-                tell("sound", error)
-    return Verdict(clean(folder.name), tuple(faults), tuple(notes), price, digests, scores)
+        configs = [part.config for part in _parts(separator)]
+        bill = price(configs, dataset.channels)
+        fits = [
+            sound("stems", _outputs(configs, stems, dataset)),
+            sound("cost", _costs(bill, limits)),
+        ]
+        if all(fits):
+            sound("songs", _songs(separator, card or {}, dataset, notes))
+            if sound("sound", _sounds(separator, stems, dataset)):
+                try:
+                    scores = score(separator, dataset, stems, cache, digests[MODEL])
+                    sound("claims", _claims(card or {}, scores, limits))
+                except UsageError as error:  # it overflows on one of the songs
+                    sound("sound", [error])
+    return Verdict(clean(folder.name), tuple(faults), tuple(notes), bill, digests, scores)
 
 
-def _files(folder: Path, tell) -> set[str]:
-    """Names of the files of a submission that are there and may be read."""
-    there = set()
+def _readable(path: Path) -> bool:
+    small = path.name == MODEL or not path.exists() or path.stat().st_size <= TEXT_BYTES
+    return path.is_file() and not path.is_symlink() and small
+
+
+def _files(folder: Path):
     wanted = (MODEL, CARD_FILE, *TEXTS)
     for path in sorted(folder.iterdir()):
         name = path.name
         if name.startswith("."):  # what file managers leave: not looked at
             continue
         if path.is_symlink() or not path.is_file():
-            tell("files", f"{name} is a link or a folder: put plain files here")
-        elif name in wanted and name != MODEL and path.stat().st_size > TEXT_BYTES:
-            tell("files", f"{name} has more than {TEXT_BYTES:,} bytes: shorten it")
-        elif name in wanted:
-            there.add(name)
-        elif path.suffix.lower() not in ATTACHMENTS:
-            fix = f"weights go into {MODEL}, remove the rest"
-            tell("files", f"{name} is no part of a submission: {fix}")
+            yield f"{name} is a link or a folder: put plain files here"
+        elif name in wanted and not _readable(path):
+            yield f"{name} has more than {TEXT_BYTES:,} bytes: shorten it"
+        elif name not in wanted and path.suffix.lower() not in ATTACHMENTS:
+            yield f"{name} is no part of a submission: weights go into {MODEL}, remove the rest"
     for name in wanted:
         if not os.path.lexists(folder / name):
-            tell("files", f"no {name}: capstone.pack writes it")
-    return there
+            yield f"no {name}: capstone.pack writes it"
 
 
-def _card(path: Path, tell) -> dict:
+def _card(path: Path) -> dict:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        tell("card", f"{CARD_FILE} is no JSON ({error}): pack it again")
-        return {}
+        card = error
     if not isinstance(card, dict):
-        tell("card", f"{CARD_FILE} holds no fields by name: pack it again")
-        return {}
-    for name, meaning in CARD.items():
-        if not isinstance(card.get(name), str) or not card[name].strip():
-            tell("card", f"no {name} ({meaning}): add a text")
+        raise UsageError(f"{CARD_FILE} holds no fields by name ({card}): pack it again")
     return card
 
 
-def _sections(path: Path, headings, tell) -> None:
+def _said(card: dict, name: str) -> bool:
+    return isinstance(card.get(name), str) and bool(card[name].strip())
+
+
+def _sections(path: Path, headings):
     """Each heading stands there, with words below it."""
     text = path.read_text(encoding="utf-8", errors="replace")
     parts = re.split(r"(?m)^#+[ \t]*(.*?)[ \t]*$", text)[1:]
     words = dict(zip(map(str.lower, parts[::2]), map(str.split, parts[1::2]), strict=True))
     for heading in headings:
         if heading.lower() not in words:
-            tell("texts", f"{path.name} has no heading `## {heading}`: add it")
+            yield f"{path.name} has no heading `## {heading}`: add it"
         elif len(words[heading.lower()]) < LEAST_WORDS:
-            few = f"fewer than {LEAST_WORDS} words below `{heading}`"
-            tell("texts", f"{path.name} has {few}: write it out")
+            yield f"{path.name} has fewer than {LEAST_WORDS} words below `{heading}`: write it out"
 
 
-def _configs(path: Path) -> list[models.ModelConfig]:
-    """Configurations of the networks in a file of `bsrnn.save`, without reading a weight."""
-    from safetensors import SafetensorError, safe_open
-
+def _separator(path: Path):
+    """The network of a file of `bsrnn.save`, which is not built where its weights do not fit its
+    settings. Raises UsageError."""
+    if not checkpoints.is_own(path):
+        raise UsageError(f"{path.name} is no complete safetensors file of bsrnn.save: save it so")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise DataError(
-            f"{path.name} is no complete safetensors file ({error}): only bsrnn.save's are read"
-        ) from None
-    texts = json.loads(metadata.get("configs", "[]"))
-    settings = [json.loads(text) for text in texts]
-    if not settings or any(values.get("model") == "d3net" for values in settings):
-        raise DataError(f"{path.name} holds no band-split network of bsrnn.save: save it so")
-    for values in settings:
-        n_fft, hop = values["stft"]["n_fft"], values["stft"]["hop"]
-        if not 2 <= n_fft <= N_FFT or 64 * hop < n_fft:
-            fix = f"choose 2 to {N_FFT}, and a hop of n_fft / 64 or more"
-            raise DataError(f"{path.name} has the n_fft {n_fft} and the hop {hop}: {fix}")
-    return [models.ModelConfig.from_json(text) for text in texts]
+        separator = bsrnn.load(path)
+    except Exception as error:  # another's file may fail in any way
+        raise UsageError(str(error).replace(str(path), path.name)) from None
+    if any(type(part.config) is not models.ModelConfig for part in _parts(separator)):
+        raise UsageError(f"{path.name} holds no band-split network: choose one")
+    return separator
+
+
+def _parts(separator) -> list:
+    """The separators of a bag, or the one."""
+    return getattr(separator, "separators", [separator])
 
 
 def price(configs, channels: int) -> tuple[int, float]:
@@ -208,72 +211,53 @@ def price(configs, channels: int) -> tuple[int, float]:
     return parameters, macs_per_s
 
 
-def _model(path: Path, limits, stems, dataset, tell):
-    """(price, separator); the network is built only if its configuration keeps the limits."""
-    try:
-        configs = _configs(path)
-        bill = price(configs, dataset.channels)
-    except UsageError as error:
-        tell("model", error)
-        return None, None
-    except Exception as error:  # values that no configuration has make the formulas fail in any way
-        tell("model", f"{path.name} has a damaged configuration ({error}): save it again")
-        return None, None
+def _outputs(configs, stems, dataset):
     have = [stem for config in configs for stem in config.stems]
     lacking = [stem for stem in stems if stem not in have]
     if lacking:
         only = f"only {', '.join(have)}: the board scores it"
-        tell("stems", f"no output for {', '.join(lacking)}, {only}")
+        yield f"no output for {', '.join(lacking)}, {only}"
     for rate in sorted({config.sample_rate for config in configs} - {dataset.sample_rate}):
         fix = f"the songs have {dataset.sample_rate}: train it at that rate"
-        tell("stems", f"works at {rate} Hz, {fix}")
-    units = ("parameters", "MACs per second")
+        yield f"works at {rate} Hz, {fix}"
+
+
+def _costs(bill, limits):
     most = (limits.parameters, limits.macs_per_s)
-    for value, limit, unit in zip(bill, most, units, strict=True):
+    for value, limit, unit in zip(bill, most, ("parameters", "MACs per second"), strict=True):
         if value > limit:
             fix = "fewer features, repeats or bands"
-            tell("cost", f"{value:,.0f} {unit}, at most {limit:,.0f}: {fix}")
-    if bill[0] > most[0] or bill[1] > most[1]:
-        return bill, None
-    try:
-        separator = bsrnn.load(path)
-    except Exception as error:  # so does a passport that is none
-        tell("model", f"cannot be loaded: {str(error).replace(str(path), path.name)}")
-        return bill, None
-    usable = not lacking and separator.sample_rate == dataset.sample_rate
-    return bill, separator if usable else None
+            yield f"{value:,.0f} {unit}, at most {limit:,.0f}: {fix}"
 
 
-def _sounds(separator, stems, dataset, tell) -> bool:
-    """Whether it separates a generated scene and no stem comes out silent. `bsrnn.separate` itself
-    refuses samples that are not finite, and keeps the length."""
+def _sounds(separator, stems, dataset):
+    """It separates a generated scene and no stem comes out silent. `bsrnn.separate` itself refuses
+    samples that are not finite, and keeps the length."""
     make = toysong.song if set(stems) & set(toysong.STEMS) else toyfilm.scene
     sources = make(SCENE_S, np.random.default_rng(0))[0]
     mixture = audio.to_channels(sum(sources.values()), dataset.channels)  # (C, L)
     try:
         estimates = bsrnn.separate(separator, mixture, dataset.sample_rate, stems=stems)
     except (UsageError, RuntimeError) as error:
-        tell("sound", f"cannot separate {SCENE_S:g} s of generated sound: {error}")
-        return False
+        yield f"cannot separate {SCENE_S:g} s of generated sound: {error}"
+        return
     floor = 10 ** (SILENT_DB / 20) * _rms(mixture)
-    silent = [stem for stem in stems if _rms(estimates[stem]) < floor]
-    for stem in silent:
-        below = f"below {SILENT_DB:g} dB of the mixture"
-        tell("sound", f"{stem} is silent, {below}: was its head trained?")
-    return not silent
+    for stem in stems:
+        if _rms(estimates[stem]) < floor:
+            below = f"below {SILENT_DB:g} dB of the mixture"
+            yield f"{stem} is silent, {below}: was its head trained?"
 
 
 def _rms(x) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
 
 
-def _songs(separator, card, dataset, tell, notes: list) -> None:
-    """Were the test songs kept out of training, as far as the checkpoint's split hash tells?
+def _songs(separator, card, dataset, notes: list):
+    """The test songs were kept out of training, as far as the checkpoint's split hash tells.
 
     With another split of the same songs the card must list it; the list must have that hash.
     """
-    parts = getattr(separator, "separators", [separator])
-    facts = [part.passport.get("trained") for part in (separator, *parts)]
+    facts = [part.passport.get("trained") for part in (separator, *_parts(separator))]
     facts = [fact for fact in facts if isinstance(fact, dict) and fact.get("split_hash")]
     if not facts:
         notes.append("the checkpoint does not say which songs it was trained on: ask its author")
@@ -282,35 +266,29 @@ def _songs(separator, card, dataset, tell, notes: list) -> None:
     known, rungs = trained["split_hash"], {str(trained.get("rung")), dataset.rung}
     if known == dataset.split_hash:
         lines = [f"{song.subset}/{song.name}" for song in dataset]
-    elif not _may_share(rungs):
+    elif rungs & set(GENERATED) or not (
+        len(rungs) == 1 or "folder" in rungs or rungs <= _OVERLAPPING
+    ):  # no songs in common: those of a seed are new in each subset and place
         return
     elif not isinstance(lines, list) or splits.digest("\n".join(sorted(map(str, lines)))) != known:
         fix = "pack it with trained_on=that dataset"
-        tell("songs", f"card.json does not list the split it was trained on ({known}): {fix}")
+        yield f"card.json does not list the split it was trained on ({known}): {fix}"
         return
     learnt = ("train/", "valid/") if trained.get("valid_songs") else ("train/",)
     seen = {str(line).partition("/")[2] for line in lines if str(line).startswith(learnt)}
     for name in sorted(seen & {song.name for song in dataset})[:1]:
-        tell("songs", f"{name!r} was learnt from and is scored: keep test songs out of training")
+        yield f"{name!r} was learnt from and is scored: keep test songs out of training"
 
 
-def _may_share(rungs: set) -> bool:
-    """Whether datasets of these rungs can hold the same songs in different subsets. A generated
-    song depends on its seed, subset and place: a test song is never a training song elsewhere."""
-    if rungs & set(GENERATED):
-        return False
-    return len(rungs) == 1 or "folder" in rungs or rungs <= _OVERLAPPING
-
-
-def _claims(card, scores, limits, tell) -> None:
-    """Every claimed median, ladder included, against the one computed here."""
+def _claims(card, scores, limits):
+    """Every claimed median, ladder included, is the one computed here."""
     claimed, here = card.get("claims"), claims(scores)
     if not isinstance(claimed, dict) or not isinstance(claimed.get("median_usdr_db"), dict):
-        tell("claims", "none with the ladder beside them: pack the report of evaluation.evaluate")
+        yield "none with the ladder beside them: pack the report of evaluation.evaluate"
         return
     if claimed.get("songs_hash") != here["songs_hash"]:
         songs = f"({claimed.get('songs_hash')}, the board's are {here['songs_hash']})"
-        tell("claims", f"are about other songs {songs}: evaluate on the board's test songs")
+        yield f"are about other songs {songs}: evaluate on the board's test songs"
         return
     for system, values in here["median_usdr_db"].items():
         told = claimed["median_usdr_db"].get(system)
@@ -318,7 +296,7 @@ def _claims(card, scores, limits, tell) -> None:
             median = told.get(stem, "nothing") if isinstance(told, dict) else "nothing"
             if not _same(median, value, limits.tolerance_db):
                 both = f"{stem} of {system}: {median!r} claimed, {value} dB computed here"
-                tell("claims", f"{both}: claim what can be reproduced")
+                yield f"{both}: claim what can be reproduced"
 
 
 def _same(claimed, computed, tolerance_db: float) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bsrnn.course.questions import excerpts, numbers, same, truth
+from bsrnn.course.questions import excerpts, numbers, same, several
 
 
 def _window(n_fft: int, cosines: int) -> np.ndarray:
@@ -33,55 +33,49 @@ def _sizes(rng):
     return n_fft, hop, int(rng.integers(3, 8)) * n_fft + int(rng.integers(1, hop))
 
 
-def grid(answer, rng, part):
+def grid(ask, rng):
     """Bin in Hz, frame and step in ms, for random rates and hops."""
     for n_fft in (512, 2048, 3000):
         rate, hop = int(rng.integers(8000, 96000)), int(rng.integers(100, 500))
         want = np.array([rate / n_fft, 1000 * n_fft / rate, 1000 * hop / rate])
-        kilo = want / [1, 1000, 1000]
-        with part("units"):
-            got = numbers(answer(rate, n_fft, hop), "grid")
-            same(got, want, "grid", hints=[(kilo, "frame and step are wanted in ms, not in s")])
+        hints = {"frame and step are wanted in ms, not in s": want / [1, 1000, 1000]}
+        ask.same("units", [rate, n_fft, hop], want, hints)
 
 
-def frames_of(answer, rng, part):
+def frames_of(ask, rng):
     """Frames (T, n_fft) equal slices of the signal (L,) between zeros, every hop samples."""
     for _ in range(5):
         n_fft, hop, length = _sizes(rng)
         x = rng.standard_normal(length)
         padded = np.concatenate([np.zeros(n_fft // 2), x, np.zeros(n_fft)])  # (L + 1.5 n_fft,)
-        count = 1 + length // hop
-        want = np.stack([padded[t * hop : t * hop + n_fft] for t in range(count)])  # (T, n_fft)
+        starts = [t * hop for t in range(1 + length // hop)]
+        want = np.stack([padded[s : s + n_fft] for s in starts])  # (T, n_fft)
         late = padded[n_fft // 2 :]  # as if frame t began at sample t * hop
-        shifted = np.stack([late[t * hop : t * hop + n_fft] for t in range(count)])
-        hints = [(want.T, "(T, n_fft): each row one frame")]
-        hints.append((shifted, "frame t is centred at sample t * hop"))
-        with part("frames"):
-            got = numbers(answer(x.copy(), n_fft, hop), "frames_of")
-            same(got, want, "frames_of", hints=hints)
+        hints = {
+            "(T, n_fft): each row one frame": want.T,
+            "frame t is centred at sample t * hop": np.stack([late[s : s + n_fft] for s in starts]),
+        }
+        ask.same("frames", [x, n_fft, hop], want, hints)
 
 
-def my_stft(answer, rng, part):
+def my_stft(ask, rng):
     """(L,) to (F, T) equals a sum per frame, for windows that are not symmetric."""
     for cosines in (0, 1, 2):
         n_fft, hop, length = _sizes(rng)
         window = _window(n_fft, cosines) + min(cosines, 1) * 0.1 * rng.random(n_fft)
         x = rng.standard_normal(length)
         want = _spectrum(x, window, hop)  # (F, T)
-        bare, late = _spectrum(x, np.ones(n_fft), hop), _spectrum(x, window[::-1], hop)
-        hints = [
-            (bare, "the window is not applied"),
-            (_spectrum(x, window, hop, False), "mirror the ends, do not fill with zeros"),
-            (late, "the window is applied backwards"),
-            (want.T, "(F, T): bins first"),
-            (want.conj(), "the conjugate: the exponent is -2 pi i f n / N"),
-        ]
-        with part("windows" if cosines else "transform"):
-            got = numbers(answer(x.copy(), window.copy(), hop), "my_stft")
-            same(got, want, "my_stft", 1e-8, hints)
+        hints = {
+            "the window is not applied": _spectrum(x, np.ones(n_fft), hop),
+            "mirror the ends, do not fill with zeros": _spectrum(x, window, hop, False),
+            "the window is applied backwards": _spectrum(x, window[::-1], hop),
+            "(F, T): bins first": want.T,
+            "the conjugate: the exponent is -2 pi i f n / N": want.conj(),
+        }
+        ask.same("windows" if cosines else "transform", [x, window, hop], want, hints, 1e-8)
 
 
-def my_istft(answer, rng, part):
+def my_istft(ask, rng):
     """The round trip of (L,), and the least-squares signal of an (F, T) that is no STFT."""
     for cosines in (1, 2, 1):
         n_fft, hop, length = _sizes(rng)
@@ -89,18 +83,17 @@ def my_istft(answer, rng, part):
         x = rng.standard_normal(length)
         spectrum = _spectrum(x, window, hop)
         inner = slice(0, hop * (length // hop))
-        with part("round trip"):
-            got = numbers(answer(spectrum.copy(), window.copy(), hop, length), "my_istft")
-            assert got.shape == (length,), f"my_istft: {length} samples wanted, yours {got.shape}"
-            same(got[inner], x[inner], "my_istft: the round trip", 1e-7)
+        with ask.part("round trip"):
+            got = numbers(ask(spectrum, window, hop, length))
+            assert got.shape == (length,), f"{length} samples wanted, yours {got.shape}"
+            same(got[inner], x[inner], {}, 1e-7, "the round trip")
         shape = spectrum.shape
         changed = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)  # of no signal
         changed[[0, -1]] = changed[[0, -1]].real
         want = _nearest(changed, window, hop, length)
-        words = "my_istft: a spectrogram that was changed (window twice, then divide by sum w^2)"
-        hints = [(_nearest(changed, window, hop, length, 1), "divide by the sum of w^2, not of w")]
-        with part("least squares"):
-            same(answer(changed.copy(), window.copy(), hop, length), want, words, 1e-7, hints)
+        words = "a spectrogram that was changed (window twice, then divide by sum w^2)"
+        hints = {"divide by the sum of w^2, not of w": _nearest(changed, window, hop, length, 1)}
+        ask.same("least squares", [changed, window, hop, length], want, hints, 1e-7, words)
 
 
 def _nearest(spectrum, window, hop, length, power=2):
@@ -114,7 +107,7 @@ def _nearest(spectrum, window, hop, length, power=2):
     return signal[part] / np.where(weight[part] > 1e-10, weight[part], 1)
 
 
-def is_cola(answer, rng, part):
+def is_cola(ask, rng):
     """Sums of w^2 of cosine windows: constant from a known overlap on, not if shuffled."""
     cases = [(0, 1), (0, 2), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5), (2, 6)]
     for cosines, share in rng.permutation(cases):
@@ -122,16 +115,21 @@ def is_cola(answer, rng, part):
         window = rng.uniform(0.2, 3) * _window(n_fft, cosines)
         constant = share > 2 * cosines
         words = f"{('rectangular', 'Hann', 'Blackman')[cosines]}, hop N/{share}"
-        with part("cosine windows"):
-            got = truth(answer(window, n_fft // share), "is_cola")
-            assert got == constant, f"is_cola: {words} is {constant}: do you add w or w ** 2?"
+        with ask.part("cosine windows"):
+            got = _truth(ask(window, n_fft // share))
+            assert got == constant, f"{words} is {constant}: do you add w or w ** 2?"
     window = rng.permutation(_window(60, 1))
-    with part("other windows"):
-        got = truth(answer(window, 15), "is_cola")
-        assert not got, "is_cola: samples of Hann in random order are not COLA"
+    with ask.part("other windows"):
+        assert not _truth(ask(window, 15)), "samples of Hann in random order are not COLA"
 
 
-def sharpest(answer, rng, part):
+def _truth(got) -> bool:
+    value = numbers(got)
+    assert value.ndim == 0, "one True or False is wanted"
+    return bool(value)
+
+
+def sharpest(ask, rng):
     """(n_fft, sharpness of each): the picture of a real stem in which fewest bins hold it."""
     for stem in ("bass", "drums", "vocals"):
         x = excerpts.stems(rng)[stem][0]
@@ -140,11 +138,10 @@ def sharpest(answer, rng, part):
         for n_fft in sizes:
             size = np.abs(excerpts.spectrum(x[None], n_fft, n_fft // 4)[0])
             want.append(size.sum() / np.sqrt(size.size * np.sum(size**2)))
-        hints = [(np.square(want), "the root of the sum of squares"), (want[::-1], "in order")]
-        with part("sharpness"):
-            got = answer(x.copy(), list(sizes))
-            assert isinstance(got, (tuple, list)) and len(got) == 2, "sharpest: two things"
-            same(got[1], want, f"sharpest: the values of {stem}", 1e-6, hints)
-        with part("choice"):
+        hints = {"the root of the sum of squares": np.square(want), "in order": want[::-1]}
+        with ask.part("sharpness"):
+            got = several(ask(x, sizes), "n_fft", "sharpness of each")
+            same(got[1], want, hints, 1e-6, f"the values of {stem}")
+        with ask.part("choice"):
             best = sizes[int(np.argmin(want))]
-            assert got[0] == best, f"sharpest: {best} shows {stem} best, yours says {got[0]}"
+            assert got[0] == best, f"{best} shows {stem} best, yours says {got[0]}"

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from bsrnn.course.questions import entry, excerpts, numbers, same
+from bsrnn.course.questions import entry, excerpts, numbers, same, several
 
 
 def _cut(rng, bins: int) -> list:
@@ -22,33 +22,28 @@ def _spectra(rng, bins: int, count: int):
     return x * np.exp(-rng.uniform(0, 0.3) * np.arange(bins))[:, None]
 
 
-def ranges_of(answer, rng, part):
+def ranges_of(ask, rng):
     """Bins [(lo, hi), ...] of borders in Hz by exact fractions, some on a bin, some too narrow."""
     for rate, n_fft in ((44100, 2048), (48000, 700), (int(rng.integers(9, 50)) * 1000, 600)):
         fine = np.cumsum(rng.integers(5, 400, 12)).tolist()
         chosen = 1 + np.flatnonzero(rng.random(n_fft // 2 - 1) < 0.4)
         on_bins = [Fraction(i * rate, n_fft) for i in chosen.tolist()]
-        for borders in (fine, [float(b) for b in on_bins]):
-            exact = on_bins if borders is not fine else [Fraction(b) for b in fine]
+        for part, exact in {"borders": fine, "borders on bins": on_bins}.items():
             edges = [0, *(math.ceil(b * n_fft / rate) for b in exact), n_fft // 2 + 1]
             want = [e for e in zip(edges, edges[1:], strict=False) if e[0] < e[1]]
-            where = f"ranges_of at {rate} Hz, n_fft {n_fft}"
-            with part("borders" if borders is fine else "borders on bins"):
-                got = answer(list(borders), rate, n_fft)
-                assert got is not None, f"{where}: nothing comes back, is there a `return`?"
+            where = f"at {rate} Hz, n_fft {n_fft}"
+            with ask.part(part):
+                got = ask([b if part == "borders" else float(b) for b in exact], rate, n_fft)
+                assert got is not None, "nothing comes back, is there a `return`?"
                 got = [tuple(int(i) for i in pair) for pair in got]
-                _same_ranges(got, want, n_fft // 2 + 1, where)
+                assert got and all(lo < hi for lo, hi in got), "leave out bands without bins"
+                assert got[-1][1] == edges[-1], "the last band ends at F = n_fft/2 + 1"
+                assert len(got) == len(want), f"{where}: {len(want)} bands, yours {len(got)}"
+                for mine, right in zip(got, want, strict=True):
+                    assert mine == right, f"{where}: {right} expected, yours {mine}"
 
 
-def _same_ranges(got, want, bins, where):
-    assert got and all(lo < hi for lo, hi in got), f"{where}: leave out bands without bins"
-    assert got[-1][1] == bins, f"{where}: the last band ends at F = n_fft/2 + 1"
-    assert len(got) == len(want), f"{where}: {len(want)} bands expected, yours {len(got)}"
-    wrong = next((pair for pair in zip(got, want, strict=True) if pair[0] != pair[1]), None)
-    assert wrong is None, f"{where}: {wrong[1]} expected, yours {wrong[0]}"
-
-
-def faults(answer, rng, part):
+def faults(ask, rng):
     """Bins in no band and in several, of sound, broken, unsorted and doubled ranges."""
     for _ in range(4):
         bins = int(rng.integers(30, 60))
@@ -56,55 +51,51 @@ def faults(answer, rng, part):
         broken = [(lo + int(rng.integers(0, 2)), hi) for lo, hi in sound[1:]]
         broken += [(lo, lo + int(rng.integers(1, 9))) for lo in rng.integers(0, bins - 9, 2)]
         for ranges in (sound, broken, broken[::-1], [*sound, sound[1], sound[1]]):
-            members = [i for lo, hi in ranges for i in range(lo, hi)]
-            want = [i for i in range(bins) if i not in members]
-            twice = sorted({i for i in members if members.count(i) > 1})
-            with part("in no band"):
-                got = answer(list(ranges), bins)
-                assert got is not None and len(got) == 2, "faults: two lists are wanted"
-                none, several = (np.asarray(indices).tolist() for indices in got)
-                assert none == want, f"faults: in no band are {want}, yours says {none}"
-            with part("in several"):
-                assert len(got) == 2, "faults: two lists are wanted"
-                several = np.asarray(got[1]).tolist()
-                assert several == twice, f"faults: in several are {twice}, yours says {several}"
+            count = np.zeros(bins, int)
+            for lo, hi in ranges:
+                count[lo:hi] += 1
+            wants = {"in no band": count == 0, "in several": count > 1}
+            for number, (part, bad) in enumerate(wants.items()):
+                with ask.part(part):
+                    if number == 0:
+                        got = several(ask(ranges, bins), *wants)
+                    told, want = np.asarray(got[number]).tolist(), np.flatnonzero(bad).tolist()
+                    assert told == want, f"{part} are {want}, yours says {told}"
 
 
-def split_parameters(answer, rng, part):
+def split_parameters(ask, rng):
     """A number: norm and linear layer of every band of a random partition."""
     for features in (1, int(rng.integers(8, 200))):
         ranges = _cut(rng, int(rng.integers(40, 1000)))
         size = 2 * ranges[-1][1]  # real numbers of all bands together
-        want = size * (features + 2) + features * len(ranges)
-        hints = [
-            (want - features * len(ranges), "every linear layer has a bias"),
-            (want - size, "a norm has a gain and an offset"),
-            (want - 2 * size, "the norm has parameters, too"),
-            (size // 2 * (features + 2) + features * len(ranges), "a bin is two real numbers"),
-        ]
-        with part("count"):
-            same(answer(ranges, features), want, "split_parameters", 1e-12, hints)
+        biases = features * len(ranges)
+        want = size * (features + 2) + biases
+        hints = {
+            "every linear layer has a bias": want - biases,
+            "a norm has a gain and an offset": want - size,
+            "the norm has parameters, too": want - 2 * size,
+            "a bin is two real numbers": size // 2 * (features + 2) + biases,
+        }
+        ask.same("count", [ranges, features], want, hints, 1e-12)
 
 
-def energy_shares(answer, rng, part):
+def energy_shares(ask, rng):
     """(C, F, T) to (K,), shares of what all bands hold; 0 for silence."""
     for _ in range(3):
         bins = int(rng.integers(20, 50))
         ranges = _cut(rng, bins)[1:]  # the lowest bins belong to no band
         (x,) = _spectra(rng, bins, 1)
-        parts = [np.linalg.norm(x[:, lo:hi]) for lo, hi in ranges]
-        want = np.square(parts) / sum(p * p for p in parts)
-        hints = [
-            (np.square(parts) / np.linalg.norm(x) ** 2, "divide by the sum over all bands"),
-            (np.array(parts) / sum(parts), "energies are squares"),
-        ]
-        with part("shares"):
-            same(answer(x.copy(), list(ranges)), want, "energy_shares", 1e-9, hints)
-        with part("silence"):
-            same(answer(0 * x, list(ranges)), 0 * want, "energy_shares of silence")
+        parts = np.array([np.linalg.norm(x[:, lo:hi]) for lo, hi in ranges])
+        want = parts**2 / np.sum(parts**2)
+        hints = {
+            "divide by the sum over all bands": parts**2 / np.linalg.norm(x) ** 2,
+            "energies are squares": parts / sum(parts),
+        }
+        ask.same("shares", [x, ranges], want, hints)
+        ask.same("silence", [0 * x, ranges], 0 * want, what="silence")
 
 
-def band_gains(answer, rng, part):
+def band_gains(ask, rng):
     """Complex (C, K, T) equals least squares solved band by band; 0 in a silent one."""
     for _ in range(3):
         bins = int(rng.integers(20, 40))
@@ -114,38 +105,37 @@ def band_gains(answer, rng, part):
         lo, hi = ranges[1]
         stem[0, lo:hi, 0] = mixture[0, lo:hi, 0] = 0
         want = np.zeros((len(stem), len(ranges), stem.shape[2]), complex)
-        for place in np.ndindex(want.shape):
-            c, k, t = place
+        for c, k, t in np.ndindex(want.shape):
             s, x = (z[c, slice(*ranges[k]), t] for z in (stem, mixture))
-            want[place] = np.linalg.lstsq(x[:, None], s, rcond=None)[0][0] if x.any() else 0
-        hints = [(want.conj(), "the conjugate stands at X, not at S")]
-        hints.append((want.swapaxes(0, 1), "(C, K, T): channels first"))
-        hints.append((want.real + 0j, "the gains are complex"))
-        with part("gains"):
-            got = numbers(answer(stem.copy(), mixture.copy(), list(ranges)), "band_gains")
-            heard = np.where(np.isfinite(got), got, 0)
-            same(heard, want, "band_gains", 1e-7, hints)
-        with part("silence"):
-            assert np.isfinite(got).all(), "band_gains: not finite: 0 where the mixture is silent"
-            same(got, want, "band_gains", 1e-7, hints)
+            want[c, k, t] = np.linalg.lstsq(x[:, None], s, rcond=None)[0][0] if x.any() else 0
+        hints = {
+            "the conjugate stands at X, not at S": want.conj(),
+            "(C, K, T): channels first": want.swapaxes(0, 1),
+            "the gains are complex": want.real + 0j,
+        }
+        with ask.part("gains"):
+            got = numbers(ask(stem, mixture, ranges))
+            same(np.where(np.isfinite(got), got, 0), want, hints, 1e-7)
+        with ask.part("silence"):
+            assert np.isfinite(got).all(), "not finite: 0 where the mixture is silent"
+            same(got, want, hints, 1e-7)
 
 
-def defend(answer, rng, part):
+def defend(ask, rng):
     """(name, {name: dB}): the scheme whose band oracle reaches most on a real excerpt."""
     for stem in ("vocals", "bass", "drums"):
         piece = excerpts.stems(rng, 16384)
         s, x = (excerpts.spectrum(y, 512, 256) for y in (piece[stem], sum(piece.values())))
         schemes = {name: _cut(rng, s.shape[1]) for name in ("first", "second", "third")}
         want = {name: _bound_db(s, x, ranges) for name, ranges in schemes.items()}
-        with part("bounds"):
-            got = answer({n: list(r) for n, r in schemes.items()}, s.copy(), x.copy())
-            assert isinstance(got, (tuple, list)) and len(got) == 2, "defend: (name, bounds)"
+        with ask.part("bounds"):
+            got = several(ask(schemes, s, x), "name", "bounds")
             for name, value in want.items():
-                hints = [(2 * value, "10 log10 of energies"), (-value, "upside down")]
-                same(entry(got[1], name), value, f"defend: the bound of {name}", 1e-6, hints)
-        with part("choice"):
+                hints = {"10 log10 of energies": 2 * value, "upside down": -value}
+                same(entry(got[1], name), value, hints, 1e-6, f"the bound of {name}")
+        with ask.part("choice"):
             best = max(want, key=want.get)
-            assert got[0] == best, f"defend: {best} reaches most, yours says {got[0]}"
+            assert got[0] == best, f"{best} reaches most, yours says {got[0]}"
 
 
 def _bound_db(s, x, ranges) -> float:

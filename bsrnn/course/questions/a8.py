@@ -3,34 +3,33 @@
 Its other questions are answered in words and marked by hand, with the rubric in the notebook.
 """
 
+import math
+
 import numpy as np
 
 from bsrnn.course.questions import numbers, same
 
 
-def median_interval(answer, rng, part):
+def median_interval(ask, rng):
     """(3,) in dB of scores (songs,) with NaN: median, 95 % interval by the same draws."""
     for songs in (6, int(rng.integers(20, 60))):
         values = rng.gamma(2, 3, songs) - 2
         values[rng.integers(0, songs, 2)] = np.nan
         seed, draws = int(rng.integers(0, 10**6)), int(rng.integers(200, 400))
-        known = np.sort(values[np.isfinite(values)])
-        n = len(known)
-        middle = (known[(n - 1) // 2] + known[n // 2]) / 2
-        hints = [(known.mean(), "not the mean")]
-        with part("median"):
-            got = numbers(answer(values.copy(), draws, seed), "median_interval")
-            assert got.shape == (3,), "median_interval: three numbers are wanted"
-            same(got[0], middle, "median_interval: the median", hints=hints)
-        ordered = values[np.isfinite(values)]
+        known = values[np.isfinite(values)]
+        n, ordered = len(known), np.sort(known)
+        middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+        with ask.part("median"):
+            got = numbers(ask(values, draws, seed))
+            assert got.shape == (3,), "three numbers are wanted"
+            same(got[0], middle, {"not the mean": known.mean()}, what="the median")
         drawn = np.random.default_rng(seed).integers(0, n, (draws, n))
-        medians = np.array([np.median(ordered[row]) for row in drawn])
-        ends = np.quantile(medians, [0.025, 0.975])
-        with part("interval"):
-            same(got[1:], ends, "median_interval: low and high")
+        medians = np.array([np.median(known[row]) for row in drawn])
+        with ask.part("interval"):
+            same(got[1:], np.quantile(medians, [0.025, 0.975]), what="low and high")
 
 
-def paired_wins(answer, rng, part):
+def paired_wins(ask, rng):
     """Wins of each side and the two-sided p, ties and NaN left out; (0, 0, 1) of nothing."""
     for songs in (5, int(rng.integers(12, 40)), 1):
         a = rng.normal(5, 2, songs)
@@ -38,31 +37,22 @@ def paired_wins(answer, rng, part):
         if songs > 4:
             a[0], b[1], b[2] = np.nan, np.nan, a[2]
         pairs = [(x, y) for x, y in zip(a, b, strict=True) if x == x and y == y and x != y]
-        wins = sum(x > y for x, y in pairs)
-        want = (wins, len(pairs) - wins, _two_sided(wins, len(pairs)))
-        hints = [(want[2] / 2, "two-sided: twice the tail")]
-        with part("wins"):
-            got = numbers(answer(a.copy(), b.copy()), "paired_wins")
-            assert got.shape == (3,), "paired_wins: three numbers are wanted"
-            same(got[:2], want[:2], "paired_wins: the songs that a and b win")
-        with part("p"):
-            same(got[2], want[2], "paired_wins: p", 1e-9, hints)
+        n, wins = len(pairs), sum(x > y for x, y in pairs)
+        tail = sum(math.comb(n, k) for k in range(max(wins, n - wins), n + 1)) / 2**n
+        with ask.part("wins"):
+            got = numbers(ask(a, b))
+            assert got.shape == (3,), "three numbers are wanted"
+            same(got[:2], [wins, n - wins], what="the songs that a and b win")
+        with ask.part("p"):
+            same(got[2], min(1.0, 2 * tail), {"two-sided: twice the tail": min(0.5, tail)})
     nothing = np.array([1.0, np.nan])
     even = np.array([1.0, -1.0, 2.0, -2.0])
-    with part("no song, and a draw"):
-        same(answer(nothing, nothing), (0, 0, 1), "paired_wins where no song is left")
-        same(answer(even, -even), (2, 2, 1), "paired_wins of a draw (p is at most 1)")
+    part = "no song, and a draw"
+    ask.same(part, [nothing, nothing], (0, 0, 1), what="where no song is left")
+    ask.same(part, [even, -even], (2, 2, 1), what="a draw (p is at most 1)")
 
 
-def _two_sided(wins: int, songs: int) -> float:
-    """The p value by adding up a row of Pascal's triangle."""
-    row = np.ones(1)
-    for _ in range(songs):
-        row = np.convolve(row, [0.5, 0.5])
-    return min(1.0, 2 * row[max(wins, songs - wins) :].sum())
-
-
-def mixed(answer, rng, part):
+def mixed(ask, rng):
     """Keys, sorted, that differ or are missing in a row; what is not of the protocol may differ."""
     for _ in range(5):
         keys = rng.permutation(["metric", "songs", "split", "frames"]).tolist() + ["budget"]
@@ -72,9 +62,9 @@ def mixed(answer, rng, part):
         del rows[int(rng.integers(0, len(rows)))][want[1]]
         for number, row in enumerate(rows):
             row["system"] = f"system {number}"  # differs, and may: it is not of the protocol
-        with part("keys"):
-            got = answer([dict(row) for row in rows], list(keys))
-            assert got is not None, "mixed: nothing comes back, is there a `return`?"
-            assert list(got) == want, f"mixed: {want} expected, yours {list(got)}"
-    with part("one row"):
-        assert list(answer([{"metric": "usdr"}], list(keys))) == [], "mixed: one row alone agrees"
+        with ask.part("keys"):
+            got = ask(rows, keys)
+            assert got is not None, "nothing comes back, is there a `return`?"
+            assert list(got) == want, f"{want} expected, yours {list(got)}"
+    with ask.part("one row"):
+        assert list(ask([{"metric": "usdr"}], keys)) == [], "one row alone agrees"

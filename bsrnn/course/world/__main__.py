@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from program import SAFE, Missing, code_cells, flags_of, needed, statements
+from program import Missing, code_cells, flags_of, needed, statements
 from wire import frame, receive
 
 EVENTS = (
@@ -29,8 +29,8 @@ class Guard:
     It cannot be removed. It is no prison: that is the sandbox's, where the system has one.
     """
 
-    def __init__(self, folder: Path, allowed: set):
-        self.folder, self.allowed, self.flags = folder, allowed, {}
+    def __init__(self, folder: Path):
+        self.folder, self.flags = folder, {}
         self.who = ""  # the function at work; "": none of the student's
         self.roots = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/dev", "/proc/self", "/sys")
         sys.addaudithook(self._hear)
@@ -40,10 +40,8 @@ class Guard:
             return
         if event == "import":
             root = str(arguments[0]).split(".")[0]
-            if root == "bsrnn" or root in {"museval", "mir_eval", "librosa", "torchaudio"}:
+            if root in {"bsrnn", "scipy", "museval", "mir_eval", "librosa", "torchaudio"}:
                 self._refuse(f"imports {root}")
-            if root == "scipy" and "scipy" not in self.allowed:
-                self._refuse("imports scipy")
         elif event == "open":
             self._file(arguments[0])
         elif event.startswith(EVENTS):
@@ -71,13 +69,30 @@ class Guard:
 class World:
     """One submission: its cells, and the functions asked for so far."""
 
-    def __init__(self, inbox, outbox, folder: Path):
-        self.inbox, self.outbox, self.folder = inbox, outbox, folder
+    def __init__(self, read, outbox, folder: Path):
+        self.read, self.outbox, self.folder = read, outbox, folder
         self.program, self.problems, self.made, self.failures = [], [], {}, {}
 
-    def answer(self, message: dict, value) -> dict:
-        """The reply to one request."""
-        return getattr(self, f"do_{message['do']}")(value)
+    def answer(self) -> None:
+        """Reply to the next request."""
+        message, value = receive(self.read, self.remote)
+        self.token, result = message["token"], None
+        try:
+            told, result = {"done": True}, getattr(self, f"do_{message['do']}")(value)
+        except MemoryError:
+            told = {"error": "memory"}
+        except Missing as error:
+            told = {"error": "missing", "words": str(error)}
+        except SystemExit:
+            told = {"error": "exit"}
+        except BaseException as error:
+            kind = "memory" if "allocate memory" in str(error) else type(error).__name__
+            told = {"error": kind, "words": self.explained(error)}
+        self.send(told, result)
+
+    def send(self, message: dict, value) -> None:
+        self.outbox.write(frame({**message, "token": self.token}, value))
+        self.outbox.flush()
 
     def do_load(self, value) -> object:
         for name, text in value["helpers"].items():
@@ -86,7 +101,7 @@ class World:
         if cells is None:
             cells = code_cells(np.asarray(value["notebook"]).tobytes())
         self.helpers = {Path(name).stem for name in value["helpers"]}
-        self.allowed = SAFE | set(value["modules"]) | self.helpers
+        self.allowed = self.helpers | set(value["modules"])
         self.seconds = value["seconds"]
         for name in value["modules"]:
             with contextlib.suppress(ImportError):
@@ -94,15 +109,15 @@ class World:
                 if name == "torch":
                     _warm_torch()
         sys.path.insert(0, str(self.folder))
-        self.guard = Guard(self.folder, self.allowed)
+        self.guard = Guard(self.folder)
         _limit(value["megabytes"], value["total_seconds"])
         self.program, self.problems = statements(cells)
         return sorted(s.node.name for s in self.program if isinstance(s.node, ast.FunctionDef))
 
     def do_flags(self, value) -> list[str]:
-        chosen = needed(self.program, value["name"])
-        static = flags_of(chosen, self.allowed, set(value["forbidden"]))
-        return list(dict.fromkeys([*static, *self.guard.flags.get(value["name"], [])]))
+        name, allowed = value.pop("name"), self.allowed | set(value.pop("allowed"))
+        static = flags_of(needed(self.program, name), allowed, **value)
+        return list(dict.fromkeys([*static, *self.guard.flags.get(name, [])]))
 
     def do_call(self, value) -> object:
         function = self.function(value["name"])
@@ -134,7 +149,7 @@ class World:
                 where = f"line {error.lineno}: " if getattr(error, "lineno", None) else ""
                 words = f"the cell of `{name}` is not valid Python"
                 raise Missing(f"{words} ({where}{str(error.args[0])[:100]})")
-        space, failures = {"__name__": "submission"}, {}
+        space, self.failures = {"__name__": "submission"}, {}
         self.guard.who = name
         try:
             for statement in needed(self.program, name):
@@ -142,22 +157,18 @@ class World:
                     module = ast.Module([statement.node], type_ignores=[])
                     exec(compile(module, "<submission>", "exec"), space)
                 except (Exception, SystemExit) as error:
-                    failures |= dict.fromkeys(statement.binds, error)
+                    self.failures |= dict.fromkeys(statement.binds, error)
         finally:
             self.guard.who = ""
-        self.failures = failures
-        if not callable(space.get(name)):
-            raise Missing(self._why(name, space, failures))
+        if name in self.failures and not callable(space.get(name)):
+            error = self.failures[name]
+            raise Missing(f"the definition of `{name}` fails ({type(error).__name__}: {error})")
+        if name not in space:
+            raise Missing(f"no function `{name}` in the notebook: keep its name as given")
+        if not callable(space[name]):
+            raise Missing(f"`{name}` is not a function")
         self.made[name] = space[name]
         return space[name]
-
-    def _why(self, name: str, space: dict, failures: dict) -> str:
-        if name in failures:
-            error = failures[name]
-            return f"the definition of `{name}` fails ({type(error).__name__}: {error})"
-        if name in space:
-            return f"`{name}` is not a function"
-        return f"no function `{name}` in the notebook: keep its name as given"
 
     def explained(self, error: BaseException) -> str:
         """One line on what a function raised, with its cause among the other statements."""
@@ -173,9 +184,8 @@ class World:
         """A function of the checker's, which runs there."""
 
         def call(*arguments):
-            self.outbox.write(frame({"call": place, "token": self.token}, list(arguments)))
-            self.outbox.flush()
-            message, value = receive(self.inbox, self.remote)
+            self.send({"call": place}, list(arguments))
+            message, value = receive(self.read, self.remote)
             if "error" in message:
                 raise ValueError(message["error"])
             return value
@@ -238,24 +248,14 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    world = World(inbox, outbox, Path.cwd())
-    while request := receive(inbox, world.remote):
-        message, value = request
-        world.token = message["token"]
-        result = None
-        try:
-            told, result = {"done": True}, world.answer(message, value)
-        except MemoryError:
-            told = {"error": "memory", "words": ""}
-        except Missing as error:
-            told = {"error": "missing", "words": str(error)}
-        except SystemExit:
-            told = {"error": "exit", "words": ""}
-        except BaseException as error:
-            kind = "memory" if "allocate memory" in str(error) else type(error).__name__
-            told = {"error": kind, "words": world.explained(error)}
-        outbox.write(frame({**told, "token": world.token}, result))
-        outbox.flush()
+
+    def read(size: int) -> bytes:
+        data = inbox.read(size)
+        return data if len(data) == size else sys.exit()
+
+    world = World(read, outbox, Path.cwd())
+    while True:
+        world.answer()
 
 
 if __name__ == "__main__":

@@ -138,17 +138,16 @@ def needed(program: list[Statement], name: str) -> list[Statement]:
     directly, or by calling a function of the notebook that does.
     """
     definitions = {n: s for s in program for n in s.binds if isinstance(s.node, _DEFINITIONS)}
-    code = {n for n, s in definitions.items()}
     names, previous = {"*", name}, set()
     while names != previous:
         previous = set(names)
-        chosen = [s for s in program if _wanted(s, names, code, definitions)]
+        chosen = [s for s in program if _wanted(s, names, definitions)]
         for statement in chosen:
             names |= statement.reads
     return chosen
 
 
-def _wanted(statement: Statement, names: set, code: set, definitions: dict) -> bool:
+def _wanted(statement: Statement, names: set, definitions: dict) -> bool:
     if statement.binds & names:
         return True
     if isinstance(statement.node, _DEFINITIONS):
@@ -161,55 +160,27 @@ def _wanted(statement: Statement, names: set, code: set, definitions: dict) -> b
         if called in definitions and isinstance(definitions[called].node, ast.FunctionDef):
             changes |= definitions[called].changes
             waiting |= definitions[called].calls - seen
-    return bool(changes & (names - code - {"*"})) or bool(_classes(changes, names, definitions))
+    # of definitions, those of classes: Config.hop = 3 (a module's attributes are not the student's)
+    spared = {n for n, s in definitions.items() if not isinstance(s.node, ast.ClassDef)}
+    return bool(changes & names - spared - {"*"})
 
 
-def _classes(changes: set, names: set, definitions: dict) -> set:
-    """Classes whose attributes are set: Config.hop = 3 (a module's are not the student's)."""
-    return {
-        name
-        for name in changes & names
-        if name in definitions and isinstance(definitions[name].node, ast.ClassDef)
-    }
-
-
-# What is not allowed
-
-SAFE = {
-    "__future__", "abc", "array", "bisect", "cmath", "collections", "copy", "dataclasses",
-    "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math", "numbers", "numpy",
-    "operator", "random", "statistics", "string", "time", "types", "typing", "typing_extensions",
-    "warnings", "pprint", "textwrap", "re", "matplotlib", "IPython", "pandas", "tqdm",
-}  # fmt: skip
-HIDDEN_NAMES = {
-    "__import__", "eval", "exec", "compile", "open", "globals", "vars", "getattr", "__builtins__",
-    "__loader__", "__spec__",
-}  # fmt: skip
-HIDDEN_ATTRIBUTES = {
-    "__dict__", "__globals__", "__subclasses__", "__code__", "__getattribute__", "_getframe",
-    "f_back", "f_locals", "modules", "settrace",
-}  # fmt: skip
-
-
-def flags_of(chosen: list[Statement], allowed: set, forbidden: set) -> list[str]:
-    """What the needed statements use and may not: modules, names, ways around both."""
+def flags_of(chosen: list[Statement], allowed, forbidden, names, attributes) -> list[str]:
+    """What the needed statements use and may not: modules that are not `allowed`, what is
+    `forbidden` wherever it comes from, `names` and `attributes` that lead around the rules."""
     flags = []
-    for statement in chosen:
-        for part in ast.walk(statement.node):
-            names = []
-            if isinstance(part, ast.Import):
-                names = [alias.name for alias in part.names]
-            elif isinstance(part, ast.ImportFrom):
-                module = part.module or ""
-                names = [f"{module}.{alias.name}" for alias in part.names]
-            for name in names:
-                if name.split(".")[0] not in allowed:
-                    flags.append(f"imports {name.removesuffix('.*')}")
-                if set(name.split(".")) & forbidden:
-                    flags.append(f"uses {name}")
-            name, attribute = getattr(part, "id", None), getattr(part, "attr", None)
-            if name in forbidden | HIDDEN_NAMES:
+    for part in (part for statement in chosen for part in ast.walk(statement.node)):
+        imported = []
+        if isinstance(part, ast.Import):
+            imported = [alias.name for alias in part.names]
+        elif isinstance(part, ast.ImportFrom):
+            imported = [f"{part.module or ''}.{alias.name}" for alias in part.names]
+        for name in imported:
+            if name.split(".")[0] not in allowed:
+                flags.append(f"imports {name.removesuffix('.*')}")
+            if set(name.split(".")) & set(forbidden):
                 flags.append(f"uses {name}")
-            if attribute in forbidden | HIDDEN_ATTRIBUTES:
-                flags.append(f"uses {attribute}")
+        for kind, used in (("id", names), ("attr", attributes)):
+            if getattr(part, kind, None) in {*forbidden, *used}:
+                flags.append(f"uses {getattr(part, kind)}")
     return list(dict.fromkeys(flags))

@@ -1,6 +1,7 @@
 """What travels between the two worlds: a frame of JSON and raw arrays that runs nothing."""
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ def packed(value, functions=None):
     buffers: list[np.ndarray] = []
     budget = [ITEMS]
 
-    def pack(value, depth):
+    def pack(value, depth=0):
         budget[0] -= 1
         if depth > DEPTH or budget[0] < 0:
             return {"opaque": "nested too deep, or too long"}
@@ -38,81 +39,73 @@ def packed(value, functions=None):
             return value if value.bit_length() < 64 else {"opaque": "int of more than 64 bits"}
         if isinstance(value, str):
             return value[:10_000]
-        if isinstance(value, complex):
-            return pack(np.complex128(value), depth)
         if isinstance(value, dict):
-            pairs = [[pack(k, depth + 1), pack(v, depth + 1)] for k, v in value.items()]
-            return {"dict": pairs}
+            return {"dict": [[pack(part, depth + 1) for part in pair] for pair in value.items()]}
         if isinstance(value, (list, tuple, set, frozenset, range)):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [pack(item, depth + 1) for item in value]}
-        if isinstance(value, Opaque):
-            return {"opaque": value.kind}
         if type(value).__module__ == "torch" and hasattr(value, "detach"):
             return {"tensor": pack(value.detach().cpu().resolve_conj().numpy(), depth)}
-        if isinstance(value, (np.ndarray, np.generic)):
-            return array(np.asarray(value))
+        if isinstance(value, (np.ndarray, np.generic, complex)):
+            array = np.array(value, order="C", copy=True)
+            if array.dtype.kind not in NUMBERS:
+                return {"opaque": f"array of {array.dtype}"}
+            buffers.append(array)
+            return {"array": [array.dtype.str, list(array.shape)]}
         if callable(value) and functions is not None:
             functions.append(value)
             return {"function": len(functions) - 1}
-        return {"opaque": type(value).__name__}
+        return {"opaque": value.kind if type(value) is Opaque else type(value).__name__}
 
-    def array(value):
-        if value.dtype.kind not in NUMBERS:
-            return {"opaque": f"array of {value.dtype}"}
-        value = np.array(value, order="C", copy=True)
-        buffers.append(value)
-        return {"array": [value.dtype.str, list(value.shape)]}
-
-    return pack(value, 0), buffers
+    return pack(value), buffers
 
 
 def unpacked(data, blob: bytes, call=None):
     """The value of `packed`. `call(place)`: stands for a function. Raises Faulty."""
     place = 0
 
-    def unpack(data, depth):
+    def array(dtype, shape):
         nonlocal place
-        if depth > 2 * DEPTH:
-            raise Faulty("nested too deep")
-        if not isinstance(data, dict):
-            if isinstance(data, list):
-                raise Faulty("a bare list")
-            return data
-        ((kind, inner),) = data.items()
-        if kind == "list":
-            return [unpack(item, depth + 1) for item in inner]
-        if kind == "tuple":
-            return tuple(unpack(item, depth + 1) for item in inner)
-        if kind == "dict":
-            return {unpack(k, depth + 1): unpack(v, depth + 1) for k, v in inner}
-        if kind == "opaque":
-            return Opaque(str(inner)[:100])
-        if kind == "function" and call is not None:
-            return call(int(inner))
-        if kind == "tensor":
-            import torch
-
-            return torch.from_numpy(np.array(unpack(inner, depth + 1)))
-        if kind != "array":
-            raise Faulty(f"a {kind}"[:50])
-        dtype, shape = np.dtype(str(inner[0])), tuple(int(n) for n in inner[1])
+        dtype, shape = np.dtype(str(dtype)), tuple(int(n) for n in shape)
         if dtype.kind not in NUMBERS or any(n < 0 for n in shape) or len(shape) > 32:
             raise Faulty("no array of numbers")
-        count = 1
-        for n in shape:
-            count *= n
-        size = count * dtype.itemsize
-        if place + size > len(blob):
+        count = math.prod(shape)
+        if place + count * dtype.itemsize > len(blob):
             raise Faulty("an array that is longer than what came")
         value = np.frombuffer(blob, dtype, count, place).reshape(shape)
-        place += size
+        place += value.nbytes
         return value.copy() if shape else value.copy()[()]
 
+    def tensor(inner, depth):
+        import torch
+
+        return torch.from_numpy(np.array(unpack(inner, depth)))
+
+    kinds = {
+        "list": lambda inner, depth: [unpack(item, depth) for item in inner],
+        "tuple": lambda inner, depth: tuple(unpack(item, depth) for item in inner),
+        "dict": lambda inner, depth: {unpack(k, depth): unpack(v, depth) for k, v in inner},
+        "opaque": lambda inner, depth: Opaque(str(inner)[:100]),
+        "array": lambda inner, depth: array(*inner),
+        "tensor": tensor,
+    }
+    if call is not None:
+        kinds["function"] = lambda inner, depth: call(int(inner))
+
+    def unpack(data, depth=0):
+        if depth > 2 * DEPTH:
+            raise Faulty("nested too deep")
+        if not isinstance(data, (dict, list)):
+            return data
+        ((kind, inner),) = data.items()
+        return kinds[kind](inner, depth + 1)
+
     try:
-        return unpack(data, 0)
-    except (ValueError, TypeError, KeyError, RecursionError, IndexError, OverflowError) as error:
+        return unpack(data)
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise Faulty(str(error)[:100]) from None
+    except RecursionError:
+        raise Faulty("nested too deep") from None
 
 
 def frame(message: dict, value=None, functions=None) -> bytes:
@@ -127,22 +120,15 @@ def frame(message: dict, value=None, functions=None) -> bytes:
     return HEADER.pack(len(text), len(blob)) + text + blob
 
 
-def parsed(text: bytes) -> dict:
-    """The JSON of a frame. Raises Faulty."""
+def receive(read, call=None):
+    """(message, value) of the next frame; `read(size)` gives so many bytes. Raises Faulty."""
+    text, blob = HEADER.unpack(read(HEADER.size))
+    if text > JSON_BYTES or blob > ARRAY_BYTES:
+        raise Faulty("more than an answer may hold")
     try:
-        message = json.loads(text)
+        message = json.loads(read(text))
     except (ValueError, RecursionError, MemoryError):
         raise Faulty("no JSON") from None
     if not isinstance(message, dict) or "value" not in message:
         raise Faulty("no message")
-    return message
-
-
-def receive(stream, call=None):
-    """(message, value) of the next frame of a trusted stream; None at its end."""
-    header = stream.read(HEADER.size)
-    if len(header) < HEADER.size:
-        return None
-    text, blob = (stream.read(size) for size in HEADER.unpack(header))
-    message = parsed(text)
-    return message, unpacked(message.pop("value"), blob, call)
+    return message, unpacked(message.pop("value"), read(blob), call)
