@@ -117,7 +117,7 @@ MISTAKES = {
         "imports plan model parts-figure valid train budget",
     ),
     "11": Mistake(  # torch's LSTM has two bias vectors
-        "by-hand", "(N + H + 2)", "(N + H + 1)", "claim-parameters", "imports model", "three-counts"
+        "by-hand", "(N + H + 2)", "(N + H + 1)", "claim-parameters", "model", "three-counts"
     ),
     "12": Mistake(  # masks of overlapping bands overwrite each other
         "add-up",
