@@ -5,6 +5,7 @@ agree to 127 dB, with it to the energy of that bin) and openunmix (137 dB). Less
 """
 
 from torch import nn
+from torch.nn import functional as F
 
 from bsrnn.common import UsageError, optional
 from bsrnn.models.zoo.baselines import OpenUnmixSeparator
@@ -12,7 +13,7 @@ from bsrnn.models.zoo.published import to_published
 
 
 def peer(separator) -> dict:
-    """Name of the package -> its network on the weights of `separator`: (B, C, L) -> its stems.
+    """Name of the package -> its network on the weights of `separator`: (B, C, L) -> (B, S, C, L).
     Empty where no package has such a network.
 
     Raises UsageError if the package is not installed, or its network has other layers.
@@ -46,7 +47,21 @@ def _roformer(separator, config, block) -> nn.Module:
         network.load_state_dict(to_published(separator, "bs-roformer"))
     except RuntimeError:
         raise UsageError('its layers are others now: pip install "BS-RoFormer<0.5"') from None
-    return network
+    return _AsOurs(network)
+
+
+class _AsOurs(nn.Module):
+    """The package drops the axis of a single stem, and samples behind the last whole hop."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, mixture):
+        channels, samples = mixture.shape[1:]
+        y = self.network(mixture)  # (B, S, C, L or fewer), or (B, C, L or fewer)
+        y = y.reshape(len(mixture), -1, channels, y.shape[-1])
+        return F.pad(y, (0, samples - y.shape[-1]))  # (B, S, C, L)
 
 
 def _openunmix(separator) -> nn.Module:
