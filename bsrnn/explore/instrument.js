@@ -2191,7 +2191,7 @@ class Instrument {
     const typing = event.target.closest("textarea, select, input:not([type=radio], [type=range], [type=checkbox])");
     if (typing || event.defaultPrevented || event.altKey) return;
     const radios = [...this.hearing.querySelectorAll("input")];
-    const key = event.key.toLowerCase(), pressed = event.target.closest("button, summary");
+    const key = event.key.toLowerCase(), pressed = event.target.closest("button, summary, [type=checkbox]");
     if (key === " " && !pressed) this.playPause();
     else if (key === "escape") this.allBands();
     else if (key === "o") this._choose("boost", !this.state.boost);
