@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def grade(path, assignment: str | None = None, seed: int = 0, limits: Limits | N
         asked = questions.QUESTIONS[assignment]
         with _sandbox(notebook, helpers, assignment, limits, 20 * len(asked)) as sandbox:
             sandbox.functions()
-            marks = [_mark(sandbox, assignment, question, seed) for question in asked]
+            marks = _marks(sandbox, assignment, asked, seed)
     except StudentError as error:
         raise DataError(f"{clean(Path(path).name)}: {error}") from None
     runs = frozenset(alike.runs(notebook))
@@ -135,7 +136,16 @@ def _sandbox(cells, helpers, assignment: str, limits=None, calls=20) -> Sandbox:
     return Sandbox(cells, helpers, modules, limits, calls)
 
 
-def _mark(sandbox: Sandbox, assignment: str, question: str, seed: int) -> Mark:
+def _marks(sandbox: Sandbox, assignment: str, asked, seed: int) -> list[Mark]:
+    """Ask the questions, one by one. What each answer may not use is looked for before any of them
+    has run, since code that runs there could change who looks; what they try is added after it."""
+    forbidden = questions.ASSIGNMENTS[assignment].get("forbidden", ())
+    audit = partial(sandbox.flags, forbidden=forbidden, **questions.RULES)
+    flags = {question: audit(questions.function(question)) for question in asked}
+    return [_mark(sandbox, assignment, q, seed, flags[q], audit) for q in asked]
+
+
+def _mark(sandbox: Sandbox, assignment: str, question: str, seed: int, flags, audit) -> Mark:
     """Ask one question, property by property."""
     worth = questions.QUESTIONS[assignment][question]
     rng = np.random.default_rng([seed, zlib.crc32(question.encode())])
@@ -150,12 +160,8 @@ def _mark(sandbox: Sandbox, assignment: str, question: str, seed: int) -> Mark:
     earned = sum(worth[name] for name, words in told.items() if not words)
     wrong = list(dict.fromkeys(words for words in told.values() if words))
     feedback = clean("; ".join(wrong)) or "passed"
-    review = ""
-    if earned:
-        forbidden = questions.ASSIGNMENTS[assignment].get("forbidden", ())
-        name = questions.function(question)
-        flags = sandbox.flags(name, forbidden=forbidden, **questions.RULES)
-        review = clean(", ".join(flags))
+    flags = dict.fromkeys([*flags, *audit(questions.function(question))]) if earned else ()
+    review = clean(", ".join(flags))
     held = earned if review else 0
     return Mark(question, earned - held, sum(worth.values()), feedback, review, held)
 
@@ -266,7 +272,9 @@ def _examine_from(text: str) -> str:
     seed = checked_seed(int(seed) if str(seed).isdecimal() else seed)
     helpers = {p.name: p.read_bytes() for p in sorted(Path.cwd().glob("*.py"))}
     with _sandbox(request["cells"], helpers, assignment) as sandbox:
-        return json.dumps(asdict(_mark(sandbox, assignment, request["question"], seed)))
+        sandbox.functions()
+        (mark,) = _marks(sandbox, assignment, [request["question"]], seed)
+        return json.dumps(asdict(mark))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from bsrnn.course.world.wire import Faulty
 
 PATIENCE = 3  # waiting costs no CPU: a call may take so many times its seconds by the clock
 START_S, START_CPU_S = 400, 120  # for numpy or torch to be imported, on a busy machine
+AUDIT_S = 60  # for statements to be read, which runs nothing
 NOTEBOOK_BYTES = 20 * 2**20
 WORLD = Path(wire.__file__).parent
 HELPERS, HELPER_BYTES = 20, 2**20
@@ -90,7 +91,7 @@ class Sandbox:
         """What the function `name` uses, or tried to, against the `rules` (`program.flags_of`)."""
         self._start()
         with contextlib.suppress(StudentError):
-            told = self._ask("flags", {"name": name, **rules}, name)
+            told = self._ask("flags", {"name": name, **rules}, name, AUDIT_S)
             if isinstance(told, list):
                 return [str(flag)[:100] for flag in told[:20]]
         return ["its process could not be asked"]

@@ -1634,7 +1634,8 @@ class Instrument {
       h("div", { class: "row" }, button("Split", () => this.split()), button("Merge", () => this.merge()),
         this.undoButton, this.redoButton),
       h("div", { class: "row" }, labelled("snap to", snap), labelled("gaps and overlaps allowed", this.free)),
-      labelled("edges in Hz", button("Cut here", () => this.setEdges(this.edges.value))), this.edges, this.valid);
+      h("div", { class: "row", style: "margin:0" }, h("span", { style: "font-size:14px" }, "edges in Hz"),
+        button("Cut here", () => this.setEdges(this.edges.value))), this.edges, this.valid);
 
     this.score = h("meter", { min: 0, max: 100, value: 0, "aria-label": "score" });
     this.scoreWords = h("p", { style: "margin:6px 0;font-size:14px;min-height:2.9em" });
@@ -2190,7 +2191,7 @@ class Instrument {
     const typing = event.target.closest("textarea, select, input:not([type=radio], [type=range], [type=checkbox])");
     if (typing || event.defaultPrevented || event.altKey) return;
     const radios = [...this.hearing.querySelectorAll("input")];
-    const key = event.key.toLowerCase(), pressed = event.target.closest("button, summary");
+    const key = event.key.toLowerCase(), pressed = event.target.closest("button, summary, [type=checkbox]");
     if (key === " " && !pressed) this.playPause();
     else if (key === "escape") this.allBands();
     else if (key === "o") this._choose("boost", !this.state.boost);

@@ -78,7 +78,7 @@ def test_an_accident_costs_one_question(submit, body, words):
         head = "def frames_of(x, n_fft, hop):\n    "
         cell_of(notebook, "frames_of").source = head + body
 
-    sheet = grading.grade(submit(edit), limits=Limits(1, 256))
+    sheet = grading.grade(submit(edit), limits=Limits(2, 96))
     assert list(lost(sheet)) == ["frames_of"]
     assert words in lost(sheet)["frames_of"]
     assert len(sheet.text().splitlines()) == 7, "one line of feedback each"
@@ -313,7 +313,12 @@ FORBIDDEN = {  # assignment, function, what is put in front of its body: right, 
     "glu": ("a4", "gated_mask", "gate = torch.nn.functional.glu"),
     "hidden glu": ("a4", "gated_mask", "gate = getattr(torch.nn.functional, 'g' + 'lu')"),
     "eval": ("a1", "frames_of", "eval('1 + 1')"),
-}
+    "the audit itself": (
+        "a1", "frames_of",
+        "import warnings\n    world = warnings.sys.modules['__main__']\n"
+        "    world.flags_of = lambda *a, **k: []",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FORBIDDEN)

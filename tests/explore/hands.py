@@ -39,7 +39,8 @@ ACTIONS = {
         [("press", "Enter"), ("press", "Escape")],
     ),
     "move an edge": (
-        f"{OWN}.length === 41 && {OWN}[4][0] > 19 && {OWN}[3][1] === {OWN}[4][0]",
+        f"{OWN}.length === 41 && {OWN}[4][0] > 19 && !({OWN}).some(([lo], k, all) =>"
+        " k && lo !== all[k - 1][1])",
         [("drag", 409.13, 450)],
         [("press", "Alt+ArrowUp")],
     ),

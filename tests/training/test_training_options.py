@@ -261,6 +261,9 @@ def test_an_example_needs_its_targets(monkeypatch):
 
 
 def test_tensorboard_where_it_is_installed_and_missing(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="pip install tensorboard"):
+        patch.setitem(sys.modules, "tensorboard", None)
+        train(tmp_path / "missing", tensorboard=True)
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -270,9 +273,6 @@ def test_tensorboard_where_it_is_installed_and_missing(tmp_path, monkeypatch):
     assert {"loss", "lr", "grad_norm", "valid_usdr"} <= set(events.Tags()["scalars"])
     logged = [event.value for event in events.Scalars("loss")]
     np.testing.assert_allclose(logged, result.history["loss"], rtol=1e-6)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UsageError, match="pip install tensorboard"):
-        train(tmp_path / "missing", tensorboard=True)
 
 
 def test_device_and_macs_are_those_of_the_run():

@@ -134,8 +134,10 @@ def match(ask, rng):
         stems = np.stack(list(excerpts.stems(rng).values()))  # (S, C, L)
         order, signs = rng.permutation(len(stems)), rng.choice([-1, 1], len(stems))
         signs[0] = -1
-        clean = signs[:, None, None] * stems[order]
-        estimates = rng.uniform(0.3, 2, (len(stems), 1, 1)) * clean + 0.02 * stems.sum(axis=0)
+        clean, mixture = signs[:, None, None] * stems[order], stems.sum(axis=0)
+        level = np.linalg.norm(clean, axis=(1, 2), keepdims=True) / np.linalg.norm(mixture)
+        gain = rng.uniform(0.3, 2, (len(stems), 1, 1))
+        estimates = gain * clean + 0.02 * level * mixture  # a soft stem leaks less
         with ask.part("order"):
             got = numbers(ask(stems, estimates))
             assert got.shape == (len(stems), 2), "a pair (stem, sign) for each estimate"

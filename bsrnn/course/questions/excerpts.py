@@ -16,12 +16,16 @@ def _clip() -> dict:
 
 
 def stems(rng, samples: int = RATE) -> dict[str, np.ndarray]:
-    """Stem -> (2, L): one moment of the clip, the loudest sample of the mixture at one half."""
+    """Stem -> (2, L): one moment of the clip in which every stem is heard, the loudest sample of
+    the mixture at one half."""
     whole = _clip()
-    first = int(rng.integers(0, whole["drums"].shape[1] - samples))
-    piece = {name: x[:, first : first + samples] for name, x in whole.items()}
-    peak = np.abs(sum(piece.values())).max()
-    return {name: 0.5 * x / max(peak, 1e-3) for name, x in piece.items()}
+    while True:
+        first = int(rng.integers(0, whole["drums"].shape[1] - samples))
+        piece = {name: x[:, first : first + samples] for name, x in whole.items()}
+        mixture = sum(piece.values())
+        least = 0.01 * np.linalg.norm(mixture)
+        if all(np.linalg.norm(x) > least for x in piece.values()):
+            return {name: 0.5 * x / np.abs(mixture).max() for name, x in piece.items()}
 
 
 def spectrum(x, n_fft: int, hop: int) -> np.ndarray:
