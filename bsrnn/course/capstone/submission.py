@@ -38,7 +38,7 @@ REPORT = (
 )  # fmt: skip
 TEXTS = {"plan.md": PLAN, "report.md": REPORT}
 ATTACHMENTS = (".csv", ".flac", ".ipynb", ".mp3", ".pdf", ".png", ".py", ".wav")
-LADDER = ("silence", "mixture", "ideal ratio mask")  # rungs that stand beside every claim
+LADDER = ("silence", "mixture", "gain", "ideal ratio mask")  # rungs that stand beside every claim
 SYSTEM = "model"  # what card.json calls the submission's own scores
 
 

@@ -246,6 +246,15 @@ class D3NetSeparator(nn.Module):
             estimates.append(y)
         return torch.stack(estimates, dim=1).mT  # (B, S, C, F, T)
 
+    def alone(self, stem: str) -> "D3NetSeparator":
+        """A separator of one of the networks, which both then share."""
+        place = self.stems.index(stem)
+        config = replace(self.config, stems=(stem,), targets=self.config.targets[place : place + 1])
+        with torch.device("meta"):
+            made = D3NetSeparator(config, self.passport)
+        made.networks[stem] = self.networks[stem]
+        return made.train(self.training)
+
     @classmethod
     def joined(cls, separators, passport: dict | None = None) -> "D3NetSeparator":
         """One separator of the networks of several, so that they share the Wiener filter."""
