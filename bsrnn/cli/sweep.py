@@ -126,11 +126,12 @@ def _plan(args):
         if options or args.baseline:
             raise UsageError("--extend adds values of -p only: leave out the options of the plan")
         return extend(args.out, given)
-    grid = {name: values for name, values in given.items() if len(values) > 1}
-    if not grid:
+    if all(len(values) < 2 for values in given.values()):
         raise UsageError("nothing to sweep: give a plan file, or -p scheme v7,tet24 -p seed 0,1")
+    grid = {name: values for name, values in given.items() if len(values) > 1 or name == "seed"}
     fixed = {name: values[0] for name, values in given.items() if name not in grid}
-    baseline = {"baseline": {next(iter(grid)): args.baseline}} if args.baseline else {}
+    first = next((name for name in grid if name != "seed"), "seed")  # seeds may be added later
+    baseline = {"baseline": {first: args.baseline}} if args.baseline else {}
     return Sweep(grid, fixed, **options, **baseline)
 
 

@@ -587,7 +587,7 @@ def test_any_setting_is_an_axis(line):
 
     args = cli.parser().parse_args(["sweep", "run", *shlex.split(line)])
     plan = experiments.checked(sweep._plan(args))
-    assert len(plan.cells()) == SWEEPS[line]
+    assert len(plan.cells()) == SWEEPS[line] and "seed" not in plan.fixed, "no seed can be added"
     kinds = {type(value) for name in plan.grid for value in plan.grid[name]}
     assert kinds <= {int, float, str, bool} and experiments.checked(plan) == plan
 
