@@ -118,8 +118,8 @@ BandScheme._project = project
 
 
 def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ceil") -> BandScheme:
-    """Bands between one's own borders in Hz: K + 1 values, 0 Hz and Nyquist may be left out.
-    Strict: what does not fit this n_fft is an error. Lesson 04.
+    """Bands between one's own borders in Hz: K + 1 values, 0 Hz and Nyquist may be left out; or
+    K pairs (low, high) that touch. Strict: what does not fit this n_fft is an error. Lesson 04.
 
     >>> from_edges_hz([500, 4000], 16000, 512).ranges
     ((0, 16), (16, 128), (128, 257))
@@ -128,9 +128,12 @@ def from_edges_hz(edges, sample_rate=44100, n_fft=2048, name="own", rounding="ce
     choose(rounding, ("ceil", "round"), "rounding rule")
     nyquist = sample_rate / 2
     try:
-        edges = [float(f) for f in edges]
+        edges = np.asarray(list(edges), dtype=float)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}: edges must be numbers in Hz: {error}") from error
+    if edges.shape[1:] not in ((), (2,)):
+        raise UsageError(f"{name}: give edges, or pairs (low, high), in Hz")
+    edges = _touching(edges.tolist()) if edges.ndim == 2 else edges.tolist()
     for f in edges:
         if not 0 <= f <= nyquist:
             raise unsound("edge_outside", name, f=f, nyquist=nyquist)
@@ -214,7 +217,7 @@ def equal_energy(
 
 def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
     """One's own scheme from a file: `.json` (a scheme, projected if need be, or a list of edges in
-    Hz) or `.csv` (an edge in Hz on each line; a heading is allowed)."""
+    Hz) or `.csv` (an edge in Hz, or low,high, on each line; a heading is allowed)."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -223,7 +226,9 @@ def read(path, sample_rate: int = 44100, n_fft: int = 2048) -> BandScheme:
         else:
             lines = text.split("\n")
             heading = not re.match(r"\s*[-+.\d]", lines[0])
-            edges = [float(line) for line in lines[heading:] if line.strip()]
+            rows = [re.split("[,;]", line) for line in lines[heading:] if line.strip()]
+            cells = [[float(cell) for cell in row] for row in rows]
+            edges = [row[0] if len(row) == 1 else row for row in cells]
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the bands in {path} ({error}): repair it") from error
     if isinstance(edges, dict):
@@ -310,6 +315,18 @@ def _round_widths(regions, sample_rate, n_fft) -> list:
         while cuts[-1] < end:
             cuts.append(min(cuts[-1] + step, end))
     return cuts if cuts[-1] == bins else [*cuts, bins]
+
+
+def _touching(pairs) -> list:
+    """The K + 1 borders of K pairs (low, high) in Hz."""
+    for k, ((_, high), (low, _)) in enumerate(itertools.pairwise(pairs)):
+        if high != low:
+            what = "overlap" if high > low else "leave a gap"
+            raise UsageError(
+                f"bands {k} and {k + 1} {what} between {low:g} and {high:g} Hz: "
+                f"end band {k} where band {k + 1} begins"
+            )
+    return [low for low, _ in pairs] + [pairs[-1][1]]
 
 
 def _tet24(sample_rate: int, n_fft: int) -> BandScheme:

@@ -128,7 +128,7 @@ def _table(args):
 
     rows = complexity.table(args.seconds)
     if args.measure:
-        from bsrnn.training.expense import device_name
+        from bsrnn.training.machine import device_name
 
         device, threads = pick_device(args.device), _threads(args.threads or "1")[0]
         rows = complexity.measured(rows, args.seconds, threads, args.repeats, device, progress=True)
@@ -155,7 +155,7 @@ def _measure(args, given):
     import bsrnn
     from bsrnn import benchmark, models
     from bsrnn.models.zoo import baselines, peers
-    from bsrnn.training.expense import device_name
+    from bsrnn.training.machine import device_name
 
     device = pick_device(args.device)
     threads = _threads(args.threads or ("1,2" if device == "cpu" else "1"))

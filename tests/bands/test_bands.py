@@ -258,7 +258,9 @@ def test_validate_refuses_and_says_the_fix(change, message):
         (lambda: bands.from_edges_hz([500, 30000]), "not between 0 and Nyquist"),
         (lambda: bands.from_edges_hz([500, 505]), "raise n_fft"),
         (lambda: bands.from_edges_hz(["low"]), "numbers in Hz"),
-        (lambda: bands.from_edges_hz([(0, 1000), (900, 22050)]), "numbers in Hz"),
+        (lambda: bands.from_edges_hz([(0, 1000), (900, 22050)]), "overlap between 900 and 1000 Hz"),
+        (lambda: bands.from_edges_hz([(0, 1000), (1100, 22050)]), "leave a gap"),
+        (lambda: bands.from_edges_hz([(0, 500, 1000)]), "or pairs"),
         (lambda: bands.equal_energy(np.zeros((1025, 3)), 8), "silent"),
         (lambda: bands.energy_per_band(bands.scheme("v7"), np.ones((513, 3))), "1025 bins of v7"),
         (lambda: BandScheme.from_json("{"), "no JSON"),
@@ -276,6 +278,8 @@ def test_bad_input_is_one_line(call, message):
 
 def test_own_schemes_from_files(tmp_path):
     (tmp_path / "edges.csv").write_text("edge_hz\n500\n4000\n")
+    (tmp_path / "pairs.csv").write_text("low;high\n0;500\n500;4000\n4000;22050\n")
+    (tmp_path / "pairs.json").write_text("[[0, 500], [500, 4000], [4000, 22050]]")
     (tmp_path / "edges.json").write_text("[500, 4000]")
     (tmp_path / "scheme.json").write_text(bands.from_edges_hz([500, 4000], 48000, 4096).to_json())
     expected = bands.from_edges_hz([500, 4000]).ranges
