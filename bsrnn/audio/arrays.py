@@ -56,3 +56,22 @@ def check_rate(rate_hz, what: str = "the sample rate"):
     low, high = RATES_HZ
     if not low <= rate_hz <= high:  # NaN compares as False
         raise UsageError(f"{what} is {rate_hz} Hz: give one from {low} to {high}")
+
+
+def checked_pair(reference, estimate, name="", float64=True):
+    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L). Raises UsageError."""
+    of = f" of {name}" if name else ""
+    pair = ((reference, f"reference{of}"), (estimate, f"estimate{of}"))
+    s, e = (np.atleast_2d(sound(x, what)) for x, what in pair)
+    for x, (_, what) in zip((s, e), pair, strict=True):
+        if x.shape[-2] > max(MOST_CHANNELS, x.shape[-1]):
+            raise UsageError(f"{what} has {x.shape[-2]} channels: give (C, L), transpose it")
+    if s.shape != e.shape:
+        fix = "pad or cut the estimate" if s.shape[:-1] == e.shape[:-1] else "match the channels"
+        raise UsageError(f"reference{of} {s.shape} and estimate {e.shape} differ: {fix}")
+    if s.size == 0:
+        raise UsageError(f"reference{of} is empty {s.shape}: give at least one sample")
+    for x, what in ((s, "reference"), (e, "estimate")):
+        if not np.isfinite(x).all():
+            raise UsageError(f"{what}{of} has samples that are not finite: clean the audio first")
+    return (s.astype(np.float64), e.astype(np.float64)) if float64 else (s, e)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bsrnn.audio.arrays import checked_pair
 from bsrnn.bands import gram_per_band
 from bsrnn.common import UsageError
-from bsrnn.evaluation.metrics import checked_pair
 
 SAME = 1e-10  # stems whose correlations leave less than this in a direction count as dependent
 

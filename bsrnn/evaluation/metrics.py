@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bsrnn.audio.arrays import MOST_CHANNELS, sound
+from bsrnn.audio.arrays import checked_pair
 from bsrnn.bands import gram_per_band
 from bsrnn.common import UsageError, choose
+from bsrnn.evaluation import spectral
 
 CHALLENGE_EPSILON = 1e-7  # added to both sums by the MDX challenges' SDR
 
@@ -249,8 +250,6 @@ def score_frames(references, estimates, sample_rate, metrics, frames="joint", mi
 
 def _whole(metric, s, e, mixture, sample_rate) -> tuple:
     """(value, frames used, frames in all, note) of a metric that has no frames."""
-    from bsrnn.evaluation import spectral  # here: it stands on this module, and on scipy
-
     if metric in _WHOLE:
         value = _WHOLE[metric](s, e)
     elif metric == "l1_freq":
@@ -307,25 +306,6 @@ def band_error(reference, estimate, scheme) -> BandError:
     s, e = checked_pair(reference, estimate)
     within, outside = gram_per_band(scheme, np.stack((s, e - s)))  # (K, 2, 2), (2, 2)
     return BandError(within[:, 0, 0], within[:, 1, 1], tuple(map(float, np.diagonal(outside))))
-
-
-def checked_pair(reference, estimate, name="", float64=True):
-    """Both as checked arrays of one shape (..., C, L); (L,) becomes (1, L). Raises UsageError."""
-    of = f" of {name}" if name else ""
-    pair = ((reference, f"reference{of}"), (estimate, f"estimate{of}"))
-    s, e = (np.atleast_2d(sound(x, what)) for x, what in pair)
-    for x, (_, what) in zip((s, e), pair, strict=True):
-        if x.shape[-2] > max(MOST_CHANNELS, x.shape[-1]):
-            raise UsageError(f"{what} has {x.shape[-2]} channels: give (C, L), transpose it")
-    if s.shape != e.shape:
-        fix = "pad or cut the estimate" if s.shape[:-1] == e.shape[:-1] else "match the channels"
-        raise UsageError(f"reference{of} {s.shape} and estimate {e.shape} differ: {fix}")
-    if s.size == 0:
-        raise UsageError(f"reference{of} is empty {s.shape}: give at least one sample")
-    for x, what in ((s, "reference"), (e, "estimate")):
-        if not np.isfinite(x).all():
-            raise UsageError(f"{what}{of} has samples that are not finite: clean the audio first")
-    return (s.astype(np.float64), e.astype(np.float64)) if float64 else (s, e)
 
 
 def _energy(x):

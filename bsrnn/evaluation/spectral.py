@@ -13,9 +13,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from bsrnn.audio.arrays import checked_pair
 from bsrnn.bands.frames import hann, spectra
 from bsrnn.common import UsageError
-from bsrnn.evaluation.metrics import checked_pair
 
 _BLOCK = 1 << 18  # samples of frames at once: bounded memory
 _HEARING_HZ = 44100  # the weights of log_wmse were designed at this rate

@@ -357,7 +357,7 @@ def submissions(songs, test_songs, packed, tmp_path_factory):
 
 
 def test_the_board_ranks_on_hidden_songs_beside_the_ladder(submissions, test_songs, tmp_path):
-    hidden = data.open(toyband.make(tmp_path / "hidden", 0, 4, seconds=3.0, seed=77), "test")
+    hidden = data.open(toyband.make(tmp_path / "hidden", 1, 4, seconds=3.0, seed=77), "test")
     watched = []
     board = capstone.rank(
         submissions, test_songs, LIMITS, hidden, cache=tmp_path / "kept", watch=watched.append

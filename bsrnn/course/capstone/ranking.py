@@ -47,7 +47,8 @@ def rank(folder, dataset, limits: Limits, hidden=None, cache=None, watch=lambda 
     """Validate and score every submission in `folder`, one folder each.
 
     dataset: public test songs that the claims are about. hidden: songs that decide (default: the
-    public ones). cache: folder for finished scores, by default `folder`/.board. watch: told each
+    public ones); the rung "gain" is learnt on the training songs beside them, and left out where
+    there are none. cache: folder for finished scores, by default `folder`/.board. watch: told each
     Verdict.
     Raises UsageError: no folder, nothing in it, stems that the songs lack.
     """
