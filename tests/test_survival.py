@@ -506,7 +506,7 @@ def test_any_notebook_is_read_or_refused(notebook):
     with contextlib.suppress(program.Missing):
         found, _ = program.statements(program.code_cells(notebook))
         for name in ("f", "x", "A"):
-            program.flags_of(program.needed(found, name), set(), set())
+            program.flags_of(program.needed(found, name), *[set()] * 4)
 
 
 @FUZZ

@@ -46,14 +46,18 @@ def batches(run, fabric):
     try:
         yield map(fabric.to_device, loader)
     except (UsageError, RuntimeError, OSError, EOFError) as error:
-        raise _of_a_worker(error) from error
+        try:
+            told = _of_a_worker(error)
+        except RuntimeError as late:  # its death is signalled while we look at its broken pipe
+            told = _of_a_worker(late)
+        raise told from error
 
 
 def _of_a_worker(error: Exception) -> Exception:
     """What went wrong in a loader's worker process, as the line it would be without workers."""
     text = str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    handing_over = any(frame.filename == resource_sharer.__file__ for frame in frames)
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    handing_over = any(frame.f_code.co_filename == resource_sharer.__file__ for frame in frames)
     if handing_over or ("DataLoader worker" in text and isinstance(error, RuntimeError)):
         return DataError(
             "a worker process died, most likely for lack of memory: lower workers or cache_gb, "

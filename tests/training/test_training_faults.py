@@ -8,6 +8,7 @@ import dataclasses
 import os
 import signal
 import time
+import traceback
 from multiprocessing import resource_sharer
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def nobody_answers(_):
     resource_sharer._resource_sharer.get_connection(("/nowhere", 1))
 
 
+def signalled_late(_):
+    """The same, and torch tells of the death while we look at the broken pipe."""
+    walk = traceback.walk_tb
+
+    def once(_):
+        traceback.walk_tb = walk
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    traceback.walk_tb = once
+    nobody_answers(_)
+
+
 DIED = "a worker process died.*lower workers"
 
 
@@ -77,6 +90,7 @@ def uncached(monkeypatch):
         (turns_to_nan, 1, r"NaN or infinite samples in song 'tone 0', .*repair or remove"),
         (killed, 1, DIED),
         (nobody_answers, 0, DIED),
+        (signalled_late, 0, DIED),
     ],
 )
 def test_songs_that_break_while_training(tmp_path, uncached, fail, words, workers):
