@@ -2,8 +2,7 @@
 
 Updates a second of the `tiny` network, with torch's threads as torch comes (one for each core, all
 spinning) and as `bsrnn.threads` settles them, on the machine as it is and beside four processes
-that only compute, each in a session of its own like the windows of a desktop. Medians of
-interleaved rounds.
+that only compute, each in a session of its own. Medians of interleaved rounds.
 """
 
 import contextlib
@@ -14,7 +13,6 @@ import sys
 import pandas
 
 LOAD, ROUNDS, SECONDS = 4, 7, 3.0
-BUSY = "while True: pass"
 TRAIN = """
 import sys, time
 import bsrnn, torch
@@ -54,7 +52,7 @@ def updates_per_s(load: int) -> dict:
     rounds = {name: [] for name in SETTINGS}
     with contextlib.ExitStack() as stack:
         for _ in range(load):
-            stack.enter_context(process(BUSY))
+            stack.enter_context(process("while True: pass"))
         workers = {name: stack.enter_context(process(TRAIN, **SETTINGS[name])) for name in SETTINGS}
         for worker in workers.values():
             worker.stdout.readline()
@@ -69,10 +67,8 @@ def updates_per_s(load: int) -> dict:
 def process(code: str, **settings):
     kept = {name: value for name, value in os.environ.items() if "OMP_" not in name}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(
-        command, **pipes, env={**kept, **settings}, start_new_session=True
-    ) as started:
+    options = {"env": kept | settings, "start_new_session": True, **pipes}
+    with subprocess.Popen([sys.executable, "-c", code], **options) as started:
         try:
             yield started
         finally:

@@ -58,9 +58,8 @@ def nobody_answers(_):
 
 def signalled_late(_):
     """The same, and torch tells of the death while we look at the broken pipe."""
-    walk = traceback.walk_tb
 
-    def once(_):
+    def once(_, walk=traceback.walk_tb):
         traceback.walk_tb = walk
         raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
 
