@@ -377,13 +377,21 @@ def test_nothing_jumps_and_nothing_is_cut_off(tab, width):
     tab.set_viewport_size({"width": 1200, "height": 1000})
 
 
-def test_changes_are_drawn_and_heard_at_once(tab, record_property):
+@pytest.mark.parametrize(
+    "change",
+    [
+        "i.moveEdge(12, i.active.scheme.ranges[12][0] + (step % 3) - 1)",
+        "i.toggle(step)",
+        "i.setLane(0, ['v1', 'mel48'][step % 2])",
+    ],
+)
+def test_changes_are_drawn_and_heard_at_once(tab, record_property, change):
     """Ten times what is promised on two idle cores, 50 and 150 ms; the medians are kept."""
     of(tab, "void i._choose('hear', 'A')")
     settled(tab)
     of(tab, "void (i.measured = { drawn_ms: [], heard_ms: [] })")
     for step in range(9):
-        of(tab, f"void i.moveEdge(12, i.active.scheme.ranges[12][0] + ({step} % 3) - 1)")
+        of(tab, "void " + change.replace("step", str(step)))
         settled(tab)
     for what, limit_ms in (("drawn_ms", 500), ("heard_ms", 1500)):
         median = float(np.median(of(tab, f"i.measured.{what}")))
