@@ -65,7 +65,7 @@ def _passport(name: str, as_card: bool):
         say(registry.card(name, passport, stems))
         return 0
     for column, value in passport.items():
-        say(f"{column:16}{value or 'unknown'}")
+        say(f"{column:15} {value or 'unknown'}")
     if separator is not None:
         with contextlib.suppress(UsageError):  # it needs a query
             factor = bsrnn.separation.forecast_s(separator, 60) / 60
