@@ -269,10 +269,10 @@ def _conv(block, config, settings, sequences, positions, depth) -> None:
 
 
 def _dilated(block, config, settings, sequences, positions, depth) -> None:
-    size, units, depth = config.features, settings.units(config.features), settings.dilations
-    joined = [units * (min(l + 2, depth) - max(l - 1, 0)) for l in range(depth)]
-    into = [size, *[units] * depth, *joined, units * max(depth, 1)]
-    out_of = [units] * (2 * depth + 1) + [size]
+    size, units, series = config.features, settings.units(config.features), settings.dilations
+    joined = [units * (min(l + 2, series) - max(l - 1, 0)) for l in range(series)]
+    into = [size, *[units] * series, *joined, units * max(series, 1)]
+    out_of = [units] * (2 * series + 1) + [size]
     for size_in, size_out in zip(into, out_of, strict=True):
         block.norm("group", size_in, sequences * positions)
         block.conv(size_in, size_out, settings.kernel, sequences * positions)
